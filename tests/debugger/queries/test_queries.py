@@ -3,6 +3,7 @@
 import io
 import re
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,8 +12,11 @@ from callgate.asm.assembler.cache import cache_directory
 from callgate.disk.images.demo import demo_image
 from callgate.disk.media import open_image
 from callgate.kernel.abi.layout import offset_of
+from callgate.kernel.abi.memory import KERNEL_BASE
 from callgate.kernel.abi.message import Endpoint, Message
 from callgate.kernel.abi.selectors import GDT_FIRST_ENDPOINT
+from callgate.kernel.machine.memory.accounts import Account
+from callgate.kernel.machine.memory.ram import Ram
 from callgate.kernel.machine.observation.stream import Event
 from callgate.kernel.system import System, SystemOptions
 from callgate.kernel.watching.costs import operation_name
@@ -165,6 +169,62 @@ def test_a_write_that_is_listed_is_the_next_instruction_where_goto_leads(prompt:
         assert said(prompt, "print endpoint[1].tail") != before
 
 
+def test_reads_by_policy_are_listed_with_their_host_call_and_are_those_of_a_run_in_one_go(prompt: Prompt) -> None:
+    """The oracle is another machine whose `Ram` tells who calls it."""
+    endpoint = prompt.desk.bench.system.kernel.state.endpoints.by_number[1]
+    place = endpoint.frames[0] + offset_of(Message, "ecx")
+    expected: set[int] = set()
+    with demo() as system, pytest.MonkeyPatch.context() as patch:
+        plain = Ram.view
+
+        def view(ram: Ram, physical: int, length: int, account: Account | None = None) -> memoryview:
+            writes = sys._getframe(1).f_code.co_name.startswith(("write", "put_"))
+            if physical < place + 4 and place < physical + length and ram.guarded and not writes:
+                expected.add(system.machine.clock.retired)
+            return plain(ram, physical, length, account)
+
+        patch.setattr(Ram, "view", view)
+        system.run()
+    lines = said(prompt, f"who reads [{KERNEL_BASE + place:#x}]")
+    by_policy = [line for line in lines if "in the host call" in line]
+    assert set(retired(by_policy)) == expected
+    assert len(expected) > 2
+    assert any(line.endswith("by policy, in the host call convert") for line in by_policy)
+    assert any(line.endswith(", thread 12 'shell', ring 0") for line in lines)
+
+
+@pytest.mark.parametrize("register", ["eax", "esp"])
+def test_writes_of_a_register_that_are_listed_are_all_the_instructions_that_change_it(
+    prompt: Prompt, register: str
+) -> None:
+    """The oracle steps through the same stretch, instruction by instruction."""
+    bench = prompt.desk.bench
+    begin, end = 14_900, 15_180  # a request, from the client through the server and back
+    lines = said(prompt, f"who writes {register} between {begin} and {end}")
+    listed = {
+        number: int(match[1], 16)
+        for number, line in zip(retired(lines), lines, strict=True)
+        if (match := re.search(r" becomes (0x[0-9a-f]{8}), by", line))
+    }
+    changed = {}
+    bench.history.go(bench.history.moment_at(begin))
+    while bench.machine.clock.retired < end:
+        at, before = bench.machine.clock.retired, getattr(bench.machine.cpu, register)
+        bench.history.run(fuel=1)
+        if getattr(bench.machine.cpu, register) != before:
+            changed[at] = getattr(bench.machine.cpu, register)
+    assert listed == changed != {}
+
+
+def test_reads_of_a_register_are_those_of_instructions_that_name_it_or_imply_it(prompt: Prompt) -> None:
+    lines = said(prompt, "who reads ecx between 14900 and 15180")
+    named = [line for line in lines if re.search(r"\b(ecx|cx|cl|ch)\b", line.partition(", by ")[2])]
+    implied = [line for line in lines if re.search(r"  (pushal|rep \w+|loop\w*|jecxz)", line)]
+    assert len(lines) == len({*named, *implied})
+    assert named
+    assert said(prompt, "goto #1")[1].endswith(re.findall(r">  (.*), thread", lines[0])[0])
+
+
 @pytest.mark.parametrize(("state", "kind"), [("taken", "ipc.take"), ("free", "ipc.release"), ("served", "ipc.map")])
 def test_when_a_slot_was_in_a_state_agrees_with_the_events_of_a_run_in_one_go(
     prompt: Prompt, state: str, kind: str
@@ -261,6 +321,10 @@ def test_stops_are_neither_hit_nor_lost_by_a_query(prompt: Prompt) -> None:
         ("when slot 5 of d9p9 taken", "no endpoint 'd9p9'"),
         ("when endpoint[1].state == 3", "has 32 bytes"),
         ("when eax", "when FIELD == VALUE"),
+        ("when eax == 5", r"eax is a register; \[eax\] is the memory at the address in it"),
+        ("who writes cr3", r"cr3 is a register; \[cr3\] is the memory at the address in it"),
+        ("watch eax", r"eax is a register; \[eax\] is the memory at the address in it"),
+        ("who reads eax length 8", r"eax is a register; \[eax\] is memory"),
         ("list requests op == 3", "list requests where CONDITION"),
         ("list requests where erorr != 0", "no field 'erorr' of a request; there is error"),
         ("list requests where", "list requests where CONDITION"),

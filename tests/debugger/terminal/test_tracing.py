@@ -1,16 +1,19 @@
 """The way of a request, the last events, and AHCI's queue: data for the lines and for the screen."""
 
 import io
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
 from callgate.kernel.machine.observation.stream import Event
 from callgate.kernel.system import System
-from callgate.tools.debugger.history import History
+from callgate.tools.debugger.history import History, timeline
 from callgate.tools.debugger.history.timeline import ROAD
-from callgate.tools.debugger.terminal import looks, tracing
+from callgate.tools.debugger.screen import picture
+from callgate.tools.debugger.terminal import looks, showing, tracing, views
 from callgate.tools.debugger.terminal.failure import CommandError
 from callgate.tools.debugger.terminal.prompt import Prompt
+from callgate.tools.debugger.terminal.tracing import requests
 from callgate.tools.debugger.terminal.workbench import Workbench
 
 COMMANDS = "df; cat README.TXT"
@@ -88,6 +91,47 @@ def test_events_are_those_before_here(bench: Workbench) -> None:
     lines = said(bench, "until ipc.reply", "back phase 2", "events 3").splitlines()
     assert [line.split()[1] for line in lines] == ["ipc.map", "ipc.load", "ipc.call"]
     assert lines[-1].split()[0].replace(",", "") == str(bench.machine.clock.retired)
+
+
+def test_what_is_cut_off_says_so_and_how_to_go_on(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    said(bench, "until ipc.reply")
+    lines = said(bench, "disassemble take_slot 999999999").splitlines()
+    *_, last, cut = lines
+    assert len(lines) == 1001
+    address = last.split()[0]
+    assert cut.startswith(f"1,000 instructions are shown at once; go on with: disassemble {address} ")
+    assert said(bench, cut.partition("with: ")[2]).splitlines()[0] == last
+    *_, last, cut = said(bench, "disassemble 0x400fe0 200").splitlines()
+    assert cut == f"after {last.split()[0]} no instruction can be read"
+    assert len(said(bench, "disassemble take_slot 20").splitlines()) == 20
+
+    monkeypatch.setattr(requests, "MOST", 4)
+    first, *rest = said(bench, "events 9").splitlines()
+    assert len(rest) == 4
+    assert first.startswith("4 events are shown at once; those before them: goto ")
+    place = first.partition("goto ")[2].partition(",")[0]
+    assert len(said(bench, "events 4").splitlines()) == 4
+    assert int(place) < int(rest[0].split()[0].replace(",", ""))
+
+    monkeypatch.setattr(views, "MOST_FRAMES", len(said(bench, "bt").splitlines()))
+    assert said(bench, "bt").splitlines()[-1].endswith("frames are looked for; there may be more")
+    monkeypatch.setattr(showing, "MOST_LINKS", 2)
+    said(bench, "until ipc.reload if thread == 12", "finish")
+    *links, cut = said(bench, "why -c ecx").splitlines()
+    onward = re.fullmatch(r"2 links are shown at once; go on with: goto (\d+), why -c (.*)", cut)
+    assert onward
+    assert said(bench, f"goto {onward[1]}", f"why {onward[2]}").startswith(f"{onward[2]} = ")
+    assert len(links) > 2
+
+
+def test_events_that_are_no_longer_kept_are_said_so(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timeline, "MOST", 40)
+    monkeypatch.setattr(timeline, "DROPPED", 10)
+    first, *rest = said(bench, "continue", "events 99").splitlines()
+    assert first.startswith(f"events before instruction {bench.timeline.begin:,} are not kept")
+    assert 30 <= len(rest) <= 40
+    assert int(rest[0].split()[0].replace(",", "")) == bench.timeline.begin
+    assert picture.times(bench).dropped
 
 
 def test_the_queue_of_a_port_shows_the_command_that_it_works_on(bench: Workbench) -> None:

@@ -120,6 +120,11 @@ class Timeline:
         """Whether events of a kind are kept: without a kernel all, the program's own among them."""
         return not self.target.has_kernel or (kind.partition(".")[0] in AREAS and kind not in LEFT_OUT)
 
+    @property
+    def dropped(self) -> bool:
+        """Whether events of the run's beginning are no longer kept."""
+        return self.begin > self.history.first.position.retired
+
     def close(self) -> None:
         """Listen no longer."""
         self.machine.stream.unsubscribe(self._listen)

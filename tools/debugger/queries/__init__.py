@@ -5,7 +5,7 @@ Nothing has to be set up beforehand.  The system stands where it stood afterward
 
 from callgate.tools.debugger.queries.accesses import Accesses, Fact, Touch, becomes, touches
 from callgate.tools.debugger.queries.requests import NAMES, RequestRow, requests_between
-from callgate.tools.debugger.queries.scanning import MOST, Answer, Stretch
+from callgate.tools.debugger.queries.scanning import MOST, Answer, Stretch, before_instruction
 
 __all__ = [
     "MOST",
@@ -17,6 +17,7 @@ __all__ = [
     "Stretch",
     "Touch",
     "becomes",
+    "before_instruction",
     "requests_between",
     "touches",
 ]

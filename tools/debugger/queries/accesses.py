@@ -1,19 +1,21 @@
 """Which instructions, host calls and devices read or wrote memory, and when a value in it became what one asks for.
 
 Memory is that behind an address where the system stands: an access by another linear address, in another address space
-as well, counts.  What Python reads, in policy and in hosted servers, is not seen.
+as well, counts.  What Python reads is seen as far as `reads_of_policy` says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.machine.observation.position import Position
 from callgate.tools.debugger.debuggee.watchpoints import Access, Kind
 from callgate.tools.debugger.history import Moment
+from callgate.tools.debugger.queries.policy_reads import reads_of_policy
 from callgate.tools.debugger.queries.scanning import Answer, Stretch, before_instruction
 
 if TYPE_CHECKING:
@@ -68,6 +70,27 @@ class Accesses:
         finally:
             points.remove(point)
 
+    @contextmanager
+    def reading(self, pieces: Pieces, told: Callable[[Touch], None]) -> Iterator[None]:
+        """Call a function with each read of memory by policy, a hosted server or a device."""
+        ram, history = self.debuggee.machine.ram, self.stretch.history
+        last: Touch | None = None
+
+        def read(physical: int, length: int, by: str) -> None:
+            nonlocal last
+            for linear, base, size in pieces:
+                low, high = max(base, physical), min(base + size, physical + length)
+                if low < high:
+                    data = b"".join(ram.read(place, count, Account.MACHINE) for _, place, count in pieces)
+                    value = int.from_bytes(data, "little")
+                    touch = Touch(history.moment, False, linear + low - base, high - low, value, value, by)
+                    if touch != last:  # policy looks several times where a CPU would keep a register
+                        told(touch)
+                    last = touch
+
+        with reads_of_policy(self.debuggee.machine, read):
+            yield
+
     def touch(self, access: Access) -> Touch:
         """Return an access that is under way."""
         history = self.stretch.history
@@ -88,7 +111,15 @@ def touches(accesses: Accesses, kind: Kind, pieces: Pieces) -> Answer[Touch]:
     def told(access: Access) -> None:
         answer.add(accesses.touch(access))
 
-    accesses.stretch.scan(answer, lambda: accesses.watching(kind, pieces, told))
+    @contextmanager
+    def watching() -> Iterator[None]:
+        with ExitStack() as stack:
+            if kind is not Kind.WRITE:
+                stack.enter_context(accesses.reading(pieces, answer.add))
+            stack.enter_context(accesses.watching(kind, pieces, told))
+            yield
+
+    accesses.stretch.scan(answer, watching)
     return answer
 
 

@@ -58,6 +58,7 @@ class Times:
     density: tuple[int, ...] = ()  # events in each part of the run
     first: int = 0  # where the run begins, in instructions
     last: int = 0
+    dropped: bool = False  # events of the run's beginning are no longer kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,4 +166,5 @@ def times(bench: Workbench) -> Times:
         tuple(end - begin for begin, end in pairwise(bounds)),
         first,
         last,
+        timeline.dropped,
     )

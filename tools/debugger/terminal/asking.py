@@ -19,6 +19,7 @@ from callgate.tools.debugger.queries import (
     Stretch,
     Touch,
     becomes,
+    before_instruction,
     requests_between,
     touches,
 )
@@ -28,8 +29,11 @@ from callgate.tools.debugger.terminal.facts import endpoints_of, server_fact, sl
 from callgate.tools.debugger.terminal.failure import CommandError
 from callgate.tools.debugger.terminal.moving import moment_of
 from callgate.tools.debugger.terminal.workbench import Workbench
+from callgate.tools.debugger.why.locations import WHOLE
+from callgate.tools.debugger.why.registers import RegisterTouch, RegisterWatch
 
 Row = TypeVar("Row")
+Asked = TypeVar("Asked")
 BETWEEN: Final = re.compile(r"^(?P<what>.*?)(?:\s*\bbetween\s+(?P<begin>\S+)\s+and\s+(?P<end>\S+))?\s*$")
 WHO: Final = re.compile(
     r"^(?P<kind>reads|writes|accesses|read|wrote|write)\s+(?P<place>.+?)(?:\s+length\s+(?P<length>\S+))?$"
@@ -83,7 +87,7 @@ def say(desk: Desk, answer: Answer[Row], moment: Callable[[Row], Moment], lines:
         desk.say(f"{answer.reason}: looked through up to {answer.cut}; the system stands where it stood")
 
 
-def asked(query: Callable[[], Answer[Row]]) -> Answer[Row]:
+def asked(query: Callable[[], Asked]) -> Asked:
     """Ask; CommandError for a stretch that is none."""
     try:
         return query()
@@ -111,12 +115,15 @@ def pieces_of(bench: Workbench, address: int, size: int) -> list[tuple[int, int,
 
 @command(
     "who",
-    "reads|writes PLACE [length N] [between A and B]",
-    "each instruction, host call and device that read or wrote memory",
+    "reads|writes|accesses PLACE [length N] | REGISTER  [between A and B]",
+    "each instruction, host call and device that read or wrote memory, each instruction that did a general register. "
+    "Of what Python reads, words of the kernel's own blocks are not seen: states of slots, thread control blocks",
     examples=(
         "who writes slot[0].client",
         "who reads [0x40001008] between 14000 and here",
         "who writes endpoint[1].free between #3 and end",
+        "who writes eax between 14000 and here",
+        "who writes [eax]",
     ),
 )
 def who(desk: Desk, rest: str) -> None:
@@ -124,14 +131,43 @@ def who(desk: Desk, rest: str) -> None:
     found = parted(rest)
     asked_for = WHO.match(found["what"])
     if asked_for is None:
-        raise CommandError("who reads PLACE, or who writes PLACE: a field, or an address in brackets")
+        raise CommandError("who reads PLACE, or who writes PLACE: a register, a field, or an address in brackets")
     bench = desk.bench
+    if asked_for["place"] in WHOLE:
+        if asked_for["length"]:
+            raise CommandError(f"length: {asked_for['place']} is a register; [{asked_for['place']}] is memory")
+        who_of_register(desk, KINDS[asked_for["kind"]], WHOLE[asked_for["place"]], stretch_of(desk, found))
+        return
     address, size = bench.meanings.place(Expression(asked_for["place"]))
     size = count_in(asked_for["length"]) if asked_for["length"] else size
     pieces, kind, stretch = pieces_of(bench, address, size), KINDS[asked_for["kind"]], stretch_of(desk, found)
     with bench.stops.suspended():
         answer = asked(lambda: touches(accesses(desk, stretch), kind, pieces))
     say(desk, answer, lambda touch: touch.moment, lambda touch: access_in_words(touch, size))
+
+
+def who_of_register(desk: Desk, kind: Kind, register: str, stretch: Stretch) -> None:
+    """List accesses to a general register."""
+    bench, answer = desk.bench, Answer[RegisterTouch]()
+
+    def thread() -> str:
+        running = bench.debuggee.threads.running()
+        return f"thread {running.number} {running.name!r}, ring {bench.machine.cpu.cpl}"
+
+    def words(touch: RegisterTouch) -> str:
+        change = f" becomes {touch.after:#010x}" if touch.after != touch.before else ""
+        by = f"{bench.code.name(touch.address)}  {touch.instruction}"
+        return f"{register} = {touch.before:#010x}{change}, by {by}, {touch.thread}"
+
+    watch = RegisterWatch(bench.chain.tracer, register, lambda: before_instruction(bench.history), thread)
+    with bench.stops.suspended():
+        asked(
+            lambda: stretch.scan(
+                answer,
+                lambda: watch.watching(writes=kind is not Kind.READ, reads=kind is not Kind.WRITE, told=answer.add),
+            )
+        )
+    say(desk, answer, lambda touch: touch.moment, words)
 
 
 def access_in_words(touch: Touch, size: int) -> str:

@@ -143,6 +143,8 @@ class Meanings:
         `[ADDRESS]`, `byte[ADDRESS]`, `slot[5].client`, `endpoint[0].free`, or a number: a dword there.
         """
         node = expression.tree
+        if isinstance(node, ast.Name) and node.id in REGISTERS:
+            raise CommandError(f"{node.id} is a register; [{node.id}] is the memory at the address in it")
         if isinstance(node, ast.Attribute):
             base = self.value(Expression(ast.unparse(node.value)))
             if isinstance(base, Structure):

@@ -18,6 +18,8 @@ from callgate.tools.debugger.terminal.scripting import python
 
 SIZES: Final = {"b": 1, "h": 2, "w": 4, "g": 8}
 MOST_SHOWN: Final = 1 << 16  # bytes
+MOST_INSTRUCTIONS: Final = 1000
+MOST_LINKS: Final = 64
 
 
 # Stops.
@@ -155,7 +157,7 @@ def disassemble(desk: Desk, rest: str) -> None:
     words = words_in(rest)
     count = count_in(words.pop()) if len(words) == 2 else 10
     address = desk.bench.code.address_of(words[0])[0] if words else desk.bench.machine.cpu.eip
-    desk.show(views.disassembly(desk.bench, address, min(count, 1000)))
+    desk.show(views.disassembly(desk.bench, address, count, MOST_INSTRUCTIONS))
 
 
 @command("list|l", "[N]", "source lines around this one")
@@ -282,9 +284,15 @@ for table in ("gdt", "ldt", "idt", "tss"):
 def why(desk: Desk, rest: str) -> None:
     """Say where a value comes from."""
     option, _, followed = rest.partition(" ")
-    text, most = (followed.strip(), 64) if option == "-c" else (rest, 1)
+    text, most = (followed.strip(), MOST_LINKS) if option == "-c" else (rest, 1)
+    shown = []
     for link in desk.bench.why(text, most):
         desk.show(str(link).splitlines())
+        shown.append(link)
+    if len(shown) == MOST_LINKS and shown[-1].source is not None:
+        last = shown[-1]
+        place = f"goto {last.moment.position.retired}, why -c {last.source}"
+        desk.say(f"{MOST_LINKS} links are shown at once; go on with: {place}")
 
 
 # Changing.

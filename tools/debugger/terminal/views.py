@@ -11,6 +11,7 @@ from callgate.kernel.machine.cpu.paging import PageFault
 from callgate.kernel.machine.cpu.setting import SETTABLE
 from callgate.kernel.machine.memory.bus import DmaError
 from callgate.kernel.watching.requests import REGISTERS, SlotView
+from callgate.tools.debugger.debuggee.frames import MOST as MOST_FRAMES
 from callgate.tools.debugger.terminal import looks
 from callgate.tools.debugger.terminal.failure import CommandError
 from callgate.tools.debugger.terminal.workbench import Workbench
@@ -56,14 +57,25 @@ def registers(bench: Workbench, before: dict[str, int] | None) -> list[str]:
     return [*rows, f"eflags {look.eflags.value:08x}  {ladder}  IOPL={look.iopl}  CPL={look.cpl}"]
 
 
-def disassembly(bench: Workbench, address: int, count: int) -> list[str]:
-    """Return instructions from a linear address on, with symbols; => is the next one, * has a breakpoint."""
-    rows = looks.disassembly(bench, address, count)
+def disassembly(bench: Workbench, address: int, count: int, most: int) -> list[str]:
+    """Return instructions from a linear address on, with symbols; => is the next one, * has a breakpoint.
+
+    If there are fewer than `count`, or than `most`, the last line says why.
+    """
+    rows = looks.disassembly(bench, address, min(count, most))
     if not rows:
         raise CommandError(f"{address:#010x}: no instruction can be read there")
     marks = [f"{'=>' if row.current else '  '}{'*' if row.point else ' '}" for row in rows]
     places = [f"{row.label} <{row.symbol}>" if row.symbol else row.label for row in rows]
-    return [f"{mark}{place}  {row.text}" for mark, place, row in zip(marks, places, rows, strict=True)]
+    lines = [f"{mark}{place}  {row.text}" for mark, place, row in zip(marks, places, rows, strict=True)]
+    if len(rows) < min(count, most):
+        return [*lines, f"after {rows[-1].label} no instruction can be read"]
+    if count > most:
+        return [
+            *lines,
+            f"{most:,} instructions are shown at once; go on with: disassemble {rows[-1].label} {count - most + 1}",
+        ]
+    return lines
 
 
 def source(bench: Workbench, around: int) -> list[str]:
@@ -103,11 +115,14 @@ def backtrace(bench: Workbench, number: int | None) -> list[str]:
         found = looks.backtrace(bench, number)
     except LookupError as error:
         raise CommandError(str(error)) from None
-    return [
+    lines = [
         f"#{index:<2} {frame.eip:#010x}{f' <{frame.symbol}>' if frame.symbol else ''}"
         f"{f'  {frame.source}' if frame.source else ''}"
         for index, frame in enumerate(found)
     ]
+    if len(found) >= MOST_FRAMES:
+        lines.append(f"{MOST_FRAMES} frames are looked for; there may be more")
+    return lines
 
 
 def threads(bench: Workbench) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -22,6 +22,15 @@ from unicorn.unicorn_py3.unicorn import uclib
 CODE: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)
 LONGEST: Final = 15  # bytes of an instruction
 POPS_ALL: Final = ("popal", "popaw")
+PUSHES_ALL: Final = ("pushal", "pushaw")
+# Capstone tells the stack pointer of PUSH and POP of general registers, and not of segment registers, far transfers, …
+STACK: Final = frozenset(
+    (
+        *("push", "pushfd", "pushf", "pop", "popfd", "popf", "enter", "leave", *POPS_ALL, *PUSHES_ALL),
+        *("call", "lcall", "ret", "retf", "iretd", "iret", "int", "int3", "into"),
+    )
+)
+FRAMES: Final = ("enter", "leave")
 GENERAL: Final = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
 
 
@@ -58,19 +67,54 @@ class Tracer:
         def executed(_uc: int, address: int, _size: int, _data: int) -> None:
             at[state.count] = address & 0xFFFF_FFFF  # the counting hook has been called before
 
-        callback = CODE(executed)
-        self.alive.append(callback)
-        handle = self._add(callback)
-        probes = [machine.probe(site, self._space_noted(path, site)) for site in self._loads_of_cr3()]
-        machine.translations.flush_code()  # code that was translated before calls no hook
-        try:
+        with self._hooked(executed), self._at_loads_of_cr3(lambda site: self._space_noted(path, site)):
             yield path
+        at.pop(machine.clock.retired + 1, None)
+
+    @contextmanager
+    def following(self, executed: Callable[[Any], None]) -> Iterator[None]:
+        """Call a function before each instruction that is executed, with the instruction, None where there is none.
+
+        It is decoded as it is now, unlike those of a `Path`, which are decoded afterwards.
+        """
+        kernel: dict[int, Any] = {}
+        user: dict[int, Any] = {}  # of the address space that CR3 has now
+
+        def hook(_uc: int, address: int, _size: int, _data: int) -> None:
+            address &= 0xFFFF_FFFF
+            known = user if address < KERNEL_BASE else kernel
+            if address not in known:
+                code = self._code(address, self.machine.cpu.cr3)
+                known[address] = next(self.decoder.disasm(code, address, 1), None)
+            executed(known[address])
+
+        with self._hooked(hook), self._at_loads_of_cr3(lambda _site: user.clear):
+            yield
+
+    @contextmanager
+    def _at_loads_of_cr3(self, what: Callable[[int], Callable[[], None]]) -> Iterator[None]:
+        """Call `what(site)` at each instruction of the kernel that loads CR3."""
+        machine = self.machine
+        probes = [machine.probe(site, what(site)) for site in self._loads_of_cr3()]
+        try:
+            yield
         finally:
             for probe in probes:
                 machine.unprobe(probe)
+
+    @contextmanager
+    def _hooked(self, function: Callable[[int, int, int, int], None]) -> Iterator[None]:
+        """Call a function before each instruction: with the engine, the address, and two more."""
+        machine = self.machine
+        callback = CODE(function)
+        self.alive.append(callback)
+        handle = self._add(callback)
+        machine.translations.flush_code()  # code that was translated before calls no hook
+        try:
+            yield
+        finally:
             uclib.uc_hook_del(machine.handle, handle)
             machine.translations.flush_code()
-            at.pop(machine.clock.retired + 1, None)
 
     def _add(self, callback: object) -> ctypes.c_size_t:
         handle = ctypes.c_size_t()
@@ -126,6 +170,15 @@ class Tracer:
             pass
         return code
 
+    def reads(self, instruction: Any) -> set[str]:
+        """Return the general registers that an instruction may read."""
+        if instruction is None:
+            return set()
+        if instruction.mnemonic in PUSHES_ALL:
+            return set(GENERAL)
+        read, _ = instruction.regs_access()
+        return self._general(instruction, read)
+
     def writes(self, instruction: Any) -> set[str]:
         """Return the general registers that an instruction may change."""
         if instruction is None:
@@ -133,4 +186,10 @@ class Tracer:
         if instruction.mnemonic in POPS_ALL:
             return set(GENERAL)
         _, written = instruction.regs_access()
-        return {WHOLE[name] for name in map(instruction.reg_name, written) if name in WHOLE}
+        return self._general(instruction, written)
+
+    def _general(self, instruction: Any, told: Any) -> set[str]:
+        """Return the general registers among those that Capstone has told, and those of the stack."""
+        found = {WHOLE[name] for name in map(instruction.reg_name, told) if name in WHOLE}
+        found |= {"esp"} if instruction.mnemonic in STACK else set()
+        return found | ({"ebp"} if instruction.mnemonic in FRAMES else set())

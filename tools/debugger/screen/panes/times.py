@@ -83,9 +83,10 @@ class TimesPane(Pane):
             role = "lit" if index == present - 1 else "passed" if index < present else "dim"
             pieces.append((letter(entries[index]), role))
         if not present:
-            return [*pieces, ("  before the first event", "dim")]
+            return [*pieces, ("  before the first event" + " that is kept" * self.times.dropped, "dim")]
         last = entries[present - 1]
-        text = f"  {self.times.before + present:,}/{self.times.total:,} {last.event}"
+        kept = " kept" * self.times.dropped
+        text = f"  {self.times.before + present:,}/{self.times.total:,}{kept} {last.event}"
         return [*pieces, (text, "" if last.retired == self.retired else "dim")]
 
     def _index(self, column: int) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from callgate.tools.debugger.history.timeline import Entry, Way
+from callgate.tools.debugger.history.timeline import DROPPED, Entry, Timeline, Way
+from callgate.tools.debugger.history.timeline import MOST as KEPT
 from callgate.tools.debugger.target import NoKernel
 from callgate.tools.debugger.terminal.commands import Desk, command, count_in
 from callgate.tools.debugger.terminal.failure import CommandError
@@ -59,13 +60,25 @@ def phases(found: Way) -> Iterator[tuple[str, str]]:
 @command("events|timeline", "[N]", f"the last N events before here, {SHOWN} if N is not given", examples=("events 30",))
 def events(desk: Desk, rest: str) -> None:
     """Show events."""
-    count = min(count_in(rest, SHOWN), MOST)
+    wanted = count_in(rest, SHOWN)
     timeline = desk.bench.timeline
     present = timeline.present
-    found = timeline.entries[max(present - count, 0) : present]
-    desk.show(line(entry) for entry in found)
-    if not found:
+    first = max(present - min(wanted, MOST), 0)
+    if wanted > present - first:
+        desk.show(missing(timeline, first))
+    desk.show(line(entry) for entry in timeline.entries[first:present])
+    if not present:
         desk.say("no event has come up to here")
+
+
+def missing(timeline: Timeline, first: int) -> Iterator[str]:
+    """Yield why events that were asked for are not shown: the first that is, is that of index `first`."""
+    if first:
+        place = timeline.entries[first - 1].retired
+        yield f"{MOST:,} events are shown at once; those before them: goto {place}, events"
+    elif timeline.dropped:
+        first_kept = f"events before instruction {timeline.begin:,} are not kept"
+        yield f"{first_kept}: of a long run the last {KEPT - DROPPED:,} to {KEPT:,} are"
 
 
 def line(entry: Entry) -> str:

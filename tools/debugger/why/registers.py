@@ -1,0 +1,72 @@
+"""Which instructions read or write a general register, while a part of a run is repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from callgate.tools.debugger.history import Moment
+    from callgate.tools.debugger.why.path import Tracer
+
+
+@dataclass(slots=True)
+class RegisterTouch:
+    """An instruction that reads or writes a register: `moment` is before it; `after` is the value that it leaves."""
+
+    moment: Moment
+    before: int
+    after: int | None  # None while it is being executed
+    address: int
+    instruction: str
+    thread: str
+
+
+class RegisterWatch:
+    """Watches one general register, in whatever thread."""
+
+    def __init__(self, tracer: Tracer, register: str, moment: Callable[[], Moment], thread: Callable[[], str]) -> None:
+        """`moment` returns that before the instruction which is being executed, `thread` its thread in words."""
+        self.tracer = tracer
+        self.register = register
+        self.moment = moment
+        self.thread = thread
+        self.known: dict[int, bool] = {}  # by identity of a decoded instruction, which `alive` keeps
+        self.alive: list[Any] = []
+        self.open: RegisterTouch | None = None
+
+    @contextmanager
+    def watching(self, *, writes: bool, reads: bool, told: Callable[[RegisterTouch], None]) -> Iterator[None]:
+        """Call a function with each access for as long as the block lasts."""
+
+        def executed(instruction: Any) -> None:
+            self._close()
+            if id(instruction) not in self.known:
+                touched = self.tracer.writes(instruction) if writes else set()
+                touched |= self.tracer.reads(instruction) if reads else set()
+                self.alive.append(instruction)
+                self.known[id(instruction)] = self.register in touched
+            if self.known[id(instruction)]:
+                self.open = self._touch(instruction)
+                told(self.open)
+
+        with self.tracer.following(executed):
+            try:
+                yield
+            finally:
+                self._close()
+
+    def _close(self) -> None:
+        """Note what the last instruction has left."""
+        if self.open is not None:
+            self.open.after = self._value()
+            self.open = None
+
+    def _value(self) -> int:
+        return int(getattr(self.tracer.machine.cpu, self.register))
+
+    def _touch(self, instruction: Any) -> RegisterTouch:
+        text = f"{instruction.mnemonic} {instruction.op_str}".rstrip()
+        return RegisterTouch(self.moment(), self._value(), None, instruction.address, text, self.thread())
