@@ -12,6 +12,7 @@ import pytest
 from callgate.asm.assembler.cache import cache_directory
 from callgate.disk.images.demo import demo_image
 from callgate.disk.media import open_image
+from callgate.kernel.machine.memory.outside import Input
 from callgate.kernel.machine.observation.position import Position
 from callgate.kernel.system import System, SystemOptions
 from callgate.tools.debugger.history import LEAST, Checkpoint, Checkpoints, History, HistoryInterrupted, Moment
@@ -200,6 +201,27 @@ def test_input_in_the_past_begins_another_run_and_says_so() -> None:
         history.go(history.first)
         assert history.run().detail == 9
         assert (history.moment, state(system)) == (end, there)
+
+
+def test_what_is_typed_while_the_run_goes_on_comes_in_the_present_and_again_when_it_is_repeated() -> None:
+    with demo(Console([b"tree\n"])) as system:
+        history = History(system)
+        asked: list[bool] = []
+
+        def typed() -> bytes:
+            asked.append(history.in_past)
+            return b"exit 5\n" if len(asked) == 3 else b""
+
+        history.typed = typed
+        assert history.run().detail == 5
+        end, there = history.moment, state(system)
+        assert [entry.what for entry in history.occurred][-1] == Input(b"exit 5\n")
+        count = len(asked)
+        history.go(history.first)
+        assert history.run(goal=end.position).reason in ("position", "exit")
+        assert (history.moment, state(system)) == (end, there)
+        assert len(asked) == count
+        assert not any(asked)
 
 
 def test_a_change_by_hand_is_a_part_of_the_run() -> None:

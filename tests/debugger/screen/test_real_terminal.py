@@ -1,74 +1,16 @@
 """The debugger in a terminal that is not ours: tmux shows it, takes keys, and tells how the terminal was left."""
 
-import os
 import re
-import shlex
 import signal
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import host_programs
 import pytest
+from debugger_terminal import Terminal
 
-CALLGATE = Path(sys.executable).parent / "callgate"
-PATIENCE = 30  # seconds
 COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])[;m]")
-STATE = "#{alternate_on} #{mouse_any_flag} #{cursor_flag}"
-
-
-class Terminal:
-    """A terminal of tmux, with a shell that runs the debugger and writes down how it was left."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.options = ("-u", "-S", str(folder / "socket"), "-f", os.devnull)
-
-    def tmux(self, *arguments: str) -> str:
-        return host_programs.run("tmux", *self.options, *arguments, TERM="xterm-256color", SHELL="/bin/sh")
-
-    def debug(self, *arguments: str, size: tuple[int, int] = (80, 24), **environment: str) -> None:
-        """Start `callgate debug ARGUMENTS`."""
-        cache = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
-        variables = {"TERM": "xterm-256color", "XDG_CACHE_HOME": cache} | environment
-        words = [f"{name}={value}" for name, value in variables.items()] + [str(CALLGATE), "debug", *arguments]
-        inner = f"echo $$ >pid; exec env {shlex.join(words)}"
-        script = (
-            f"cd {shlex.quote(str(self.folder))}; stty -g >before; sh -c {shlex.quote(inner)}; echo $? >status; "
-            "sleep 0.5; stty -g >after; echo left >done; sleep 600"
-        )
-        self.tmux("new-session", "-d", "-x", str(size[0]), "-y", str(size[1]), script)
-
-    def press(self, *keys: str) -> None:
-        """Press keys, as tmux names them."""
-        self.tmux("send-keys", *keys)
-
-    def shown(self, *options: str) -> str:
-        """Return what is on the screen."""
-        return self.tmux("capture-pane", "-p", *options)
-
-    def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for a condition."""
-        end = time.monotonic() + PATIENCE
-        while not condition():
-            assert time.monotonic() < end, self.shown()
-            time.sleep(0.05)
-
-    def sees(self, text: str) -> None:
-        """Wait for a text."""
-        self.until(lambda: text in self.shown())
-
-    def left(self) -> int:
-        """Wait for the debugger's end; return its status after looking at how it has left the terminal."""
-        self.until((self.folder / "done").exists)
-        assert (self.folder / "after").read_text() == (self.folder / "before").read_text()
-        assert self.tmux("display", "-p", STATE).split() == ["0", "0", "1"]
-        return int((self.folder / "status").read_text())
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send the debugger a signal."""
-        os.kill(int((self.folder / "pid").read_text()), number)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from callgate.kernel.system import System
 from callgate.tools.debugger.history import History, HistoryInterrupted
+from callgate.tools.debugger.screen.panes import simple
 from callgate.tools.debugger.screen.panes.rows import clean
 from callgate.tools.debugger.screen.worker import Worker
 from callgate.tools.debugger.terminal.prompt import Prompt
@@ -176,6 +177,57 @@ def test_a_line_to_the_guest_that_waits_for_it_lets_it_run_on(boot_demo: Boot) -
         assert "seen" in driven.shown("printed").splitlines()
         await driven.press("escape", "7", "up")
         assert driven.app.query_one("#typing").value == "echo seen"  # type: ignore[attr-defined]
+
+    drive(boot_demo(None), scenario)  # type: ignore[arg-type]  # interactive
+
+
+def test_what_a_guest_prints_without_an_end_is_broken_into_lines_and_only_so_much_of_it_is_kept(
+    boot_demo: Boot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(driven: Driven) -> None:
+        for _ in range(40):
+            driven.app.print_from_guest(b"x" * 700)
+        driven.app.print_from_guest(b"\x07y\tz\nwrong\rright\n")
+        await driven.settle()
+        first, *rest, last = driven.shown("printed").splitlines()
+        assert first == "earlier lines are not kept: the last 20 are"
+        assert (len(rest), {*rest[:-1]}, last) == (19, {"x" * 1000}, "right")
+        assert rest[-1] == "y       z"
+
+    monkeypatch.setattr(simple, "KEPT", 20)
+    drive(boot_demo("df"), scenario)
+
+
+@pytest.mark.thorough(only=True)
+def test_a_line_that_is_typed_while_the_guest_computes_reaches_it_before_it_stops(boot_demo: Boot) -> None:
+    async def scenario(driven: Driven) -> None:
+        app, history = driven.app, driven.app.bench.history
+        line = app.query_one("#typing", Input)
+
+        async def typed(text: str) -> None:
+            line.focus()
+            line.value = text
+            await app._press_keys(["enter"])
+
+        async def comes(condition: Callable[[], bool]) -> None:
+            async with asyncio.timeout(PATIENCE):
+                while not condition():
+                    await asyncio.sleep(0.002)
+
+        await driven.press("c", "7")
+        await typed("cat PATTERN.BIN")  # some millions of instructions
+        await comes(lambda: int(history.machine.state.count) > 100_000)
+        await typed("echo and this")
+        await comes(lambda: len(history.occurred) == 2)
+        assert app.worker.busy
+        await app._press_keys(["ctrl+c"])
+        await driven.settle()
+        given = history.occurred[1].position
+        assert given < history.machine.position
+        assert "(callgate) type echo and this" in driven.shown("output")
+        await driven.enter(f"goto {given.retired}")
+        cpu, count = history.machine.cpu, int(history.machine.state.count)
+        assert cpu.halted != (count, cpu.eip)  # where a guest waits for input it has halted
 
     drive(boot_demo(None), scenario)  # type: ignore[arg-type]  # interactive
 

@@ -46,6 +46,7 @@ class History(Repeating):
         super().__init__(target_of(subject))
         self.listeners: list[Callable[[Occurred], None]] = []  # told of each new one
         self.branched: list[Callable[[Moment], None]] = []  # told when the run goes on in another way from a moment
+        self.typed: Callable[[], bytes] = bytes  # asked while it runs: what has been typed since, b"" if nothing has
         self.machine.runner.settle()
         self.checkpoints = Checkpoints(self.target, self.moment, budget)
         self.edge = self.moment
@@ -153,9 +154,12 @@ class History(Repeating):
         begin = self.moment
         end = None if fuel is None else begin.position.retired + fuel
         while True:
+            self._take_typed()
             retired = self.machine.position.retired
             left = None if end is None else end - retired
             stop = self._piece(left, until, goal)
+            if stop.reason == "halt" and self._take_typed():
+                continue
             if stop.reason == "breakpoint" and self.moment == begin:
                 continue
             if stop.reason == "position" and (goal is None or self.machine.position < goal):
@@ -163,6 +167,13 @@ class History(Repeating):
             if stop.reason == "fuel" and (end is None or stop.retired < end) and stop.retired > retired:
                 continue
             return stop
+
+    def _take_typed(self) -> bool:
+        """Give the guest what has been typed while it runs, in the present; whether there was anything."""
+        data = b"" if self.in_past else self.typed()
+        if data:
+            self.machine.serial.feed(data)
+        return bool(data)
 
     def step(self) -> Stop:
         """Run to the next position: one instruction, or the delivery of an exception or interrupt."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -70,6 +71,8 @@ class DebuggerApp(App[None]):
         self.bench = bench
         self.named = title
         self.failure: BaseException | None = None
+        self.unseen = bytearray()  # what the guest has printed
+        self.printing = threading.Lock()
         self.worker = Worker(
             bench.history.interrupts, lambda: self._post(Rested()), lambda error: self._post(Failed(error))
         )
@@ -88,8 +91,15 @@ class DebuggerApp(App[None]):
         return [*super().get_line_filters(), NoColor()] if self.no_color else super().get_line_filters()
 
     def print_from_guest(self, data: bytes) -> None:
-        """Show what the guest prints; called on the worker's thread."""
-        self._post(Printed(data))
+        """Show what the guest prints; called on the worker's thread.
+
+        What it prints before the screen has shown what came before is shown at once: a guest prints faster.
+        """
+        with self.printing:
+            first = not self.unseen
+            self.unseen += data
+        if first:
+            self._post(Printed())
 
     # Layout.
 
@@ -218,10 +228,13 @@ class DebuggerApp(App[None]):
         if not event.line.startswith(WHERE):
             self._say("said", event.line)
 
-    def on_printed(self, event: Printed) -> None:
+    def on_printed(self, _event: Printed) -> None:
         """Show what the guest has printed."""
+        with self.printing:
+            data = bytes(self.unseen)
+            self.unseen.clear()
         for pane in self.query("#printed").results(PrintPane):
-            pane.write(event.data)
+            pane.write(data)
 
     def on_failed(self, event: Failed) -> None:
         """End; the error is raised when the terminal has been restored."""
@@ -235,8 +248,8 @@ class DebuggerApp(App[None]):
         if event.input.id == "command":
             self._entered(self.query_one("#command", CommandLine).take())
         elif event.input.id == "typing":
-            text = self.query_one("#typing", CommandLine).take()
-            self.worker.give(lambda: self.session.type_in(text))
+            self.session.typing.append(self.query_one("#typing", CommandLine).take())
+            self.worker.give(self.session.type_in)
         elif event.input.name == "memory":
             self.wanted = replace(self.wanted, memory=event.value or "esp")
             self._look()

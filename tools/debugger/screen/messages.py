@@ -29,10 +29,6 @@ class Drawn(Message):
 class Printed(Message):
     """The guest has printed something."""
 
-    def __init__(self, data: bytes) -> None:
-        super().__init__()
-        self.data = data
-
 
 class Rested(Message):
     """The worker has nothing to do."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from callgate.tools.debugger.history import HistoryInterrupted
 from callgate.tools.debugger.screen.picture import Picture, Wanted, collect
 from callgate.tools.debugger.terminal.failure import CommandError
 from callgate.tools.debugger.terminal.prompt import Prompt
+from callgate.tools.debugger.terminal.showing import as_typed
 
 if TYPE_CHECKING:
     from callgate.tools.debugger.terminal.workbench import Workbench
@@ -30,7 +32,7 @@ class ScreenPrompt(Prompt):
 
 
 class Session:
-    """Everything here runs on the worker's thread, except `aim`; the screen reads `share`."""
+    """Everything here runs on the worker's thread, except `aim`; the screen reads `share` and appends to `typing`."""
 
     def __init__(self, bench: Workbench, told: Told, drawn: Callable[[Picture], None]) -> None:
         """`told` gets each line that is said, `drawn` each picture."""
@@ -44,6 +46,8 @@ class Session:
         self.before: dict[str, int] | None = None  # registers at the place before this one
         self.here: tuple[object, dict[str, int]] | None = None  # the place, and registers there
         self.target: int | None = None  # where the time line is to go; a later aim replaces it
+        self.typing: deque[str] = deque()  # lines for the guest that it has not been given
+        bench.history.typed = self._typed
 
     @property
     def ended(self) -> bool:
@@ -63,13 +67,25 @@ class Session:
     def _progress(self, share: float) -> None:
         self.share = share
 
-    def type_in(self, text: str) -> None:
-        """Send a line to the guest's console; a guest that waits for it runs on, and others as they are told to."""
+    def _typed(self) -> bytes:
+        """Return the next line that was typed while the guest runs, as it is to be given; b"" if there is none."""
+        if not self.typing:
+            return b""
+        text = self.typing.popleft()
+        self.told(f"(callgate) type {text}", "dim")
+        return as_typed(text)
+
+    def type_in(self) -> None:
+        """Send what has been typed to the guest's console; a guest that waits for it runs on, others as they are told.
+
+        A guest that was running when it was typed has been given it already, unless the run has ended before.
+        """
         machine = self.bench.machine
-        waits = machine.cpu.halted == (int(machine.state.count), machine.cpu.eip)
-        self.line(f"type {text}")
-        if waits:
-            self.line("continue")
+        while self.typing:
+            waits = machine.cpu.halted == (int(machine.state.count), machine.cpu.eip)
+            self.line(f"type {self.typing.popleft()}")
+            if waits:
+                self.line("continue")
 
     def toggle(self, address: int) -> None:
         """Remove the breakpoints at an address, or set one if there is none."""

@@ -334,7 +334,12 @@ def set_(desk: Desk, rest: str) -> None:
 @command("type", "TEXT", "send a line to the guest's console, as if it had been typed", examples=("type ls -l",))
 def type_(desk: Desk, rest: str) -> None:
     """Type a line."""
-    desk.bench.machine.serial.feed(rest.encode("utf-8", "surrogateescape") + b"\n")
+    desk.bench.machine.serial.feed(as_typed(rest))
+
+
+def as_typed(line: str) -> bytes:
+    """Return the bytes that a terminal sends for a line."""
+    return line.encode("utf-8", "surrogateescape") + b"\n"
 
 
 @command(

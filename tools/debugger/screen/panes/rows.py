@@ -27,6 +27,8 @@ def plain(lines: Sequence[str]) -> list[Row]:
 
 def clean(text: str) -> str:
     """Return text without what would move the cursor of the terminal: names on disks and guests may hold anything."""
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else "�" for char in text.expandtabs(8))
 
 
@@ -37,7 +39,7 @@ class Rows(ScrollView, can_focus=True):
 
     def __init__(self, **options: str) -> None:
         super().__init__(**options)  # type: ignore[arg-type]
-        self.rows: list[Row] = []
+        self.rows: Sequence[Row] = []
 
     def fill(self, rows: Sequence[Row], *, follow: int | None = None) -> None:
         """Show rows; `follow` is one that is to be seen."""

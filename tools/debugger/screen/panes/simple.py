@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import codecs
 import re
-from typing import TYPE_CHECKING, ClassVar, Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, Final, overload
 
-from callgate.tools.debugger.screen.panes.rows import Piece, Row, Rows, plain
+from callgate.tools.debugger.screen.panes.rows import Piece, Row, Rows, clean, plain
 from textual.binding import Binding, BindingType
+from textual.geometry import Size
 from textual.message import Message
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ ORDER: Final = ("eax", "ebx", "ecx", "edx", "esi", "edi", "ebp", "esp")
 SEGMENTS: Final = ("cs", "ss", "ds", "es", "fs", "gs")
 NARROW: Final = 70  # columns below which a thread's place is not shown
 KEPT: Final = 5000  # lines of what was printed
+LONGEST_LINE: Final = 1000  # characters, after which one is broken
+MOVING: Final = re.compile(r"[\r\b\a]")
 CONTROL: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\a\x1b]*(?:\a|\x1b\\)|.)")
 
 
@@ -195,16 +199,39 @@ class ViewPane(Pane):
             self.fill(plain(picture.lines))
 
 
+class Lines(Sequence[Row]):
+    """Lines with their roles, which become rows when they are looked at: a guest prints more than is ever seen."""
+
+    def __init__(self, lines: list[Piece]) -> None:
+        self.lines = lines
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Row]: ...
+
+    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        text, role = self.lines[index]
+        return [(clean(_typed(text)), role)]
+
+
 class PrintPane(Rows):
     """What was printed, in order: by the debugger, or by the guest."""
 
     def __init__(self, empty: str, **options: str) -> None:
         """`empty` is shown as long as nothing has been."""
         super().__init__(**options)
-        self.printed: list[Row] = []
+        self.printed: list[Piece] = []
         self.empty = empty
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.rest = ""
+        self.cut = False  # there were more lines than are kept
 
     def on_mount(self) -> None:
         """Say that nothing is there."""
@@ -212,26 +239,41 @@ class PrintPane(Rows):
 
     def add(self, text: str, role: str = "") -> None:
         """Add a line."""
-        self.printed.append([(text, role)])
+        self.printed.append((text, role))
         self._end()
 
     def write(self, data: bytes) -> None:
-        """Add what a guest has sent to its terminal; control sequences are left out."""
+        """Add what a guest has sent to its terminal; control sequences are left out, and a long line is broken."""
         text = CONTROL.sub("", self.rest + self.decoder.decode(data)).replace("\r\n", "\n")
         *lines, self.rest = text.split("\n")
         for line in lines:
-            self.printed.append([(_typed(line), "")])
+            self._break(line)
+        if len(self.rest) > LONGEST_LINE:
+            whole = len(self.rest) // LONGEST_LINE * LONGEST_LINE
+            self._break(self.rest[:whole])
+            self.rest = self.rest[whole:]
         self._end()
 
+    def _break(self, line: str) -> None:
+        for begin in range(0, max(len(line), 1), LONGEST_LINE):
+            self.printed.append((line[begin : begin + LONGEST_LINE], ""))
+
     def _end(self) -> None:
+        """Show the last rows."""
+        self.cut = self.cut or len(self.printed) > KEPT
         del self.printed[:-KEPT]
-        rows = [*self.printed, [(_typed(self.rest), "")]] if self.rest else self.printed
-        self.fill(rows, follow=len(rows) - 1)
+        first = [(f"earlier lines are not kept: the last {KEPT:,} are", "dim")] * self.cut
+        shown = [*first, *self.printed, *[(self.rest, "")] * bool(self.rest)]
+        self.rows = Lines(shown)
+        self.virtual_size = Size(max((len(text) for text, _ in shown), default=0), len(shown))
+        self.refresh()
         self.scroll_end(animate=False)
 
 
 def _typed(line: str) -> str:
     """Return a line as a terminal shows it after carriage returns and backspaces."""
+    if not MOVING.search(line):
+        return line
     shown: list[str] = []
     at = 0
     for char in line:
