@@ -15,6 +15,10 @@ from callgate.tools.debugger.terminal.prompt import Prompt
 from callgate.tools.debugger.terminal.workbench import Workbench
 from callgate.tools.debugger.why import InMemory, InRegister, Link
 from callgate.tools.debugger.why.path import Tracer
+from callgate.tools.debugger.why.sources import CONDITIONS, takes_effect
+from capstone import CS_ARCH_X86, CS_MODE_32, Cs
+from unicorn import UC_ARCH_X86, UC_MODE_32, Uc
+from unicorn.x86_const import UC_X86_REG_AL, UC_X86_REG_EFLAGS
 
 
 @pytest.fixture
@@ -116,7 +120,7 @@ def test_each_writer_is_the_last_one(boot_bench: Callable[[str], Workbench]) -> 
             after = machine.cpu.registers()
             changes |= {name: machine.position.retired for name in after if after[name] != before[name]}
         history.go(history.moment_at(end))
-        for name in ("eax", "ebx", "ecx", "edx", "esi", "edi", "ebp"):
+        for name in ("eax", "ebx", "ecx", "edx", "esi", "edi", "ebp", "esp"):
             link = next(bench.chain.links(InRegister(name), 1))
             found = link.moment.position.retired + 1
             assert found >= changes.get(name, 0)  # an instruction may write the value that was there
@@ -139,6 +143,54 @@ def test_the_path_is_that_of_single_steps(boot_bench: Callable[[str], Workbench]
     with Tracer(bench.debuggee.target).tracing() as path:
         history.forward_to(end)
     assert path.at == steps
+
+
+def test_conditions_of_instructions_are_those_of_the_cpu() -> None:
+    """The oracle is Unicorn, which executes SETcc and so each condition, and Capstone's names of CMOVcc."""
+    code, flags = 0x1000, [1 << bit for bit in (0, 2, 6, 7, 11)]
+    decoder, engine = Cs(CS_ARCH_X86, CS_MODE_32), Uc(UC_ARCH_X86, UC_MODE_32)
+    engine.mem_map(code, 0x1000)
+    names = set()
+    for condition in range(16):
+        move = next(decoder.disasm(bytes((0x0F, 0x40 + condition, 0xC1)), 0))  # cmovcc eax, ecx
+        names.add(move.mnemonic[4:])
+        engine.mem_write(code, bytes((0x0F, 0x90 + condition, 0xC0)))  # setcc al
+        engine.ctl_flush_tb()
+        for chosen in range(32):
+            eflags = 2 | sum(flag for bit, flag in enumerate(flags) if chosen >> bit & 1)
+            engine.reg_write(UC_X86_REG_EFLAGS, eflags)
+            engine.emu_start(code, code + 3)
+            assert takes_effect(move, eflags, 0) == bool(engine.reg_read(UC_X86_REG_AL)), (move.mnemonic, eflags)
+    assert names == set(CONDITIONS)
+    assert not takes_effect(next(decoder.disasm(b"\xf3\xa4", 0)), 0, 0)  # rep movsb
+    assert takes_effect(next(decoder.disasm(b"\xf3\xa4", 0)), 0, 1)
+
+
+def test_a_chain_that_ends_says_from_what_the_value_was_made_and_how_to_go_on(
+    boot_bench: Callable[[str], Workbench],
+) -> None:
+    bench = boot_bench("df")
+    carry_out(bench, "break ipc.reload if thread == 12", *["continue"] * 4, "finish")
+    text = carry_out(bench, "why -c ecx")
+    assert (
+        "nothing that it has read holds this value\n  it has read before, the last first, 64 bytes at 0x0ffff000,"
+        in text
+    )
+    onward = re.findall(r"^    (goto \d+), (why -c \[0x\w+\])$", text, re.MULTILINE)
+    assert len(onward) == 3
+    sector = re.search(r"disk d0, sector (\d+)", carry_out(bench, *onward[-1]))
+    assert sector
+    assert 2048 <= int(sector[1]) < 51200, "it is a block of this server's volume, and not of the other one's"
+
+    carry_out(bench, "goto 15180")
+    ended = [
+        link for name in ("eax", "ebx", "ecx", "edx", "esi", "edi") for link in bench.chain.links(InRegister(name))
+    ]
+    computed = [link for link in ended if link.inputs]
+    for link in computed:
+        assert link.source is None
+        for line in link.onward:
+            assert re.search(r"\n(e\w\w|.*\[0x\w+\]) = 0x", carry_out(bench, *line.split(", ")))
 
 
 def test_a_value_that_nothing_wrote_is_as_it_was_at_the_beginning(boot_bench: Callable[[str], Workbench]) -> None:

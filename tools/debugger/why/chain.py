@@ -16,7 +16,7 @@ from callgate.tools.debugger.why.by_hand import ByHand, last_by_hand
 from callgate.tools.debugger.why.locations import InMemory, InRegister, Location
 from callgate.tools.debugger.why.path import Tracer
 from callgate.tools.debugger.why.server_reads import ServerReads
-from callgate.tools.debugger.why.sources import Source, source_of_register, source_of_store
+from callgate.tools.debugger.why.sources import Source, source_of_register, source_of_store, takes_effect
 from callgate.tools.debugger.why.transfers import Reads
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ LONGEST: Final = 64  # links of a chain
 HOSTED: Final = "hosted_step"  # the host call in which a hosted server's Python runs
 REQUEST: Final = 20_000  # instructions before its write in which a server has read what it has made it of
 LEAST_TELLING: Final = 0x100  # smaller values are everywhere
+PLACES: Final = 3  # of what a server has read that are named where none of it holds the value
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +45,24 @@ class Link:
     thread: str
     note: str
     source: Location | None
+    inputs: tuple[str, ...] = ()  # as in a `Source`
 
     def __str__(self) -> str:
         size = self.location.size if isinstance(self.location, InMemory) else 4
         head = f"{self.location} = {self.value:#0{2 * size + 2}x}"
         where = f" at {self.moment.position}" if self.by not in (POWER_ON, FIRST_CALL) else ""
         thread = f", {self.thread}" if self.thread else ""
-        return f"{head}\n  {self.by}{where}{thread}" + (f"\n  {self.note}" if self.note else "")
+        lines = [head, f"  {self.by}{where}{thread}", *[f"  {self.note}"] * bool(self.note)]
+        if self.inputs:
+            lines.append("  the chain ends here; it goes on for one of them, by")
+            lines += [f"    {line}" for line in self.onward]
+        return "\n".join(lines)
+
+    @property
+    def onward(self) -> list[str]:
+        """How the chain goes on for each of the inputs: a command to go to a place, and one to follow it there."""
+        parted = (name.partition(" at ") for name in self.inputs)
+        return [f"goto {at or self.moment.position.retired}, why -c {name}" for name, _, at in parted]
 
 
 class Chain:
@@ -110,20 +122,27 @@ class Chain:
     # Registers.
 
     def _register(self, location: InRegister, value: int) -> Link:
-        origin = self.history.moment
-        by_hand = last_by_hand(self.history, location, origin)
+        by_hand = last_by_hand(self.history, location, self.history.moment)
+        while True:
+            found = self._last_writer(location.name, self.history.moment)
+            if by_hand is not None and by_hand.instruction >= (found or 0):
+                return self._by_hand(location, value, by_hand)
+            if found is None:
+                self.history.go(self.history.first)
+                return Link(location, value, self.history.first, self.debuggee.target.unwritten, "", "", None)
+            self._go_before(found)
+            instruction, cpu = self._instruction(), self.machine.cpu
+            if instruction is None or takes_effect(instruction, cpu.eflags, cpu.ecx):
+                return self._link(location, value, self._register_source(location.name))
+
+    def _last_writer(self, register: str, origin: Moment) -> int | None:
+        """Return the number of the last instruction before a moment that may have changed a register."""
         for window in WINDOWS:
             begin = max(origin.position.retired - window, 0)
-            found = self._writer(location.name, begin, origin)
-            if by_hand is not None and by_hand.instruction >= max(begin, found or 0):
-                return self._by_hand(location, value, by_hand)
-            if found is not None:
-                self._go_before(found)
-                return self._link(location, value, self._register_source(location.name))
-            if begin == 0:
-                break
-        self.history.go(self.history.first)
-        return Link(location, value, self.history.first, self.debuggee.target.unwritten, "", "", None)
+            found = self._writer(register, begin, origin)
+            if found is not None or begin == 0:
+                return found
+        return None
 
     def _by_hand(self, location: Location, value: int, change: ByHand) -> Link:
         """Return a link to a change that no instruction has made, and stand after it."""
@@ -164,7 +183,7 @@ class Chain:
         text = f"{instruction.mnemonic} {instruction.op_str}".rstrip()
         by = f"{self.name(instruction.address)}  {text}"
         who = f"thread {thread.number} {thread.name!r}, ring {self.machine.cpu.cpl}"
-        return Link(location, value, self.history.moment, by, who, source.note, source.location)
+        return Link(location, value, self.history.moment, by, who, source.note, source.location, source.inputs)
 
     # Memory.
 
@@ -186,7 +205,7 @@ class Chain:
         if access.by == "DMA":
             return Link(location, value, here, access.by, "", self._transfer(location), None)
         source = self._read_by_server(location, value) if HOSTED in access.by else Source(None)
-        return Link(location, value, here, access.by, "", source.note, source.location)
+        return Link(location, value, here, access.by, "", source.note, source.location, source.inputs)
 
     def _block(self, location: InMemory, value: int) -> Link:
         """Return the transfer that has brought a byte of a disk block: such memory is written by devices only."""
@@ -210,14 +229,20 @@ class Chain:
         What its Python does with what it reads is not followed.
         """
         if value < LEAST_TELLING:
-            return Source(None, "its Python is not followed, and the value is too common to be looked for")
-        here = self.history.moment
+            return Source(None, f"its Python is not followed, and values below {LEAST_TELLING:#x} are everywhere")
+        here, process = self.history.moment, self.debuggee.threads.running().process.number
         self.history.go(self.history.moment_at(max(here.position.retired - REQUEST, 0)))
-        with ServerReads() as reads:
+        with ServerReads(process, lambda: self.machine.clock.retired) as reads:
             self.history.forward_to(here)
         found = reads.last_with(value, location.size)
         if found is None:
-            return Source(None, "its Python is not followed: nothing that it has read holds this value")
+            read = reads.last(PLACES)
+            note = "its Python is not followed: nothing that it has read holds this value"
+            if not read:
+                return Source(None, f"{note}; it has read nothing")
+            pieces = (f"{one.size} bytes at {one.linear:#010x}" for one in read)
+            note += f"\n  it has read before, the last first, {', '.join(pieces)}"
+            return Source(None, note, tuple(f"[{one.linear:#010x}] at {one.retired}" for one in read))
         linear, physical, size, places = found
         others = f", the last of {places} places" if places > 1 else ""
         note = f"its Python is not followed: it has read the same value at {linear:#010x}{others}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
 from callgate.tools.debugger.why.locations import WHOLE, InMemory, InRegister, Location
@@ -11,13 +13,44 @@ MOVES: Final = ("mov", "movzx", "movsx", "movabs")
 PUSHED_ALL: Final = ("edi", "esi", "ebp", "esp", "ebx", "edx", "ecx", "eax")  # from ESP upwards after PUSHA
 STRING_SIZES: Final = {"b": 1, "w": 2, "d": 4}
 ZEROED: Final = ("xor", "sub")
+REGISTER_SIZE: Final = 4  # bytes
+SIZE_NAMES: Final = {1: "byte", 2: "word"}
+CARRY, PARITY, ZERO, SIGN, OVERFLOW = (1 << bit for bit in (0, 2, 6, 7, 11))
+
+
+def _not(condition: str, eflags: int) -> bool:
+    return not _TRUE[condition](eflags)
+
+
+def _differ(eflags: int) -> bool:
+    return bool(eflags & SIGN) != bool(eflags & OVERFLOW)
+
+
+_TRUE: Final[dict[str, Callable[[int], bool]]] = {  # SDM vol. 1, appendix B
+    "o": lambda eflags: bool(eflags & OVERFLOW),
+    "b": lambda eflags: bool(eflags & CARRY),
+    "e": lambda eflags: bool(eflags & ZERO),
+    "be": lambda eflags: bool(eflags & (CARRY | ZERO)),
+    "s": lambda eflags: bool(eflags & SIGN),
+    "p": lambda eflags: bool(eflags & PARITY),
+    "l": _differ,
+    "le": lambda eflags: bool(eflags & ZERO) or _differ(eflags),
+}
+_FALSE: Final = {"no": "o", "ae": "b", "ne": "e", "a": "be", "ns": "s", "np": "p", "ge": "l", "g": "le"}
+CONDITIONS: Final = _TRUE | {name: partial(_not, condition) for name, condition in _FALSE.items()}
+"""Whether a condition holds, by its suffix, from EFLAGS."""
 
 
 class Source(NamedTuple):
-    """Where a value comes from; None, and why, where the chain ends."""
+    """Where a value comes from; None, and why, where the chain ends.
+
+    `inputs` are what it was made of, if there are several: registers and `[memory]` as `why` takes them just before the
+    instruction, or `[memory] at N` where N instructions had retired.
+    """
 
     location: Location | None
     note: str = ""
+    inputs: tuple[str, ...] = ()
 
 
 class Operands(Protocol):
@@ -52,8 +85,27 @@ def source_of_register(instruction: Any, register: str, operands: Operands) -> S
     if name == "xchg":
         return of_operand(instruction, _other(instruction, register), operands)
     if name in MOVES or name.startswith("cmov"):
-        return of_operand(instruction, instruction.operands[1], operands)
-    return computed(instruction, register)
+        return _partly(instruction, of_operand(instruction, instruction.operands[1], operands))
+    return computed(instruction, register, operands)
+
+
+def _partly(instruction: Any, source: Source) -> Source:
+    """Return a source with the note that only a part of a register is written, if that is so."""
+    target = instruction.operands[0]
+    if target.size >= REGISTER_SIZE:
+        return source
+    note = f"it writes {instruction.reg_name(target.reg)} alone"
+    return source._replace(note=f"{note}; {source.note}" if source.note else note)
+
+
+def takes_effect(instruction: Any, eflags: int, ecx: int) -> bool:
+    """Whether an instruction that may write registers does: CMOVcc by its condition, REP with a count."""
+    name = instruction.mnemonic
+    if name.startswith("rep"):
+        return ecx != 0
+    if not name.startswith("cmov") or name[4:] not in CONDITIONS:
+        return True
+    return CONDITIONS[name[4:]](eflags)
 
 
 def _other(instruction: Any, register: str) -> Any:
@@ -63,7 +115,7 @@ def _other(instruction: Any, register: str) -> Any:
     return second if mine else first
 
 
-def computed(instruction: Any, register: str) -> Source:
+def computed(instruction: Any, register: str, operands: Operands) -> Source:
     """Return the only input of a computation that is no constant, if there is only one."""
     name = instruction.mnemonic.split()[-1]
     inputs = instruction.operands
@@ -75,13 +127,27 @@ def computed(instruction: Any, register: str) -> Source:
         names = [instruction.reg_name(number) for number in (memory.base, memory.index) if number]
         if len(names) == 1:
             return Source(InRegister(WHOLE[names[0]]), f"computed: {instruction.op_str}")
-        return Source(None, f"computed from {' and '.join(names) or 'a constant'}")
+        return Source(None, f"computed from {' and '.join(names) or 'a constant'}", tuple(names))
     sources = [operand for operand in inputs if operand.type != X86_OP_IMM]
     if len(sources) == 1 and sources[0].type == X86_OP_REG and instruction.mnemonic not in ("imul", "mul", "div"):
         return Source(InRegister(register), f"computed: {instruction.mnemonic} {instruction.op_str}")
     if name.startswith(("movs", "stos", "cmps", "scas", "lods", "rep", "loop")):
         return Source(InRegister(register), f"counted on by {instruction.mnemonic}")
-    return Source(None, f"computed by {instruction.mnemonic} {instruction.op_str}".rstrip())
+    text = f"{instruction.mnemonic} {instruction.op_str}".rstrip()
+    return Source(None, f"computed by {text}", _names(instruction, operands))
+
+
+def _names(instruction: Any, operands: Operands) -> tuple[str, ...]:
+    """Return the operands that are no constants, as `why` takes them; none if there is only one."""
+    found = []
+    for operand in instruction.operands:
+        if operand.type == X86_OP_REG and instruction.reg_name(operand.reg) in WHOLE:
+            found.append(WHOLE[instruction.reg_name(operand.reg)])
+        elif operand.type == X86_OP_MEM:
+            size = SIZE_NAMES.get(operand.size, "")
+            found.append(f"{size}[{operands.effective(instruction, operand):#010x}]")
+    distinct = tuple(dict.fromkeys(found))
+    return distinct if len(distinct) > 1 else ()
 
 
 def of_operand(instruction: Any, operand: Any, operands: Operands) -> Source:
@@ -123,7 +189,8 @@ def source_of_store(instruction: Any, location: InMemory, operands: Operands) ->
         return of_operand(instruction, second if first.type == X86_OP_MEM else first, operands)
     if name in MOVES and len(instruction.operands) == 2:
         return of_operand(instruction, instruction.operands[1], operands)
-    return Source(None, f"computed by {instruction.mnemonic} {instruction.op_str}".rstrip())
+    text = f"{instruction.mnemonic} {instruction.op_str}".rstrip()
+    return Source(None, f"computed by {text}", _names(instruction, operands))
 
 
 def _pushed(location: InMemory, operands: Operands) -> Source:
