@@ -189,7 +189,9 @@ def test_reads_by_policy_are_listed_with_their_host_call_and_are_those_of_a_run_
     by_policy = [line for line in lines if "in the host call" in line]
     assert set(retired(by_policy)) == expected
     assert len(expected) > 2
-    assert any(line.endswith("by policy, in the host call convert") for line in by_policy)
+    assert any(
+        line.endswith("by policy, which takes a view to read or write, in the host call convert") for line in lines
+    )
     assert any(line.endswith(", thread 12 'shell', ring 0") for line in lines)
 
 

@@ -72,7 +72,7 @@ class Accesses:
 
     @contextmanager
     def reading(self, pieces: Pieces, told: Callable[[Touch], None]) -> Iterator[None]:
-        """Call a function with each read of memory by policy, a hosted server or a device."""
+        """Call a function with each read of memory by policy or a hosted server."""
         ram, history = self.debuggee.machine.ram, self.stretch.history
         last: Touch | None = None
 

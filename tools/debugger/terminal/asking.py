@@ -116,8 +116,8 @@ def pieces_of(bench: Workbench, address: int, size: int) -> list[tuple[int, int,
 @command(
     "who",
     "reads|writes|accesses PLACE [length N] | REGISTER  [between A and B]",
-    "each instruction, host call and device that read or wrote memory, each instruction that did a general register. "
-    "Of what Python reads, words of the kernel's own blocks are not seen: states of slots, thread control blocks",
+    "each instruction and host call that read or wrote memory, device that wrote it, and instruction with a register. "
+    "What devices read is not seen, nor words of the kernel's own blocks that policy reads: states of slots, threads",
     examples=(
         "who writes slot[0].client",
         "who reads [0x40001008] between 14000 and here",
