@@ -6,7 +6,7 @@ import ctypes
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from callgate.kernel.abi.memory import KERNEL_BASE
 from callgate.kernel.machine.cpu.paging import PageFault
@@ -32,6 +32,8 @@ STACK: Final = frozenset(
 )
 FRAMES: Final = ("enter", "leave")
 GENERAL: Final = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
+
+Known = TypeVar("Known")
 
 
 @dataclass(slots=True)
@@ -72,20 +74,20 @@ class Tracer:
         at.pop(machine.clock.retired + 1, None)
 
     @contextmanager
-    def following(self, executed: Callable[[Any], None]) -> Iterator[None]:
-        """Call a function before each instruction that is executed, with the instruction, None where there is none.
+    def following(self, known_by: Callable[[Any], Known], executed: Callable[[Known], None]) -> Iterator[None]:
+        """Call `executed` before each instruction with what `known_by` has made of it when it was decoded.
 
-        It is decoded as it is now, unlike those of a `Path`, which are decoded afterwards.
+        `known_by` gets None where there is no instruction.  They are decoded as they are now, unlike those of a `Path`.
         """
-        kernel: dict[int, Any] = {}
-        user: dict[int, Any] = {}  # of the address space that CR3 has now
+        kernel: dict[int, Known] = {}
+        user: dict[int, Known] = {}  # of the address space that CR3 has now
 
         def hook(_uc: int, address: int, _size: int, _data: int) -> None:
             address &= 0xFFFF_FFFF
             known = user if address < KERNEL_BASE else kernel
             if address not in known:
                 code = self._code(address, self.machine.cpu.cr3)
-                known[address] = next(self.decoder.disasm(code, address, 1), None)
+                known[address] = known_by(next(self.decoder.disasm(code, address, 1), None))
             executed(known[address])
 
         with self._hooked(hook), self._at_loads_of_cr3(lambda _site: user.clear):

@@ -33,26 +33,27 @@ class RegisterWatch:
         self.register = register
         self.moment = moment
         self.thread = thread
-        self.known: dict[int, bool] = {}  # by identity of a decoded instruction, which `alive` keeps
-        self.alive: list[Any] = []
         self.open: RegisterTouch | None = None
 
     @contextmanager
     def watching(self, *, writes: bool, reads: bool, told: Callable[[RegisterTouch], None]) -> Iterator[None]:
         """Call a function with each access for as long as the block lasts."""
 
-        def executed(instruction: Any) -> None:
+        def known_by(instruction: Any) -> tuple[int, str] | None:
+            """Return address and text of an instruction that is looked for."""
+            touched = self.tracer.writes(instruction) if writes else set()
+            touched |= self.tracer.reads(instruction) if reads else set()
+            if self.register not in touched:
+                return None
+            return instruction.address, f"{instruction.mnemonic} {instruction.op_str}".rstrip()
+
+        def executed(wanted: tuple[int, str] | None) -> None:
             self._close()
-            if id(instruction) not in self.known:
-                touched = self.tracer.writes(instruction) if writes else set()
-                touched |= self.tracer.reads(instruction) if reads else set()
-                self.alive.append(instruction)
-                self.known[id(instruction)] = self.register in touched
-            if self.known[id(instruction)]:
-                self.open = self._touch(instruction)
+            if wanted is not None:
+                self.open = RegisterTouch(self.moment(), self._value(), None, *wanted, self.thread())
                 told(self.open)
 
-        with self.tracer.following(executed):
+        with self.tracer.following(known_by, executed):
             try:
                 yield
             finally:
@@ -66,7 +67,3 @@ class RegisterWatch:
 
     def _value(self) -> int:
         return int(getattr(self.tracer.machine.cpu, self.register))
-
-    def _touch(self, instruction: Any) -> RegisterTouch:
-        text = f"{instruction.mnemonic} {instruction.op_str}".rstrip()
-        return RegisterTouch(self.moment(), self._value(), None, instruction.address, text, self.thread())
