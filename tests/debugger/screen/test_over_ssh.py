@@ -71,15 +71,6 @@ def ssh(tmp_path: Path) -> Iterator[list[str]]:
             server.stderr.close()
 
 
-@pytest.fixture
-def terminal(tmp_path: Path) -> Iterator[Terminal]:
-    host_programs.find("tmux")
-    found = Terminal(tmp_path)
-    yield found
-    if (tmp_path / "socket").exists():
-        found.tmux("kill-server")
-
-
 def test_the_screen_works_over_ssh_takes_a_new_size_and_leaves_both_terminals_as_they_were(
     terminal: Terminal, ssh: list[str]
 ) -> None:

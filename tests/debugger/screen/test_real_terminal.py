@@ -3,23 +3,12 @@
 import re
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import host_programs
 import pytest
 from debugger_terminal import Terminal
 
 COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])[;m]")
-
-
-@pytest.fixture
-def terminal(tmp_path: Path) -> Iterator[Terminal]:
-    host_programs.find("tmux")
-    found = Terminal(tmp_path)
-    yield found
-    if (tmp_path / "socket").exists():
-        found.tmux("kill-server")
 
 
 @pytest.mark.parametrize("size", [(80, 24), pytest.param((200, 60), marks=pytest.mark.thorough(only=True))])
