@@ -5,7 +5,7 @@ The figures to hold, on the demo: a run that is kept at least 0.9 times as fast 
 50 ms; where a directory entry's size comes from in 1 s; a checkpoint in 0.5 ms.
 
 The minute is CPU time in which commands follow each other without a pause: as much work as a minute of the clock can
-hold.  Virtual time would say little: a minute of it is a second of work where the machine idles.
+hold.  Virtual time would say little: a minute of it is no work at all where the machine idles.
 """
 
 from __future__ import annotations
