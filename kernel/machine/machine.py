@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from callgate.kernel.common.near_miss import those_like
+from callgate.kernel.machine.blocks.kinds import make_counter
 from callgate.kernel.machine.cpu.cpu import Cpu
 from callgate.kernel.machine.cpu.exceptions import GP, UD
 from callgate.kernel.machine.cpu.fpu import FloatingPoint
@@ -36,7 +37,6 @@ from callgate.kernel.machine.devices.timer import Timer
 from callgate.kernel.machine.engine.clock import Clock, EventQueue
 from callgate.kernel.machine.engine.context import CLOSED
 from callgate.kernel.machine.engine.control import Control
-from callgate.kernel.machine.engine.counter import make_counter
 from callgate.kernel.machine.engine.counter_state import CounterState
 from callgate.kernel.machine.engine.hooks import Hooks
 from callgate.kernel.machine.engine.new_engine import new_engine
@@ -72,7 +72,7 @@ class Machine(Looking):
         counter: str = "auto",
         ctrl_c: bool = True,
     ) -> None:
-        """Sizes in bytes, multiples of 4096; `counter` is auto, native or python.
+        """Sizes in bytes, multiples of 4096; `counter` is auto, blocks, native or python.
 
         Every byte of RAM above 4 GiB that the CPU loads or stores is counted (`ledger.counts().cpu_file_bytes`).
         `ctrl_c` makes SIGINT end a run between two instructions; without it the signal is left to the process,
@@ -122,10 +122,14 @@ class Machine(Looking):
     def _make_handlers(self) -> None:
         """The functions that the engine calls, and those that call it."""
         self.traps = Traps(self.cpu, self.paging, self.control, self.ledger, self.stream, self.clock)
+        self.traps.counter = self.counter
         self.ports = Ports(self.cpu, self.state, self.paging, self.ledger, self.traps.refuse)
         self.host_calls = self.ports.host_calls
         self.filters = Filters(self.cpu, self.paging, self.counter.sites, self.traps, self.ports, self.state)
-        self.translations = Translations(self.cpu, self.paging, self.control, self._translated)
+        by_edges = not self.counter.by_blocks
+        self.translations = Translations(self.cpu, self.paging, self.control, self._translated, edges=by_edges)
+        self.counter.connect(self.cpu, self.translations)
+        self.memory_bus.refuses = self.counter.refuses
         self.traps.returns.changed = self.filters.floating.stack.changed = self.translations.changed
         self.counter.repeats.follows_itself = self.filters.follows_itself
         self.hooks = Hooks(self.handle, self._fail, self.control.leave)

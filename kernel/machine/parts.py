@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from callgate.kernel.machine.blocks.kinds import Counter
 from callgate.kernel.machine.cpu.cpu import Cpu
 from callgate.kernel.machine.cpu.translations import Translations
 from callgate.kernel.machine.cpu.traps import Traps
@@ -30,6 +31,7 @@ class Parts(Protocol):
     ram: Ram
     handle: Any  # the engine's raw handle; None once the machine is closed
     cpu: Cpu
+    counter: Counter
     state: CounterState
     control: Control
     clock: Clock

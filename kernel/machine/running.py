@@ -7,7 +7,6 @@ itself before every instruction, so the boundary is exact and nearly free.
 
 from __future__ import annotations
 
-import ctypes
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -21,15 +20,12 @@ from callgate.kernel.machine.engine.counter_state import NEVER, NOWHERE
 from callgate.kernel.machine.observation.position import Position
 from callgate.kernel.machine.observation.stop import Stop
 from unicorn import UcError
-from unicorn.unicorn_py3.unicorn import uclib
 
 if TYPE_CHECKING:
     from callgate.kernel.machine.parts import Parts
 
 SLICE = 500_000  # instructions between two checks for Ctrl-C; the slowest (FNSAVE) take 1.5 µs each
 IDLE_EVENTS = 1_000_000  # events without an interrupt after which a HLT is taken to last for ever
-ZERO = ctypes.c_uint64(0)
-NO_COUNT = ctypes.c_size_t(0)
 Condition = Callable[[], bool]
 
 
@@ -45,7 +41,6 @@ class Runner:
         self.ctrl_c = ctrl_c
         self.state = machine.state
         self.control = machine.control
-        self.begin = ctypes.c_uint64()
         self.waiting = False  # in a source of input
 
     def run(self, fuel: int | None, until: Condition | None, goal: Position | None = None) -> Stop:
@@ -151,12 +146,10 @@ class Runner:
         state.stopped = 0
         state.last_address = NOWHERE  # EIP may have been set to the instruction executed last
         # EIP is an offset in CS, and so is the address at which the engine is to begin.
-        eip = machine.cpu.eip
-        self.begin.value = eip
-        machine.translations.begin(eip)
+        machine.translations.begin(machine.cpu.eip)
         machine.filters.floating.resume()
         with machine.traps.translator.guarded(briefly=end - state.count <= 1):
-            status = uclib.uc_emu_start(machine.handle, self.begin, ZERO, ZERO, NO_COUNT)
+            status = machine.counter.execute(machine.handle)
         if status and self.control.error is None:
             raise EngineError(self._describe(status))
         return not state.stopped and not status

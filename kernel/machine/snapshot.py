@@ -132,6 +132,7 @@ def restore(machine: Parts, snapshot: Snapshot) -> None:
     """Go back to a snapshot; ValueError if it is another machine's."""
     check_restorable(machine, snapshot)
     machine.control.clear()
+    machine.counter.restored()
     machine.state.stop_address = NOWHERE
     machine.traps.refusal = machine.filters.floating.later = None
     stale = snapshot.memory.put_back(machine.translations.pages)

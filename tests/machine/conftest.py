@@ -163,9 +163,9 @@ class Board:
         m.cpu.eip = CODE
 
 
-@pytest.fixture(params=["native", "python"])
+@pytest.fixture(params=["blocks", "native", "python"])
 def counter(request: pytest.FixtureRequest) -> str:
-    """Both implementations of the exact clock."""
+    """All implementations of the exact clock."""
     return str(request.param)
 
 

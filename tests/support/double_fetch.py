@@ -131,6 +131,7 @@ class Detector:
             if state.in_kernel and not state.stopped:
                 self.note(lambda: image.symbol_at(state.last_address).partition("+")[0], physical, size)
 
+        state.watched += 1
         self.hook = MEMORY_HOOK(read)  # kept as long as the engine may call it
         for region in self.machine.ram.regions:
             end = region.base + region.size - 1

@@ -36,7 +36,9 @@ EFLAGS_NT = 1 << 14
 EFLAGS_RF = 1 << 16
 EFLAGS_VM = 1 << 17
 
-LATE_FLAGS = 0x8D5 | 1 << 10  # CF PF AF ZF SF OF, and DF
+ARITHMETIC_FLAGS = 0x8D5  # CF PF AF ZF SF OF
+LATE_FLAGS = ARITHMETIC_FLAGS | 1 << 10  # and DF
+BY_FLAGS = 1  # how the engine computes the arithmetic flags: from themselves
 EFLAGS_FIXED = 2
 CR0_EM, CR0_TS = 1 << 2, 1 << 3
 CR4_OSFXSR, CR4_OSXMMEXCPT = 1 << 9, 1 << 10
@@ -268,6 +270,13 @@ class Cpu:
         """
         late = self.eflags
         return late & LATE_FLAGS | self.get(self.layout.eflags) & ~LATE_FLAGS | EFLAGS_FIXED
+
+    def put_late_flags(self, eflags: int) -> None:
+        """Set the arithmetic flags of the context buffer, for the engine within a run and for one that begins."""
+        flags, layout = eflags & ARITHMETIC_FLAGS, self.layout
+        self.put(layout.eflags, self.get(layout.eflags) & ~ARITHMETIC_FLAGS | flags)
+        self.context.quads[layout.flags_source >> 3] = flags
+        self.put(layout.flags_kind, BY_FLAGS)
 
     def saved_table(self, name: str) -> tuple[int, int]:
         """Return (base, limit) of "gdt", "idt", "ldt" or "tr" in the context buffer."""

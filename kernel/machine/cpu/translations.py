@@ -97,13 +97,16 @@ AT_ONCE = 8  # instructions
 ZEROS = re.compile(rb"(?:\x00\x00)+")
 TRANSFERS = ("j", "call", "ret", "loop", "ljmp", "lcall", "iret")  # mnemonics that end every block
 WRITE = UC_CTL_IO_WRITE << 30
+WORD = 0xFFFF_FFFF
 
 
 class Translations:
     """The engine's caches of code and of page tables."""
 
-    def __init__(self, cpu: Cpu, paging: Paging, control: Control, scan: Scan) -> None:
+    def __init__(self, cpu: Cpu, paging: Paging, control: Control, scan: Scan, *, edges: bool = True) -> None:
         """`scan(linear address, bytes, decoded)` sees all code that is translated.
+
+        `edges` is whether the engine is to report new blocks; else the clock calls `note_block`.
 
         It is one block, or blocks up to a transfer of control.  After `decoded` bytes any byte may begin one.
         """
@@ -116,8 +119,11 @@ class Translations:
         self.pages: set[int] = set()  # physical page numbers that code was translated from
         self.stale: set[int] = set()
         self.all_stale = False
-        self._callback = EDGE(self._generated)
-        add_hook(cpu.handle.value, UC_HOOK_EDGE_GENERATED, address_of(self._callback), 0, 1, 0)
+        self.flushed: Callable[[], None] = lambda: None  # told that all translations of code are gone
+        self.edges = edges
+        if edges:
+            self._callback = EDGE(self._generated)
+            add_hook(cpu.handle.value, UC_HOOK_EDGE_GENERATED, address_of(self._callback), 0, 1, 0)
 
     def _generated(self, _uc: int, block: ctypes._Pointer[Block], _previous: int, _data: int) -> None:
         try:
@@ -134,7 +140,7 @@ class Translations:
         for the block: it would translate it outside of its own loop, and there it cannot empty a buffer that is full
         (docs/emulator-notes.md, "Translated code").
         """
-        if eip == self.state.stop_address:
+        if eip == self.state.stop_address or not self.edges:
             return
         base, cpl, mode = self.cpu.fetching()
         linear = eip + base & 0xFFFF_FFFF
@@ -143,6 +149,23 @@ class Translations:
         except PageFault:
             return
         self.scan(linear, *self._run(linear, mode))
+
+    def note_block(self, linear: int, size: int) -> tuple[bytes, tuple[int, ...]]:
+        """Note a block that is about to be executed for the first time; return its code, and its physical pages."""
+        mode = self.paging.mode()
+        begin, code, pages = linear, b"", []
+        while size > 0:
+            room = min(size, PAGE_SIZE - begin % PAGE_SIZE)
+            try:
+                physical = self.paging.translate(begin & WORD, user=False, write=False, mode=mode)
+                code += self.paging.ram.read(physical, room, Account.MACHINE)
+            except (PageFault, DmaError):
+                break
+            pages.append(physical >> PAGE_SHIFT)
+            begin, size = begin + room, size - room
+        self.pages.update(pages)
+        self.scan(linear, code, len(code))
+        return code, tuple(pages)
 
     def note(self, linear: int, size: int, instructions: int, mode: Mode | None = None) -> None:
         """Note a block that is translated; `mode` saves asking for it.
@@ -264,6 +287,7 @@ class Translations:
         self.state.stop_address = NOWHERE
         self.pages.clear()
         self.runs.clear()
+        self.flushed()
 
     def flush_tlb(self) -> None:
         """Forget all translations of addresses."""

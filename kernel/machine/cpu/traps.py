@@ -20,6 +20,7 @@ from callgate.kernel.machine.cpu.exceptions import DB, NO_EXCEPTION, PF, UD, Del
 from callgate.kernel.machine.cpu.paging import PF_FETCH, PageFault
 from callgate.kernel.machine.cpu.returns import Returns
 from callgate.kernel.machine.cpu.stepping import Stepping
+from callgate.kernel.machine.engine.counter import ByInstruction
 from callgate.kernel.machine.engine.counter_state import NOWHERE
 from callgate.kernel.machine.engine.untranslatable import Translator
 from callgate.kernel.machine.memory.bus import DmaError
@@ -83,6 +84,7 @@ class Traps:
         self.refusal: Refusal | None = None
         self.returns = Returns(cpu, paging, control)
         self.translator = Translator(cpu.handle)
+        self.counter: ByInstruction = ByInstruction()
         self.executed: Callable[[], None] = lambda: None  # an instruction has: may refuse it after all
         self.observer: Callable[[Incident], None] | None = None  # called with everything that is delivered
 
@@ -90,6 +92,10 @@ class Traps:
 
     def interrupt(self, vector: int) -> None:
         """INT n or an exception: EIP is the next instruction for the one, the faulting for the other."""
+        if self.counter.broken_off():
+            return
+        hooked = not self.state.block_word
+        self._leave_block(vector)
         if self.returns.hidden is not None:
             self.returns.show()
         self.executed()
@@ -100,6 +106,8 @@ class Traps:
         cpu.save()
         eip = cpu.get(layout.eip)
         software = bool(cpu.get(layout.is_int))
+        if hooked and not software and vector != DB:
+            self._mend_flags(eip)
         code = 0 if software else cpu.get(layout.error_code)
         if (vector == PF or self.stepping.active) and not software and self._step(vector, code, eip):
             return
@@ -113,6 +121,40 @@ class Traps:
         if vector != DB:
             self._uncount(eip, fetch=vector == PF and bool(code & PF_FETCH))
         self._deliver(Incident(vector, eip, code))
+
+    def _leave_block(self, vector: int) -> None:
+        """Count what has been executed of the present block, if it is counted as a whole."""
+        if not self.state.block_word:
+            return
+        cpu, layout = self.cpu, self.cpu.layout
+        cpu.save()
+        fetch = vector == PF and cpu.get(layout.error_code) & PF_FETCH
+        linear = cpu.get(layout.eip) + cpu.get(layout.segment("cs") + 8) & 0xFFFF_FFFF
+        software = bool(cpu.get(layout.is_int))  # INTO does not end a block, and EIP is behind it
+        self.counter.left(None if vector == DB or fetch else linear, attempted=not software)
+
+    def _leave_at_invalid(self, *, gave_up: bool) -> None:
+        """Leave the present block likewise, at what is reported as an invalid opcode."""
+        cpu, layout = self.cpu, self.cpu.layout
+        cpu.save()
+        eip = cpu.get(layout.eip)
+        linear = None if gave_up else eip + cpu.get(layout.segment("cs") + 8) & 0xFFFF_FFFF
+        self.counter.left(linear)
+
+    def _mend_flags(self, eip: int) -> None:
+        """Make the arithmetic flags those before the faulting instruction at `eip`, for which the hook was called.
+
+        Behind the hook the engine replaces what they are computed from by the flags themselves, but at a fault it
+        remembers only how they were computed before (docs/emulator-notes.md).
+        """
+        cpu, layout, state = self.cpu, self.cpu.layout, self.state
+        linear = eip + cpu.get(layout.segment("cs") + 8) & 0xFFFF_FFFF
+        if state.last_address != linear or not self.translator.engine:
+            return
+        quads, source, kind = cpu.context.quads, layout.flags_source >> 3, layout.flags_kind >> 3
+        if (quads[source], quads[kind]) != (state.flags_source, state.flags_kind):
+            quads[source], quads[kind] = state.flags_source, state.flags_kind
+            cpu.restore()
 
     def _step(self, vector: int, code: int, eip: int) -> bool:
         """Deal with a fetch fault that has come too early, and with the steps towards it; False if it is neither."""
@@ -155,6 +197,9 @@ class Traps:
 
     def invalid(self) -> None:
         """An invalid opcode; the engine reports INT 6 and INT1 here as well, which are not faults."""
+        gave_up, hooked = self.translator.gave_up(), not self.state.block_word
+        if self.state.block_word:
+            self._leave_at_invalid(gave_up=gave_up)
         self.returns.show()
         self.executed()
         if self.refusal is not None:
@@ -163,7 +208,9 @@ class Traps:
         cpu, layout = self.cpu, self.cpu.layout
         cpu.save()
         eip = cpu.get(layout.eip)
-        if self.translator.gave_up():
+        if hooked:
+            self._mend_flags(eip)
+        if gave_up:
             self._untranslatable(eip)
             return
         if self.stepping.active:
@@ -240,6 +287,7 @@ class Traps:
         if self.stepping.active:
             self.stepping.finish()
         cpu.context.view[:] = kept
+        cpu.put_late_flags(cpu.eflags)  # what was kept within a run does not hold them where a run takes them from
         cpu.put(cpu.layout.eip, incident.eip)
         if incident.counted:
             self._uncount(incident.eip)

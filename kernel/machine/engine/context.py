@@ -56,6 +56,16 @@ class ContextLayout:
     efer: int  # the extended-feature register, 8 bytes
 
     @property
+    def flags_source(self) -> int:
+        """Return the offset of what the arithmetic flags are computed from: an operand, or the flags themselves."""
+        return self.eip + 24
+
+    @property
+    def flags_kind(self) -> int:
+        """Return the offset of the number that says how they are computed; the direction flag follows."""
+        return self.eip + 40
+
+    @property
     def cr2(self) -> int:
         """Return the offset of CR2."""
         return self.control + 16

@@ -20,16 +20,18 @@ Where host code cannot be made (another processor, no executable memory), `Pytho
 in Python, some twenty times slower; a test compares the two.
 """
 
+from __future__ import annotations
+
 import ctypes
 import mmap
 import platform
 import sys
 from collections.abc import Callable
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 from callgate.kernel.machine.engine.counter_code import COUNT_CODE, LOAD_CODE, STORE_CODE
-from callgate.kernel.machine.engine.counter_state import EFLAGS_IF, FILE_BYTES, NEVER, NOWHERE, CounterState
+from callgate.kernel.machine.engine.counter_state import EFLAGS_IF, FILE_BYTES, FLAGS, NEVER, NOWHERE, CounterState
 from callgate.kernel.machine.engine.repeats import REPEAT_SLOTS, Repeats
 from callgate.kernel.machine.engine.sites import (
     ALIGNED,
@@ -52,6 +54,9 @@ from unicorn import UC_HOOK_CODE, UC_PROT_ALL
 from unicorn import x86_const as x86
 from unicorn.unicorn_py3.unicorn import uclib
 
+ZERO: Final = ctypes.c_uint64(0)
+NO_COUNT: Final = ctypes.c_size_t(0)
+UNKNOWN_FLAGS: Final = FLAGS()  # stands for the engine's own where they are not known
 KERNEL_QUADRANT: Final = 3
 LOAD_AT: Final = 1024  # where the second routine lies in the page
 STORE_AT: Final = 1280
@@ -103,8 +108,8 @@ def executable_page() -> ExecutablePage:
     return ExecutablePage()
 
 
-def add_hook(uc: int, kind: int, function: int, data: int, begin: int, end: int) -> None:
-    """Register a hook by address; `begin` > `end` means everywhere."""
+def add_hook(uc: int, kind: int, function: int, data: int, begin: int, end: int) -> int:
+    """Register a hook by address; `begin` > `end` means everywhere.  Return the engine's handle of it."""
     handle = ctypes.c_size_t()
     status = uclib.uc_hook_add(
         ctypes.c_void_p(uc),
@@ -117,6 +122,12 @@ def add_hook(uc: int, kind: int, function: int, data: int, begin: int, end: int)
     )
     if status:
         raise RuntimeError(f"uc_hook_add of kind {kind:#x} failed with {status}")
+    return int(handle.value)
+
+
+def start(handle: Any, eip: int) -> int:
+    """Run an engine from an offset in CS until it stops; return its status."""
+    return int(uclib.uc_emu_start(handle, ctypes.c_uint64(eip), ZERO, ZERO, NO_COUNT))
 
 
 def map_device(uc: int, region: Region, load: int, store: int, data: int) -> None:
@@ -141,10 +152,42 @@ def new_state() -> CounterState:
     state = CounterState(limit=NEVER, hard_limit=NEVER, in_kernel=1, last_address=NOWHERE, stored_at=NOWHERE)
     state.stop = address_of(uclib.uc_emu_stop)
     state.reg_read = address_of(uclib.uc_reg_read)
+    state.late_flags = ctypes.addressof(UNKNOWN_FLAGS)
     return state
 
 
-class NativeCounter:
+class ByInstruction:
+    """What the run loop asks of a clock, for one that is always exact."""
+
+    by_blocks = False
+    patience = 0  # instructions still to be executed one by one before the clock goes by blocks
+    cpu: Any
+
+    def connect(self, cpu: Any, translations: Any) -> None:
+        """Take the CPU and the caches of translations of the machine, which are made after the clock."""
+        del translations
+        self.cpu = cpu
+
+    def execute(self, handle: Any) -> int:
+        """Run the engine from EIP until it stops; return its status."""
+        return start(handle, self.cpu.eip)
+
+    def restored(self) -> None:
+        """The machine has gone back to a snapshot."""
+
+    def left(self, linear: int | None, *, attempted: bool = True) -> None:
+        """The block that executes has ended: after its last instruction (None), or at a linear address."""
+
+    def refuses(self) -> bool:
+        """Whether a device is not to be asked now, since the instruction will be executed again."""
+        return False
+
+    def broken_off(self) -> bool:
+        """Whether an exception is of no account, since the instruction will be executed again."""
+        return False
+
+
+class NativeCounter(ByInstruction):
     """The hook in host code."""
 
     native = True
@@ -156,7 +199,7 @@ class NativeCounter:
         self.state = new_state()
         self.sites = Sites(self.state, fail)
         self.repeats = Repeats(self.state, fail)
-        add_hook(uc, UC_HOOK_CODE, self.page.count, ctypes.addressof(self.state), 1, 0)
+        self.hook = add_hook(uc, UC_HOOK_CODE, self.page.count, ctypes.addressof(self.state), 1, 0)
 
     def serve(self, region: Region) -> None:
         """Give the engine a region of RAM, and count the bytes that the CPU loads and stores there, by ring."""
@@ -169,7 +212,7 @@ LOAD = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ctype
 STORE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint, ctypes.c_uint64, ctypes.c_void_p)
 
 
-class PythonCounter:
+class PythonCounter(ByInstruction):
     """The same hooks as Python callbacks."""
 
     native = False
@@ -205,6 +248,8 @@ class PythonCounter:
             if state.count >= state.limit and not state.armed:
                 self._stop(uc, address)
                 return
+        flags = FLAGS.from_address(state.late_flags)
+        state.flags_source, state.flags_kind = flags[0], flags[2]
         state.count += 1
         state.last_address = address
         quadrant = (address & 0xFFFF_FFFF) >> 30
@@ -246,20 +291,3 @@ class PythonCounter:
         callbacks = LOAD(load), STORE(store)
         self.callbacks.extend(callbacks)
         map_device(self.uc, region, address_of(callbacks[0]), address_of(callbacks[1]), 0)
-
-
-Counter = NativeCounter | PythonCounter
-
-
-def make_counter(uc: int, kind: str, fail: Callable[[BaseException], None]) -> Counter:
-    """Return the counter that `kind` names: "native", "python", or the better one for "auto"."""
-    if kind not in ("native", "auto", "python"):
-        raise ValueError(f"counter {kind!r} is not auto, native or python")
-    if kind == "python" or (kind == "auto" and not native_available()):
-        return PythonCounter(uc, fail)
-    try:
-        return NativeCounter(uc, fail)
-    except OSError:
-        if kind == "native":
-            raise
-        return PythonCounter(uc, fail)

@@ -15,8 +15,13 @@ class CounterState(ctypes.Structure):
     `limit` is what the hot path compares with: the count to stop at.  While an interrupt waits for IF it
     is 0, `armed` is set, and `hard_limit` is the count to stop at.  `site_done` and `site_address` are count
     and address of the site served last, so that a stop and a resumption do not serve it twice.
-    The last seven are addresses: of what the engine keeps of floating-point exceptions and the x87 stack
+    Seven are addresses: of what the engine keeps of floating-point exceptions and the x87 stack
     (`machine.engine.float_layout`), and of CR0.
+    `late_flags` is the address of what the engine computes the arithmetic flags from; `flags_source` and `flags_kind`
+    are what it held when the hook was called last.
+    `block_word` and `block_address` are of the plain block that executes, 0 if it is none (`machine.blocks`); `aborted`
+    says that it has come to a device; `watched` is how many hooks have to be called for each instruction, or while it
+    executes, so that no block is plain.
     `stored` is what the instruction counted as `stored_at` has stored above 4 GiB, in bytes.
     """
 
@@ -56,7 +61,28 @@ class CounterState(ctypes.Structure):
         ("x87_tags", ctypes.c_void_p),
         ("x87_top", ctypes.c_void_p),
         ("cr0", ctypes.c_void_p),
+        ("late_flags", ctypes.c_void_p),
+        ("flags_source", ctypes.c_uint64),
+        ("flags_kind", ctypes.c_uint64),
+        ("block_word", ctypes.c_uint64),
+        ("block_address", ctypes.c_uint64),
+        ("block_call", ctypes.c_void_p),
+        ("aborted", ctypes.c_uint64),
+        ("watched", ctypes.c_uint64),
     ]
+
+
+FLAGS: Final = ctypes.c_uint64 * 3  # what they are computed from, another operand, and how
+
+
+def put_flags_back(state: CounterState) -> None:
+    """Have the arithmetic flags computed as they were when the hook was called last: the instruction was broken off.
+
+    Behind the hook the engine replaces what they are computed from by the flags themselves, but an instruction that it
+    breaks off leaves the note of how they were computed before (docs/emulator-notes.md).
+    """
+    flags = FLAGS.from_address(state.late_flags)
+    flags[0], flags[2] = state.flags_source, state.flags_kind
 
 
 def take_back_stores(state: CounterState) -> None:

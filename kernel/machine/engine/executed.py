@@ -154,6 +154,7 @@ class Executed:
         self.shown: dict[int, Sheet] = {}  # by region
         self.callback = None if native else CODE_HOOK(self._watch)
         hook = executable_page()[1] if self.callback is None else address_of(self.callback)
+        counter.watched += 1
         add_hook(uc, UC_HOOK_CODE, hook, ctypes.addressof(self.state), 1, 0)
 
     def show(self, sheet: Sheet) -> None:

@@ -12,6 +12,8 @@ import ctypes
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from callgate.kernel.machine.engine.counter_state import put_flags_back
+
 if TYPE_CHECKING:
     from callgate.kernel.machine.engine.counter_state import CounterState
 
@@ -42,6 +44,7 @@ class Repeats:
             if self.follows_itself(address):
                 self.table[address & REPEAT_SLOTS - 1] = address
             else:
+                put_flags_back(self.state)
                 self.state.count -= 1
                 self.state.quadrants[address >> 30 & 3] -= 1
         except BaseException as error:  # noqa: BLE001 - must not unwind through the engine

@@ -63,6 +63,8 @@ class Sites:
         self.places: dict[int, int] = {}  # number of a call -> address
         self.number = 0
         self.fail = fail
+        self.added: Callable[[int], None] = lambda _address: None  # told of each new site
+        self.view = memoryview(self.map).cast("B")
         self._callback = SITE_CALL(self._called)  # host code keeps its address
         state.site_map = ctypes.addressof(self.map)
         state.chains = ctypes.addressof(self.chains)
@@ -121,6 +123,12 @@ class Sites:
         """Whether there is a site at `address` itself, and not only at one with the same low bits."""
         return any(cell.address == address for cell in self.cells.get(address & SITE_SLOTS - 1, ()))
 
+    def any(self, address: int, size: int) -> bool:
+        """Whether the map says of any of `size` bytes that there may be a site."""
+        first = address & SITE_SLOTS - 1
+        beyond = first + size - SITE_SLOTS
+        return 1 in self.view[first : first + size].tobytes() or (beyond > 0 and 1 in self.view[:beyond].tobytes())
+
     def serve(self, address: int) -> None:
         """Do what host code does when the map says that something is here (`PythonCounter`)."""
         report = False
@@ -144,6 +152,7 @@ class Sites:
         cell.next = self.chains[slot]  # in front: the order in a chain does not matter, and a chain may be long
         self.chains[slot] = ctypes.addressof(cell)
         self.map[slot] = 1
+        self.added(cell.address)
         return cell
 
     def _publish(self, slot: int) -> None:

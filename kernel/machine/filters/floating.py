@@ -101,6 +101,7 @@ class Floating:
         self.later: Later | None = None
         self.environment.put(self.layout.mxcsr, MXCSR_INITIAL)  # after reset, when the engine has 0
         if self.environment.known:
+            state.late_flags = self.environment.address(cpu.layout.flags_source)
             state.cr0 = self.environment.address(cpu.layout.control)
             for name in fields(self.layout):
                 setattr(state, name.name, self.environment.address(getattr(self.layout, name.name)))

@@ -24,6 +24,7 @@ AT_ONCE: Final = 32  # instructions decoded in one call
 PIECE: Final = AT_ONCE * LONGEST
 REMEMBERED: Final = 512  # bytes of the longest code whose places are remembered
 LOOK, DIVISION = Form(ALWAYS), Form(DIVIDES)
+WHOLE_VEX: Final = 4  # bytes of a prefix and an opcode
 MEMORY_OPERAND: Final = 3  # CS_OP_MEM
 
 
@@ -80,7 +81,8 @@ def suspects(code: bytes, *, user: bool) -> tuple[tuple[int, Form], ...]:
             offset = at + size
         # The decoder stops at what is not an instruction: a LOCK that is not allowed, for one.
         if offset == before < len(code):
-            if locked(code[offset:]) or is_vector(code[offset:]):
+            rest = code[offset:].ljust(WHOLE_VEX, b"\0")  # the engine may have refused it before it saw its opcode
+            if locked(rest) or is_vector(rest):
                 found.append((offset, LOOK))
             offset += 1
     return tuple(found)

@@ -34,6 +34,7 @@ class MemoryBus:
         self.ram = ram
         self.limit = limit
         self.windows: dict[int, Window] = {}
+        self.refuses: Callable[[], bool] = lambda: False  # whether the access will be made again, and is not to be now
 
     def holes(self) -> Iterator[tuple[int, int]]:
         """Yield physical base and size of every range that is not RAM."""
@@ -62,10 +63,12 @@ class MemoryBus:
         window = self.windows.get(address >> PAGE_SHIFT)
         if window is None or address + size > window.base + window.size:
             return (1 << 8 * size) - 1
+        if self.refuses():
+            return 0
         return window.load(address, size)
 
     def write(self, address: int, size: int, value: int) -> None:
         """Carry out a store of `size` bytes at a physical address."""
         window = self.windows.get(address >> PAGE_SHIFT)
-        if window is not None and address + size <= window.base + window.size:
+        if window is not None and address + size <= window.base + window.size and not self.refuses():
             window.store(address, size, value)

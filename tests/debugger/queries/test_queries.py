@@ -147,6 +147,7 @@ def test_writes_that_are_listed_are_those_that_a_hook_of_the_engine_sees(prompt:
         def written(_uc: object, _kind: int, _address: int, _size: int, value: int, _data: object) -> None:
             expected.append((int(machine.state.count) - 1, value))
 
+        machine.state.watched += 1
         machine.uc.hook_add(UC_HOOK_MEM_WRITE, written, begin=place, end=place + 3)
         system.run()
     lines = said(prompt, "who writes endpoint[1].tail")

@@ -203,11 +203,13 @@ class Watchpoints:
         )
         if status:
             raise RuntimeError(f"uc_hook_add for a watchpoint failed with {status}")
+        self.machine.state.watched += 1
         return int(handle.value)
 
     def _unhook(self, point: Watchpoint) -> None:
         for hook in point.hooks:
             uclib.uc_hook_del(self.machine.handle, ctypes.c_size_t(hook))
+            self.machine.state.watched -= 1
         point.hooks, point.pieces = [], []
 
     def _accessed(self, point: Watchpoint, linear: int, width: int, value: int | None) -> None:

@@ -111,11 +111,13 @@ class Tracer:
         callback = CODE(function)
         self.alive.append(callback)
         handle = self._add(callback)
+        machine.state.watched += 1
         machine.translations.flush_code()  # code that was translated before calls no hook
         try:
             yield
         finally:
             uclib.uc_hook_del(machine.handle, handle)
+            machine.state.watched -= 1
             machine.translations.flush_code()
 
     def _add(self, callback: object) -> ctypes.c_size_t:

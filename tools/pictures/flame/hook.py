@@ -129,6 +129,7 @@ class Hook:
         function = self.state.callback
         if self.native:
             function = ctypes.addressof(ctypes.c_char.from_buffer(host_code()))
+        counter.watched += 1
         add_hook(uc, UC_HOOK_CODE, function, ctypes.addressof(self.state), 1, 0)
 
     def _called(self, _uc: int, address: int, _size: int, _data: int) -> None:

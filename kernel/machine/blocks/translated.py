@@ -1,0 +1,71 @@
+"""The engine's record of a translated block, found from the address at which the hook at its entry returns.
+
+The record (QEMU's `TranslationBlock`) lies before the block's host code.  Each field that is used is checked against
+what the hook was told; where anything differs, the block is not known.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import struct
+from typing import Final, NamedTuple
+
+RECORD: Final = struct.Struct("<QQIHHIIQQ")  # pc, cs_base, flags, size, icount, cflags, (padding), code, bytes of code
+RECORD_AT: Final = -0xC0  # from the host code
+LINE: Final = 64  # host code begins at a multiple of it
+LINES: Final = 2  # the hook is called in one of the last ones before it returns
+# The end of the call: MOV EDX, size; the hook's data into RCX; CALL, near or through memory.
+CALL: Final = re.compile(rb"\xba(....)(?:\x48\x8d\x0d....|\x48\xb9........)(?:\xe8....|\xff\x15....)\Z", re.DOTALL)
+LONGEST_CALL: Final = 21
+COUNT_MASK: Final = 0x7FFF  # of cflags: the most instructions that the block may have
+NO_CACHE: Final = 1 << 16  # of cflags: to be executed once
+
+
+class Translated(NamedTuple):
+    """A block as the engine has translated it."""
+
+    instructions: int
+    flags: int
+    limit: int  # instructions that it was to have at most, 0 for any number
+    once: bool  # it was made of something other than RAM, and is made anew each time
+    code: int  # address of its host code
+    length: int  # of that
+    word: int  # address of the immediate that is passed as the size
+
+    @property
+    def restarts(self) -> bool:
+        """Whether it executes again an instruction that was broken off because it stores into its own block."""
+        return self.limit == 1 and not self.once
+
+    def calls(self, function: int) -> int:
+        """Return how often its host code calls a function."""
+        host, found = ctypes.string_at(self.code, self.length), 0
+        for call in re.finditer(rb"(?=(?:\xe8|\xff\x15)(....))", host, re.DOTALL):
+            near = host[call.start()] == 0xE8
+            target = self.code + call.end(1) + int.from_bytes(call[1], "little", signed=True)
+            if not near:
+                held = target - self.code
+                target = int.from_bytes(host[held : held + 8], "little") if 0 <= held <= len(host) - 8 else 0
+            found += target == function
+        return found
+
+    def put_word(self, word: int) -> None:
+        """Have the block pass a word in place of its size."""
+        ctypes.c_uint32.from_address(self.word).value = word
+
+
+def find(back: int, address: int, size: int) -> Translated | None:
+    """Return the block at a linear address whose hook returns to `back`; None if it is not where it was expected."""
+    call = CALL.search(ctypes.string_at(back - LONGEST_CALL, LONGEST_CALL))
+    if call is None or int.from_bytes(call[1], "little") != size:
+        return None
+    code = back & -LINE
+    for _ in range(LINES):
+        record = RECORD.unpack(ctypes.string_at(code + RECORD_AT, RECORD.size))
+        pc, _, flags, length, instructions, cflags, _, begin, host = record
+        if (pc, length, begin) == (address, size, code) and back < code + host:
+            word = back - LONGEST_CALL + call.start(1)
+            return Translated(instructions, flags, cflags & COUNT_MASK, bool(cflags & NO_CACHE), code, host, word)
+        code -= LINE
+    return None

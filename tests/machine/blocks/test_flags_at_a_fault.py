@@ -1,0 +1,55 @@
+"""An exception shows the flags of the instruction before the one that faults, under each clock."""
+
+import pytest
+
+ARITHMETIC = {
+    "add": "mov eax, 0x5ca1f5a9; add eax, eax",
+    "sub": "mov eax, 1; sub eax, 2",
+    "cmp": "mov eax, 1; cmp eax, 2",
+    "neg": "mov eax, 0x80000000; neg eax",
+    "shl": "mov eax, 0xc0000001; shl eax, 1",
+    "inc": "stc; mov eax, 0x7fffffff; inc eax",
+    "xor": "xor eax, eax",
+    "imul": "mov eax, 0x10000; imul eax, eax",
+}
+FAULTING = {
+    "a load": "mov ebx, [0x405000]",
+    "a store": "mov [0x405000], ebx",
+    "xchg": "xchg [0x405000], ebx",
+    "push": "push dword ptr [0x405000]",
+    "#UD": "ud2",
+    "#GP": "cli",
+}
+FLAGS = 0x8D5  # CF PF AF ZF SF OF
+
+
+@pytest.fixture
+def flags_at(make_board):
+    def run(counter, source):
+        board = make_board(counter)
+        board.machine.counter.patience = 0
+        board.map(0x405000, 0, "none")
+        board.answer = lambda report: board.machine.request_stop("host", report.eflags & FLAGS)
+        board.boot("", user=source)
+        return board.machine.run(fuel=10_000).detail
+
+    return run
+
+
+@pytest.mark.parametrize("counter", ["blocks", "native", "python"])
+@pytest.mark.parametrize("fault", FAULTING)
+def test_a_fault_right_after_arithmetic_shows_its_flags(flags_at, counter, fault):
+    for arithmetic in ARITHMETIC.values():
+        # An instruction in between, which leaves flags alone, made the engine compute them in time.
+        expected = flags_at("native", f"{arithmetic}; pushfd; pop ecx; {FAULTING[fault]}")
+        assert flags_at(counter, f"{arithmetic}; {FAULTING[fault]}") == expected
+
+
+def test_a_store_into_the_next_instruction_leaves_the_flags_of_the_one_before(make_board, counter):
+    board = make_board(counter)
+    board.machine.counter.patience = 0
+    board.answer = lambda report: board.machine.request_stop("host", report.eflags & FLAGS)
+    # IMUL leaves CF clear; the store is broken off and repeated; INC keeps CF.
+    store = "mov byte ptr [0x40000f], 0x41"  # INC ECX in place of the NOP behind it
+    board.boot("", user=f"mov ebx, 3; imul ebx, ebx; {store}; nop; ud2")
+    assert not board.machine.run(fuel=10_000).detail & 1
