@@ -80,6 +80,7 @@ class BlockCounter(NativeCounter):
         self.range = range_of(self.hook)
         self.patience = PATIENCE
         self.fast = False  # which translation executes
+        self.held = False  # Python has asked for the stop before a block
         self.again = False  # the block at EIP is to be translated with hooks
         self.slowly = range(0)  # counts at which to go by instruction
         self.no_execute = False  # EFER.NXE
@@ -158,8 +159,9 @@ class BlockCounter(NativeCounter):
                 self._drop(self.spoilt)
                 self.spoilt = None
                 self._go_slowly(int(state.count) + 1)
-        elif self.fast and state.stopped and not self.again and 0 < state.limit > state.count:
+        elif self.fast and state.stopped and not self.held and 0 < state.limit > state.count:
             self._go_slowly(int(state.limit))  # which falls into the block
+        self.held = False
         self.left(None)
 
     def _touched(self) -> None:
@@ -274,6 +276,7 @@ class BlockCounter(NativeCounter):
             return 0
 
     def _stop(self, address: int) -> None:
+        self.held = True
         self.state.stopped = 1
         self.state.stop_address = address
         uclib.uc_emu_stop(ctypes.c_void_p(self.uc))
