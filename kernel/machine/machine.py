@@ -72,7 +72,7 @@ class Machine(Looking):
         counter: str = "auto",
         ctrl_c: bool = True,
     ) -> None:
-        """Sizes in bytes, multiples of 4096; `counter` is auto, blocks, native or python.
+        """Sizes in bytes, multiples of 4096; `counter` is auto, blocks, native or python (`machine.blocks.kinds`).
 
         Every byte of RAM above 4 GiB that the CPU loads or stores is counted (`ledger.counts().cpu_file_bytes`).
         `ctrl_c` makes SIGINT end a run between two instructions; without it the signal is left to the process,

@@ -28,6 +28,7 @@ START_OUR_OWN = {
     "units/test_every_manager.py",
     "house/test_layers.py",
     "house/test_repository.py",
+    "machine/blocks/test_both_clocks_agree.py",
     "tools/conftest.py",
     "tools/cli/test_interactive_session.py",
     "tools/test_start.py",

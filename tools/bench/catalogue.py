@@ -10,7 +10,7 @@ def bench_clock(rounds: int) -> list[dict[str, Any]]:
     """Return the elements of `callgate bench clock`."""
     from callgate.tools.bench.clock import bench_clock as measure
 
-    return [measure(rounds=rounds)]
+    return [measure(kind, rounds) for kind in ("native", "blocks")]
 
 
 def bench_tests(rounds: int) -> list[dict[str, Any]]:

@@ -257,8 +257,7 @@ def test_disks_that_were_unplugged_and_plugged_in_come_and_go_again() -> None:
 @pytest.fixture(scope="module")
 def slot_taken() -> Moment:
     """The moment after the first call of `take_slot`: the way there leads past it, whatever checkpoints there are."""
-    console = Console()
-    with demo(console) as system:
+    with demo(console := Console()) as system:
         return Moment(Position(system.machine.run(until="take_slot").retired + 1), len(LINES) - len(console.lines))
 
 

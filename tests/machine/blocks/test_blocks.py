@@ -2,7 +2,7 @@
 
 import pytest
 from callgate.kernel.machine import Machine
-from callgate.kernel.machine.blocks import block_code, block_counter, kinds, plain, shapes
+from callgate.kernel.machine.blocks import block_code, block_counter, plain, shapes
 from callgate.kernel.machine.memory.bus import DeviceBase
 
 WARM = "mov ecx, 100; warm: dec ecx; jnz warm"  # longer than the clock goes by instruction after WRMSR
@@ -160,19 +160,17 @@ def test_a_block_is_looked_at_once_whatever_it_holds(by_blocks):
     assert len(seen) <= 6
 
 
-def test_an_engine_that_makes_blocks_otherwise_is_counted_by_instruction(monkeypatch):
+def test_the_clock_by_blocks_is_refused_where_the_engine_makes_blocks_otherwise(monkeypatch):
     monkeypatch.setattr(block_counter, "blocks_are_known", lambda: False)
-    with Machine(memory=4 << 20, high_memory=0) as machine:
-        assert machine.counter.native
-        assert not machine.counter.by_blocks
     with pytest.raises(OSError, match="does not make blocks in the way that is known"):
         Machine(memory=4 << 20, high_memory=0, counter="blocks")
 
 
-def test_the_clock_that_is_chosen_by_itself_is_the_one_by_blocks():
-    with Machine(memory=4 << 20, high_memory=0) as machine:
-        assert machine.counter.by_blocks
-    assert kinds.KINDS == ("auto", "blocks", "native", "python")
+@pytest.mark.parametrize(("kind", "by_blocks"), [("auto", False), ("native", False), ("blocks", True)])
+def test_a_machine_has_the_clock_by_blocks_where_it_is_asked_for_by_name(kind, by_blocks):
+    with Machine(memory=4 << 20, high_memory=0, counter=kind) as machine:
+        assert machine.counter.native
+        assert machine.counter.by_blocks is by_blocks
 
 
 @pytest.mark.parametrize(
