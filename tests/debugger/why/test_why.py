@@ -182,11 +182,18 @@ def test_a_chain_that_ends_says_from_what_the_value_was_made_and_how_to_go_on(
     assert sector
     assert 2048 <= int(sector[1]) < 51200, "it is a block of this server's volume, and not of the other one's"
 
-    carry_out(bench, "goto 15180")
+
+@pytest.mark.thorough(only=True)
+def test_each_way_to_go_on_from_the_end_of_a_chain_leads_to_another_place(
+    boot_bench: Callable[[str], Workbench],
+) -> None:
+    bench = boot_bench("df")
+    carry_out(bench, "break ipc.reload if thread == 12", *["continue"] * 4, "finish", "goto 15180")
     ended = [
         link for name in ("eax", "ebx", "ecx", "edx", "esi", "edi") for link in bench.chain.links(InRegister(name))
     ]
     computed = [link for link in ended if link.inputs]
+    assert computed
     for link in computed:
         assert link.source is None
         for line in link.onward:
