@@ -78,7 +78,7 @@ def by_debugfs(tool: Tool, image: Path, to: Path) -> None:
 
 
 def by_xorriso(tool: Tool, image: Path, to: Path) -> None:
-    tool("xorriso", "-osirrox", "on", "-indev", image, "-extract", "/", to)
+    tool("xorriso", "-osirrox", "on", "-indev", f"stdio:{image}", "-extract", "/", to)
     tool("chmod", "-R", "u+w", to)
 
 
