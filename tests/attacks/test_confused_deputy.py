@@ -50,7 +50,7 @@ def test_the_kernel_does_nothing_for_a_program_that_the_program_may_not_do_itsel
 def test_memory_of_a_program_does_not_grow_into_the_windows_of_files(
     arena: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limit = USER_HEAP + (8 << 20)  # instead of 768 MiB, which take a second to clear
+    limit = USER_HEAP + (4 << 20)  # instead of 768 MiB, which take a second to clear
     monkeypatch.setattr(memory_layout, "USER_FILES", limit)
     made = arena()
     made.victim()

@@ -57,6 +57,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("file", HOSTILE)
 def test_a_file_that_is_no_sound_program_is_refused_and_harms_no_other(
     arena: Arenas, tmp_path: Path, file: str
