@@ -11,6 +11,7 @@ cleared.  Debug registers can be written and read, but never fire.
 * VEX-encoded vector instructions are executed as something else, or on registers that no kernel here keeps: #UD.
 * `idiv` of user code by -1 can end the host's process: #DE (`machine.filters.divisions`).
 * `ldmxcsr` and `fxrstor` of user code take reserved bits of MXCSR: #GP(0).
+* `loope` and `loopne` that bring ECX to 0 leave wrong flags: they are passed over, with ECX 0.
 * SSE and x87 instructions whose exceptions, alignment or results must be corrected (`machine.filters.floating`).
 
 Every newly translated block is searched for their bytes, which costs nothing where there are none.  Each in user code
@@ -24,7 +25,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
-from callgate.kernel.machine.cpu.cpu import GENERAL
+from callgate.kernel.machine.cpu.cpu import EFLAGS_TF, GENERAL
 from callgate.kernel.machine.cpu.exceptions import DE, GP, PF, UD
 from callgate.kernel.machine.cpu.paging import PageFault
 from callgate.kernel.machine.filters.divisions import may_overflow, overflows
@@ -44,6 +45,7 @@ from callgate.kernel.machine.filters.simd import Form, address_of
 from callgate.kernel.machine.filters.suspects import (
     DIVISION,
     LOOK,
+    LOOPS,
     MEMORY_OPERAND,
     REMEMBERED,
     asks_first,
@@ -174,7 +176,7 @@ class Filters:
             self._refuse(UD, address)
         elif (vector := self.floating.judge(instruction, address)) is not None:
             self._refuse(vector, address)
-        elif asks_first(instruction):
+        elif asks_first(instruction) or instruction.mnemonic in LOOPS:
             self._judge_by_state(instruction, address)
         elif self.cpu.cpl == 0:
             self._judge_ring_0(instruction, address)
@@ -184,6 +186,8 @@ class Filters:
             self._check_port(instruction.bytes, address)
         elif mxcsr_offset(instruction) is not None:
             self._check_mxcsr(instruction, address)
+        elif instruction.mnemonic in LOOPS:
+            self._end_loop(instruction)
         elif overflows(instruction, self.cpu.eax, self.cpu.edx):
             self._check_divisor(instruction, address)
 
@@ -282,6 +286,13 @@ class Filters:
                 offset += int(getattr(self.cpu, "e" + name)) & 0xFFFF
         offset &= 0xFFFF_FFFF if instruction.addr_size == WIDE else 0xFFFF
         return offset + self.cpu.segment_base(parts.segment) & 0xFFFF_FFFF
+
+    def _end_loop(self, instruction: Any) -> None:
+        """Do the last turn of LOOPE or LOOPNE, which does not jump whatever ZF is; under TF the engine does it."""
+        mask = 0xFFFF_FFFF if instruction.addr_size == WIDE else 0xFFFF
+        if self.cpu.ecx & mask == 1 and not self.cpu.eflags & EFLAGS_TF:
+            self.cpu.ecx &= ~mask
+            self.cpu.eip = self.cpu.eip + instruction.size
 
     def _write_dr7(self, instruction: Any) -> None:
         value = getattr(self.cpu, instruction.reg_name(instruction.operands[1].reg))

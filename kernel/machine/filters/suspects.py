@@ -17,13 +17,14 @@ from callgate.kernel.machine.filters.simd import Form, form_of
 from callgate.kernel.machine.filters.vectors import SUSPICIOUS as VECTORS
 from callgate.kernel.machine.filters.vectors import is_vector, mxcsr_offset
 
-SUSPICIOUS: Final = re.compile(rb"\x0f[\x23\x00\xc7]|\xf0|" + VECTORS.pattern + rb"|" + FLOATING.pattern)
+SUSPICIOUS: Final = re.compile(rb"\x0f[\x23\x00\xc7]|\xf0|[\xe0\xe1]|" + VECTORS.pattern + rb"|" + FLOATING.pattern)
 SUSPICIOUS_OF_USER: Final = re.compile(rb"[\x6c\x6d]|" + DIVISIONS.pattern + rb"|" + SUSPICIOUS.pattern)  # INS, IDIV
 LOCK: Final = 0xF0
 AT_ONCE: Final = 32  # instructions decoded in one call
 PIECE: Final = AT_ONCE * LONGEST
 REMEMBERED: Final = 512  # bytes of the longest code whose places are remembered
 LOOK, DIVISION = Form(ALWAYS), Form(DIVIDES)
+LOOPS: Final = ("loope", "loopne")
 WHOLE_VEX: Final = 4  # bytes of a prefix and an opcode
 MEMORY_OPERAND: Final = 3  # CS_OP_MEM
 
@@ -100,7 +101,7 @@ def suspect(code: bytes, *, user: bool) -> Form | None:
 
 def perhaps(mnemonic: str, operands: str, code: bytes) -> bool:
     """Whether an instruction may be suspicious; details of all the others would take most of the time."""
-    if mnemonic.startswith(("lock", "ins", "rep", "rd", "ltr", "ldmxcsr", "fxrstor", "idiv")):
+    if mnemonic.startswith(("lock", "ins", "rep", "rd", "ltr", "ldmxcsr", "fxrstor", "idiv", "loope", "loopne")):
         return True
     return operands.startswith("dr7") or is_vector(code) or bool(FLOATING.match(code.lstrip(PREFIXES)))
 
@@ -117,7 +118,7 @@ def asks_first(instruction: Any) -> bool:
 
 def suspicious(instruction: Any) -> bool:
     """Whether a decoded instruction is one of those of this module."""
-    if is_vector(bytes(instruction.bytes)) or instruction.mnemonic in ("rdrand", "rdseed", "ltr"):
+    if is_vector(bytes(instruction.bytes)) or instruction.mnemonic in ("rdrand", "rdseed", "ltr", *LOOPS):
         return True
     return writes_dr7(instruction) or misplaced_lock(instruction)
 
