@@ -139,6 +139,7 @@ def test_no_thread_is_made_in_a_process_that_dies(arena: Arenas) -> None:
     made.assert_unharmed()
 
 
+@pytest.mark.timeout(30)
 def test_a_server_killed_while_it_waits_for_the_disk_does_not_wait_for_it(
     arena: Arenas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
