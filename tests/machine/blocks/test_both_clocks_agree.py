@@ -42,10 +42,9 @@ def test_a_clock_that_counts_one_instruction_too_many_is_noticed(pair):
 
 
 @pytest.mark.thorough(only=True)
-@pytest.mark.timeout(7200)
-@pytest.mark.xfail(strict=True, reason="seeds 1209 and 1555: CF or RF differs some instructions after a page fault")
-def test_ten_thousand_random_programs_make_the_same_run_under_both_clocks():
-    assert main(["--programs", "10000", "--seed", "1000"]) == 0
+@pytest.mark.timeout(900)
+def test_six_hundred_random_programs_make_the_same_run_under_both_clocks():
+    assert main(["--programs", "600", "--seed", "1000"]) == 0
 
 
 @pytest.mark.thorough(only=True)
