@@ -228,9 +228,10 @@ def test_the_clock_falls_back_to_python_without_executable_memory(monkeypatch):
 
 
 @pytest.mark.thorough(only=True)
-def test_the_clock_by_blocks_keeps_45_percent_of_the_engines_speed():
+def test_the_clock_by_blocks_keeps_a_fifth_of_the_engines_speed_also_beside_other_tests():
+    """Half of it on a quiet host; by instruction it is a twentieth."""
     result = bench_clock("blocks", rounds=3)
-    assert result["ratio_to_engine"] >= 0.45
+    assert result["ratio_to_engine"] >= 0.2
     assert result["guest_instructions"] == 120_000_002
 
 
