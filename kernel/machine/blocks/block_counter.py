@@ -15,7 +15,7 @@ end a plain block early is an exception, an access to a device, and a store into
 * The engine translates the rest of a block that has changed itself beginning with a block of one instruction, which
   is marked in its record (`machine.blocks.translated`): `_restarted` takes back what follows.
 
-Where the limit falls into a block, the slice ends before it, and the next one goes by instruction.  So do the first
+Where the limit falls into a block, the slice ends before it, and the next one counts by instruction.  So do the first
 instructions of a machine (`PATIENCE`), because most runs are too short for a second translation to pay; steps; an
 interrupt that waits for IF, hooks on memory or on each instruction (`CounterState.watched`), and paging without
 EFER.NXE, where a fetch fault cannot be told from a load.
@@ -82,7 +82,7 @@ class BlockCounter(NativeCounter):
         self.fast = False  # which translation executes
         self.held = False  # Python has asked for the stop before a block
         self.again = False  # the block at EIP is to be translated with hooks
-        self.slowly = range(0)  # counts at which to go by instruction
+        self.slowly = range(0)  # counts at which instructions are counted one by one
         self.no_execute = False  # EFER.NXE
         self.plain = PlainBlocks()
         self.touching: set[int] = set()
@@ -179,7 +179,7 @@ class BlockCounter(NativeCounter):
         self._go_slowly(int(state.count) + 1)
 
     def _go_slowly(self, until: int) -> None:
-        """Go by instruction from here on, up to a count."""
+        """Count by instruction from here on, up to a count."""
         self.slowly = range(int(self.state.count), until)
 
     def restored(self) -> None:

@@ -130,7 +130,7 @@ class Traps:
         cpu.save()
         fetch = vector == PF and cpu.get(layout.error_code) & PF_FETCH
         linear = cpu.get(layout.eip) + cpu.get(layout.segment("cs") + 8) & 0xFFFF_FFFF
-        software = bool(cpu.get(layout.is_int))  # INTO does not end a block, and EIP is behind it
+        software = bool(cpu.get(layout.is_int))  # INTO does not end a block, and EIP is after it
         self.counter.left(None if vector == DB or fetch else linear, attempted=not software)
 
     def _leave_at_invalid(self, *, gave_up: bool) -> None:
@@ -144,7 +144,7 @@ class Traps:
     def _mend_flags(self, eip: int) -> None:
         """Make the arithmetic flags those before the faulting instruction at `eip`, for which the hook was called.
 
-        Behind the hook the engine replaces what they are computed from by the flags themselves, but at a fault it
+        After the hook the engine replaces what they are computed from by the flags themselves, but at a fault it
         remembers only how they were computed before (docs/emulator-notes.md).
         """
         cpu, layout, state = self.cpu, self.cpu.layout, self.state

@@ -42,6 +42,7 @@ from callgate.kernel.machine.engine.sites import (
     FLOATING,
     GATHERS,
     GATHERS_X87,
+    LAST_TURN,
     LENGTHS,
     SITE_SLOTS,
     STACK,
@@ -70,6 +71,7 @@ LOOKS: Final = {
     "unmasked": UNMASKED,
     "computes": COMPUTES,
     "lengths": LENGTHS,
+    "last_turn": LAST_TURN,
     "stack_used": STACK,
     "discarded": DISCARDED,
 }

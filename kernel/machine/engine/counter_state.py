@@ -78,7 +78,7 @@ FLAGS: Final = ctypes.c_uint64 * 3  # what they are computed from, another opera
 def put_flags_back(state: CounterState) -> None:
     """Have the arithmetic flags computed as they were when the hook was called last: the instruction was broken off.
 
-    Behind the hook the engine replaces what they are computed from by the flags themselves, but an instruction that it
+    After the hook the engine replaces what they are computed from by the flags themselves, but an instruction that it
     breaks off leaves the note of how they were computed before (docs/emulator-notes.md).
     """
     flags = FLAGS.from_address(state.late_flags)

@@ -20,7 +20,8 @@ SITE_SLOTS: Final = 1 << 16
 ALWAYS, DIVIDES = 1, 2  # when a cell is reported; bits, which host code gathers from a chain
 # The work of host code at instructions of SSE and x87 (`machine.filters.simd`); it reports some of them.
 GATHERS, DISCARDS, GATHERS_X87, ALIGNED, UNMASKED, COMPUTES, LENGTHS, STACK = 4, 8, 16, 32, 64, 128, 256, 512
-FLOATING: Final = 0x3FC  # all of these bits
+LAST_TURN: Final = 1024  # reported if CX is 1: at LOOPE and LOOPNE
+FLOATING: Final = 0x7FC  # all of these bits
 DISCARDED: Final = 2  # among the engine's exceptions, a bit that is none of them: exceptions with it do not count
 SITE_CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64)
 SiteFunction = Callable[[], None]

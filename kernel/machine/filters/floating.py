@@ -27,6 +27,7 @@ from callgate.kernel.machine.engine.sites import (
     FLOATING,
     GATHERS,
     GATHERS_X87,
+    LAST_TURN,
     LENGTHS,
     STACK,
     UNMASKED,
@@ -60,7 +61,7 @@ PRECISION, UNDERFLOW_PRECISION = 0x20, 0x30
 ALL_MASKED: Final = 0x1F80
 MASK_SHIFT: Final = 7
 SUMMARY: Final = 0x8080  # ES and B of the x87 status word
-EAX, EDX = 0, 2  # numbers of registers
+EAX, ECX, EDX = 0, 1, 2  # numbers of registers
 X87_EXCEPTIONS: Final = 0x3F
 
 
@@ -118,6 +119,8 @@ class Floating:
             cell.scale, cell.displacement = form.scale, form.displacement
         if look & LENGTHS:
             cell.base, cell.index = self._register(EAX), self._register(EDX)
+        if look & LAST_TURN:
+            cell.base = self._register(ECX)
         if look & ALIGNED:
             cell.base, cell.index = (self._register(number) for number in (form.base, form.scaled))
             cell.segment = self.environment.address(self.cpu.layout.segment(form.segment) + 8)

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from callgate.kernel.machine.cpu.translations import after_zeros
 from callgate.kernel.machine.cpu.translations import decoder as plain_decoder
-from callgate.kernel.machine.engine.sites import ALWAYS, DIVIDES
+from callgate.kernel.machine.engine.sites import ALWAYS, DIVIDES, LAST_TURN
 from callgate.kernel.machine.filters.divisions import SUSPICIOUS as DIVISIONS
 from callgate.kernel.machine.filters.divisions import is_division
 from callgate.kernel.machine.filters.far import LONGEST, PREFIXES, anywhere, starts
@@ -23,7 +23,7 @@ LOCK: Final = 0xF0
 AT_ONCE: Final = 32  # instructions decoded in one call
 PIECE: Final = AT_ONCE * LONGEST
 REMEMBERED: Final = 512  # bytes of the longest code whose places are remembered
-LOOK, DIVISION = Form(ALWAYS), Form(DIVIDES)
+LOOK, DIVISION, LOOP = Form(ALWAYS), Form(DIVIDES), Form(LAST_TURN)
 LOOPS: Final = ("loope", "loopne")
 WHOLE_VEX: Final = 4  # bytes of a prefix and an opcode
 MEMORY_OPERAND: Final = 3  # CS_OP_MEM
@@ -94,6 +94,8 @@ def suspect(code: bytes, *, user: bool) -> Form | None:
     instruction = decode(code)
     if instruction is None:
         return None
+    if instruction.mnemonic in LOOPS:
+        return LOOP
     if suspicious(instruction) or (user and asks_first(instruction)):
         return DIVISION if is_division(code) else LOOK
     return form_of(instruction)
@@ -118,7 +120,7 @@ def asks_first(instruction: Any) -> bool:
 
 def suspicious(instruction: Any) -> bool:
     """Whether a decoded instruction is one of those of this module."""
-    if is_vector(bytes(instruction.bytes)) or instruction.mnemonic in ("rdrand", "rdseed", "ltr", *LOOPS):
+    if is_vector(bytes(instruction.bytes)) or instruction.mnemonic in ("rdrand", "rdseed", "ltr"):
         return True
     return writes_dr7(instruction) or misplaced_lock(instruction)
 

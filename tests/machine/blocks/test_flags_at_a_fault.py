@@ -1,6 +1,8 @@
 """An exception shows the flags of the instruction before the one that faults, under each clock."""
 
 import pytest
+from callgate.kernel.abi.memory import KERNEL_BASE
+from callgate.kernel.machine.filters.filters import Filters
 
 ARITHMETIC = {
     "add": "mov eax, 0x5ca1f5a9; add eax, eax",
@@ -75,3 +77,17 @@ def test_the_trap_of_a_stepped_loop_comes_after_its_last_turn(make_board, loop):
     board.boot("", user=f"mov ecx, 1; pushfd; or dword ptr [esp], 0x100; popfd; {loop} on; on: nop; nop; ud2")
     assert board.machine.run(fuel=10_000).reason == "host"
     assert traps == [(1, 0x400010)]
+
+
+def test_python_is_asked_at_the_last_turn_of_a_loop_and_not_at_the_others(make_board, monkeypatch):
+    """Each question takes as long as hundreds of instructions: a program could hold up the host."""
+    asked = []
+    judge = Filters._judge
+    monkeypatch.setattr(Filters, "_judge", lambda self, address: asked.append(address) or judge(self, address))
+    board = make_board("native")
+    board.answer = lambda _report: board.machine.request_stop("host")
+    board.boot("", user="xor eax, eax; mov ecx, 5000; on: test eax, 1; loope on; ud2")
+    asked.clear()
+    assert board.machine.run(fuel=100_000).reason == "host"
+    assert len([address for address in asked if address < KERNEL_BASE]) == 1
+    assert board.machine.clock.retired > 10_000

@@ -100,7 +100,7 @@ class Watchpoints:
         self.alive: list[object] = []  # the engine may call a hook that it was told to forget: code that it translated
         self.plain: dict[int, HostFunction] = {}  # host calls as they were, by port, while they are followed
         self.dma_watch: Callable[[int, int], None] | None = None
-        self.answered_by = ""  # who answers host calls
+        self.answered_by = ""  # what answers host calls
 
     def add(self, kind: Kind, address: int, length: int, process: Process | None = None) -> Watchpoint:
         """Watch `length` bytes (1 and more) from a linear address; where memory is not shared it needs a process."""

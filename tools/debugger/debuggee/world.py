@@ -69,7 +69,7 @@ class World(Protocol):
         ...
 
     def answering(self, around: Around | None) -> str:
-        """Return who answers host calls, in words for what has been written; ask `around` of each that is not seen.
+        """Return what answers host calls, in words for what has been written; ask `around` of each that is not seen.
 
         That is one that a recording has the effects of: it is given what does them, and has to call it.  None: no more.
         """

@@ -18,7 +18,7 @@ BY_FUNCTION: Final = "the test's function for {}"
 
 
 class ByHand(NamedTuple):
-    """A change: the moment after it, and who has made it, in words.
+    """A change: the moment after it, and what has made it, in words.
 
     `instruction` is the number of the last instruction before it, or of the one in the middle of which it was made.
     """
