@@ -294,7 +294,7 @@ def test_progress_is_shown_on_a_terminal_and_gone_at_the_end_and_nothing_of_it_i
     assert isinstance(shown.output, Terminal)
     progress, erased, answer = shown.output.getvalue().rpartition("\r\x1b[K")
     assert erased
-    assert re.fullmatch(r"(\r\x1b\[K +\d+% of the history)+", progress)
+    assert re.fullmatch(r"(\r\x1b\[K *\d+% of the history)+", progress)
     assert answer.rstrip() == piped
     assert "\x1b" not in piped
 
