@@ -20,9 +20,9 @@ from typing import Any, Final
 from callgate.kernel.system import System
 from callgate.tools.bench.debugging import system
 from callgate.tools.bench.measuring import BenchmarkError, timing
+from callgate.tools.debugger.commands.prompt import Prompt
 from callgate.tools.debugger.history import History
-from callgate.tools.debugger.terminal.prompt import Prompt
-from callgate.tools.debugger.terminal.workbench import Workbench
+from callgate.tools.debugger.workbench.workbench import Workbench
 
 TURN: Final = ("ls -l", "cat README.TXT", "df", "tree", "cat PATTERN.BIN")
 WORK: Final = "; ".join(TURN * 2)

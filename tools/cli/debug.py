@@ -26,7 +26,7 @@ from click.core import ParameterSource
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from callgate.tools.debugger.terminal.workbench import Workbench
+    from callgate.tools.debugger.workbench.workbench import Workbench
     from callgate.tools.recording import Recording
 
 EPILOG = """\b
@@ -106,7 +106,7 @@ def debug(
     without a kernel stands just before the failure. A CASE is FILE.asm::TITLE, or FILE.asm if it has one case only.
     """
     from callgate.disk.media import ImageError
-    from callgate.tools.debugger.terminal.workbench import Workbench
+    from callgate.tools.debugger.workbench.workbench import Workbench
     from callgate.tools.recording import RecordingError
 
     if dap or dap_port is not None:
@@ -137,7 +137,7 @@ def debug(
 
 def opened(bench: Workbench, files: Sequence[Path]) -> bool:
     """Go to where a recording is to be shown from; False, which is said, if its run does not come there."""
-    from callgate.tools.debugger.terminal.failure import CommandError
+    from callgate.tools.debugger.workbench.failure import CommandError
 
     try:
         bench.open()
@@ -168,8 +168,8 @@ def shown(bench: Workbench, title: str) -> bool:
 
 def talked(bench: Workbench, lines: Sequence[str], scripts: Sequence[Path]) -> int:
     """Carry out lines, and read more; return the exit code."""
-    from callgate.tools.debugger.terminal.failure import CommandError
-    from callgate.tools.debugger.terminal.prompt import ScriptError, run_prompt
+    from callgate.tools.debugger.commands.prompt import ScriptError, run_prompt
+    from callgate.tools.debugger.workbench.failure import CommandError
 
     try:
         run_prompt(bench, lines, scripts)

@@ -18,9 +18,9 @@ from callgate.kernel.machine import Machine
 from callgate.tools.debugger.debuggee.watchpoints import Kind
 from callgate.tools.debugger.history import BUDGET, History
 from callgate.tools.debugger.target import BareMachine, Subject
-from callgate.tools.debugger.terminal.expressions import Expression
-from callgate.tools.debugger.terminal.looks import FrameLook, backtrace
-from callgate.tools.debugger.terminal.workbench import Workbench
+from callgate.tools.debugger.workbench.expressions import Expression
+from callgate.tools.debugger.workbench.looks import FrameLook, backtrace
+from callgate.tools.debugger.workbench.workbench import Workbench
 
 if TYPE_CHECKING:
     from callgate.asm.assembler import Program

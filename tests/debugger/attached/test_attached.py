@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 import pytest
 from callgate.kernel.system import System
 from callgate.tools.debugger.attached import Attached, attach
+from callgate.tools.debugger.commands.prompt import Prompt
 from callgate.tools.debugger.history import History
-from callgate.tools.debugger.terminal.failure import CommandError
-from callgate.tools.debugger.terminal.prompt import Prompt
-from callgate.tools.debugger.terminal.workbench import Workbench
+from callgate.tools.debugger.workbench.failure import CommandError
+from callgate.tools.debugger.workbench.workbench import Workbench
 
 PLACE = "ipc.load", "op == FREE_SPACE and thread == 10"
 

@@ -9,7 +9,7 @@ from callgate.kernel.machine import Machine
 from callgate.kernel.system import System
 from callgate.tools.debugger.attached import Attached, attach
 from callgate.tools.debugger.target import NoKernel
-from callgate.tools.debugger.terminal.failure import CommandError
+from callgate.tools.debugger.workbench.failure import CommandError
 
 SOURCE = """
 start:  mov     esp, 0x8000

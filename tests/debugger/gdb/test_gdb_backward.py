@@ -12,7 +12,7 @@ from callgate.kernel.abi.message import Endpoint
 from callgate.kernel.system import System
 from callgate.tools.debugger.gdb.server import SCRIPT
 from callgate.tools.debugger.history import History
-from callgate.tools.debugger.terminal.workbench import Workbench
+from callgate.tools.debugger.workbench.workbench import Workbench
 
 Gdb = Callable[..., str]
 IN_REQUEST = "break take_slot\ncontinue\ncontinue\ncontinue\n"

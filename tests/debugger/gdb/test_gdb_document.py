@@ -14,7 +14,7 @@ import host_programs
 import pytest
 from callgate.kernel.system import System
 from callgate.tools.debugger.attached import attach
-from callgate.tools.debugger.terminal.prompt import Prompt
+from callgate.tools.debugger.commands.prompt import Prompt
 
 DOCUMENTS = Path(__file__).parents[3] / "docs"
 BLOCK = re.compile(r"(?<=^```gdb\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)

@@ -20,10 +20,10 @@ from callgate.kernel.machine.memory.ram import Ram
 from callgate.kernel.machine.observation.stream import Event
 from callgate.kernel.system import System, SystemOptions
 from callgate.kernel.watching.costs import operation_name
+from callgate.tools.debugger.commands.prompt import Prompt
 from callgate.tools.debugger.history import History
-from callgate.tools.debugger.terminal.failure import CommandError
-from callgate.tools.debugger.terminal.prompt import Prompt
-from callgate.tools.debugger.terminal.workbench import Workbench
+from callgate.tools.debugger.workbench.failure import CommandError
+from callgate.tools.debugger.workbench.workbench import Workbench
 from unicorn import UC_HOOK_MEM_WRITE
 
 COMMANDS = "df; cat NOSUCH.TXT; ls -l; cat README.TXT"

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from callgate.kernel.system import System
+from callgate.tools.debugger.commands.prompt import Prompt
 from callgate.tools.debugger.history import History, HistoryInterrupted
 from callgate.tools.debugger.screen.panes import simple
 from callgate.tools.debugger.screen.panes.rows import clean
 from callgate.tools.debugger.screen.worker import Worker
-from callgate.tools.debugger.terminal.prompt import Prompt
-from callgate.tools.debugger.terminal.workbench import Workbench
+from callgate.tools.debugger.workbench.workbench import Workbench
 from debugger_screen import FREE_SPACE, PATIENCE, Driven, drive
 from textual.events import Key
 from textual.widgets import Input

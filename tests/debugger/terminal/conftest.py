@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from callgate.kernel.system import System
+from callgate.tools.debugger.commands.prompt import Prompt
 from callgate.tools.debugger.history import History
-from callgate.tools.debugger.terminal.prompt import Prompt
-from callgate.tools.debugger.terminal.workbench import Workbench
+from callgate.tools.debugger.workbench.workbench import Workbench
 
 
 @pytest.fixture

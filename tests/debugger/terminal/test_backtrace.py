@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from callgate.kernel.system import System
 from callgate.tools.debugger.attached import Attached, attach
-from callgate.tools.debugger.terminal.failure import CommandError
-from callgate.tools.debugger.terminal.prompt import Prompt
+from callgate.tools.debugger.commands.prompt import Prompt
+from callgate.tools.debugger.workbench.failure import CommandError
 
 IN_REQUEST = "ipc.call", "op == FREE_SPACE"
 

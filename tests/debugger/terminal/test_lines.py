@@ -1,10 +1,10 @@
 """Steps by source line.  The oracle steps by instruction and notes where the line changes."""
 
 import pytest
+from callgate.tools.debugger.commands.prompt import Prompt
 from callgate.tools.debugger.history import Moment
-from callgate.tools.debugger.terminal.failure import CommandError
-from callgate.tools.debugger.terminal.prompt import Prompt
-from callgate.tools.debugger.terminal.workbench import Workbench
+from callgate.tools.debugger.workbench.failure import CommandError
+from callgate.tools.debugger.workbench.workbench import Workbench
 
 
 def line_beginnings(bench: Workbench, count: int) -> list[Moment]:

@@ -1,9 +1,9 @@
 """Python at the prompt."""
 
 import pytest
-from callgate.tools.debugger.terminal.failure import CommandError
-from callgate.tools.debugger.terminal.prompt import Prompt
-from callgate.tools.debugger.terminal.workbench import Workbench
+from callgate.tools.debugger.commands.prompt import Prompt
+from callgate.tools.debugger.workbench.failure import CommandError
+from callgate.tools.debugger.workbench.workbench import Workbench
 from debugger_lines import said
 
 

@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterator
 import pytest
 from callgate.kernel.machine.observation.stream import Event
 from callgate.kernel.system import System
+from callgate.tools.debugger.commands import showing, tracing, views
+from callgate.tools.debugger.commands.prompt import Prompt
+from callgate.tools.debugger.commands.tracing import requests
 from callgate.tools.debugger.history import History, timeline
 from callgate.tools.debugger.history.timeline import ROAD
 from callgate.tools.debugger.screen import picture
-from callgate.tools.debugger.terminal import looks, showing, tracing, views
-from callgate.tools.debugger.terminal.failure import CommandError
-from callgate.tools.debugger.terminal.prompt import Prompt
-from callgate.tools.debugger.terminal.tracing import requests
-from callgate.tools.debugger.terminal.workbench import Workbench
+from callgate.tools.debugger.workbench import looks
+from callgate.tools.debugger.workbench.failure import CommandError
+from callgate.tools.debugger.workbench.workbench import Workbench
 
 COMMANDS = "df; cat README.TXT"
 

@@ -4,11 +4,11 @@ import io
 
 import pytest
 from callgate.kernel.abi.calls import Operation
+from callgate.tools.debugger.commands.language import COMMANDS, by_name
+from callgate.tools.debugger.commands.prompt import Prompt, completions
 from callgate.tools.debugger.history import Moment
-from callgate.tools.debugger.terminal.commands import COMMANDS, by_name
-from callgate.tools.debugger.terminal.failure import CommandError
-from callgate.tools.debugger.terminal.prompt import Prompt, completions
-from callgate.tools.debugger.terminal.workbench import Workbench
+from callgate.tools.debugger.workbench.failure import CommandError
+from callgate.tools.debugger.workbench.workbench import Workbench
 from debugger_lines import said
 
 

@@ -8,10 +8,10 @@ from callgate.asm.assembler.cache import cache_directory
 from callgate.disk.images.demo import demo_image
 from callgate.disk.media import open_image
 from callgate.kernel.system import System, SystemOptions
+from callgate.tools.debugger.commands.prompt import Prompt
 from callgate.tools.debugger.history import History
-from callgate.tools.debugger.terminal.failure import CommandError
-from callgate.tools.debugger.terminal.prompt import Prompt
-from callgate.tools.debugger.terminal.workbench import Workbench
+from callgate.tools.debugger.workbench.failure import CommandError
+from callgate.tools.debugger.workbench.workbench import Workbench
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,13 @@ import pytest
 from callgate.asm.assembler.cache import cache_directory
 from callgate.disk.images.demo import demo_image
 from callgate.kernel.system import System
+from callgate.tools.debugger.commands.prompt import Prompt
 from callgate.tools.debugger.history import History
-from callgate.tools.debugger.terminal.expressions import Expression
-from callgate.tools.debugger.terminal.prompt import Prompt
-from callgate.tools.debugger.terminal.workbench import Workbench
 from callgate.tools.debugger.why import InMemory, InRegister, Link
 from callgate.tools.debugger.why.path import Tracer
 from callgate.tools.debugger.why.sources import CONDITIONS, takes_effect
+from callgate.tools.debugger.workbench.expressions import Expression
+from callgate.tools.debugger.workbench.workbench import Workbench
 from capstone import CS_ARCH_X86, CS_MODE_32, Cs
 from unicorn import UC_ARCH_X86, UC_MODE_32, Uc
 from unicorn.x86_const import UC_X86_REG_AL, UC_X86_REG_EFLAGS

@@ -2,7 +2,7 @@
 
 import io
 
-from callgate.tools.debugger.terminal.prompt import Prompt
+from callgate.tools.debugger.commands.prompt import Prompt
 
 
 def said(prompt: Prompt, line: str) -> str:

@@ -8,7 +8,7 @@ from unittest import mock
 from callgate.tools.debugger.history import History
 from callgate.tools.debugger.screen.app import DebuggerApp
 from callgate.tools.debugger.target import Subject
-from callgate.tools.debugger.terminal.workbench import Workbench
+from callgate.tools.debugger.workbench.workbench import Workbench
 from textual.message_pump import MessagePump
 from textual.pilot import Pilot
 from textual.widgets import Input

@@ -2,7 +2,7 @@
 
 import shlex
 
-import callgate.tools.debugger.terminal.prompt  # noqa: F401  # pytester forgets modules that a test imports first
+import callgate.tools.debugger.commands.prompt  # noqa: F401  # pytester forgets modules that a test imports first
 import pytest
 
 

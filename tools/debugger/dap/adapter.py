@@ -10,11 +10,11 @@ from queue import SimpleQueue
 from threading import Lock, Thread, get_ident
 from typing import IO, TYPE_CHECKING, Any, Final
 
+from callgate.tools.debugger.commands.prompt import completions
 from callgate.tools.debugger.dap.points import Numbers, filters
 from callgate.tools.debugger.dap.protocol import Arguments, EndOfStream, Malformed, RequestError, Sender, read_message
 from callgate.tools.debugger.dap.session import Move, Session
-from callgate.tools.debugger.terminal.prompt import completions
-from callgate.tools.debugger.terminal.workbench import PHASES
+from callgate.tools.debugger.workbench.workbench import PHASES
 
 if TYPE_CHECKING:
     from callgate.tools.debugger.history import History

@@ -10,8 +10,8 @@ from callgate.kernel.programs.images import kernel_image, program_image
 from callgate.kernel.system import EVENT_PROGRAMS
 from callgate.tools.debugger.dap.protocol import RequestError
 from callgate.tools.debugger.debuggee.watchpoints import Kind
-from callgate.tools.debugger.terminal.expressions import Expression
-from callgate.tools.debugger.terminal.failure import CommandError
+from callgate.tools.debugger.workbench.expressions import Expression
+from callgate.tools.debugger.workbench.failure import CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from callgate.kernel.machine import Stop
     from callgate.tools.debugger.dap.protocol import Arguments
     from callgate.tools.debugger.dap.sources import Sources
-    from callgate.tools.debugger.terminal.stops import Stopping
-    from callgate.tools.debugger.terminal.workbench import Workbench
+    from callgate.tools.debugger.workbench.stops import Stopping
+    from callgate.tools.debugger.workbench.workbench import Workbench
 
 KINDS: Final = {"read": Kind.READ, "write": Kind.WRITE, "readWrite": Kind.ACCESS}
 Numbers = dict[tuple[str, int], int]

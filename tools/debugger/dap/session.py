@@ -7,17 +7,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from callgate.kernel.core.errors import KernelPanic
+from callgate.tools.debugger.commands.moving import BEGINNING, reason
+from callgate.tools.debugger.commands.prompt import Prompt
 from callgate.tools.debugger.dap.points import Numbers, Points
 from callgate.tools.debugger.dap.protocol import RequestError
 from callgate.tools.debugger.dap.sources import Sources
 from callgate.tools.debugger.dap.views import Views
 from callgate.tools.debugger.debuggee import breakpoints, debuggee, watchpoints
 from callgate.tools.debugger.history import HistoryInterrupted
-from callgate.tools.debugger.terminal.failure import CommandError
-from callgate.tools.debugger.terminal.moving import BEGINNING, reason
-from callgate.tools.debugger.terminal.prompt import Prompt
-from callgate.tools.debugger.terminal.stops import EVENT, REACHED
-from callgate.tools.debugger.terminal.workbench import Workbench
+from callgate.tools.debugger.workbench.failure import CommandError
+from callgate.tools.debugger.workbench.stops import EVENT, REACHED
+from callgate.tools.debugger.workbench.workbench import Workbench
 
 if TYPE_CHECKING:
     from callgate.kernel.machine import Stop

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from callgate.asm.assembler import SourceLine
     from callgate.kernel.core.records import Process
     from callgate.tools.debugger.dap.protocol import Arguments
-    from callgate.tools.debugger.terminal.workbench import Workbench
+    from callgate.tools.debugger.workbench.workbench import Workbench
 
 
 class Sources:

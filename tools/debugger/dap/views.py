@@ -13,17 +13,17 @@ from callgate.kernel.abi.message import SlotState
 from callgate.kernel.core.records import Process
 from callgate.kernel.machine.observation.structures import Structure
 from callgate.kernel.watching.requests import SlotView, request_of, slots
+from callgate.tools.debugger.commands import views
 from callgate.tools.debugger.dap.protocol import RequestError
 from callgate.tools.debugger.debuggee.frames import Frame, frames
-from callgate.tools.debugger.terminal import views
-from callgate.tools.debugger.terminal.expressions import Expression
-from callgate.tools.debugger.terminal.failure import CommandError
-from callgate.tools.debugger.terminal.looks import FLAGS
+from callgate.tools.debugger.workbench.expressions import Expression
+from callgate.tools.debugger.workbench.failure import CommandError
+from callgate.tools.debugger.workbench.looks import FLAGS
 
 if TYPE_CHECKING:
     from callgate.tools.debugger.dap.sources import Sources
     from callgate.tools.debugger.debuggee.threads import DebugThread
-    from callgate.tools.debugger.terminal.workbench import Workbench
+    from callgate.tools.debugger.workbench.workbench import Workbench
 
 Variables = list[dict[str, Any]]
 MOST_READ: Final = 1 << 20  # bytes at once

@@ -6,6 +6,8 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from callgate.tools.debugger.commands import moving
+from callgate.tools.debugger.commands.language import find
 from callgate.tools.debugger.screen.keys import COMMANDS, FOOT
 from callgate.tools.debugger.screen.messages import Drawn, Failed, Printed, Rested, Said
 from callgate.tools.debugger.screen.panes.command_line import CommandLine
@@ -19,9 +21,7 @@ from callgate.tools.debugger.screen.picture import TABLES, Picture, Wanted
 from callgate.tools.debugger.screen.session import Session
 from callgate.tools.debugger.screen.style import CSS, NEEDED, WIDE
 from callgate.tools.debugger.screen.worker import Worker
-from callgate.tools.debugger.terminal import moving
-from callgate.tools.debugger.terminal.commands import find
-from callgate.tools.debugger.terminal.failure import CommandError
+from callgate.tools.debugger.workbench.failure import CommandError
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
@@ -33,7 +33,7 @@ from textual.widgets import Input, Label, Static
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from callgate.tools.debugger.terminal.workbench import Workbench
+    from callgate.tools.debugger.workbench.workbench import Workbench
     from textual import events
 
 BEAT: Final = 0.2  # seconds between two looks at how far a run has come

@@ -12,7 +12,7 @@ from callgate.tools.session.ending import Ending
 
 if TYPE_CHECKING:
     from callgate.tools.debugger.screen.app import DebuggerApp
-    from callgate.tools.debugger.terminal.workbench import Workbench
+    from callgate.tools.debugger.workbench.workbench import Workbench
     from callgate.tools.session.terminal import Modes
 
 LEAVE: Final = (

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Final
 from callgate.kernel.core.errors import KernelPanic
 from callgate.kernel.machine.cpu.paging import PageFault
 from callgate.kernel.machine.memory.bus import DmaError
-from callgate.tools.debugger.terminal import looks, tracing, views
-from callgate.tools.debugger.terminal.commands import Desk
-from callgate.tools.debugger.terminal.failure import CommandError
-from callgate.tools.debugger.terminal.showing import place_of
+from callgate.tools.debugger.commands import tracing, views
+from callgate.tools.debugger.commands.language import Desk
+from callgate.tools.debugger.commands.showing import place_of
+from callgate.tools.debugger.workbench import looks
+from callgate.tools.debugger.workbench.failure import CommandError
 
 if TYPE_CHECKING:
     from callgate.tools.debugger.history.timeline import Entry
-    from callgate.tools.debugger.terminal.workbench import Workbench
+    from callgate.tools.debugger.workbench.workbench import Workbench
 
 TABLES: Final = ("gdt", "ldt", "idt", "tss")
 INSTRUCTIONS: Final = 100  # of the disassembly

@@ -7,14 +7,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from callgate.tools.debugger.commands.prompt import Prompt
+from callgate.tools.debugger.commands.showing import as_typed
 from callgate.tools.debugger.history import HistoryInterrupted
 from callgate.tools.debugger.screen.picture import Picture, Wanted, collect
-from callgate.tools.debugger.terminal.failure import CommandError
-from callgate.tools.debugger.terminal.prompt import Prompt
-from callgate.tools.debugger.terminal.showing import as_typed
+from callgate.tools.debugger.workbench.failure import CommandError
 
 if TYPE_CHECKING:
-    from callgate.tools.debugger.terminal.workbench import Workbench
+    from callgate.tools.debugger.workbench.workbench import Workbench
 
 Told = Callable[[str, str], None]  # a line and its role: "" or "error"
 

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from callgate.kernel.core.errors import KernelPanic
+from callgate.tools.debugger.commands import asking, moving, showing, tracing
+from callgate.tools.debugger.commands.language import COMMANDS, Command, Desk, carry_out, find
+from callgate.tools.debugger.commands.moving import moment_of
 from callgate.tools.debugger.debuggee import Debuggee, Ending, Reason
 from callgate.tools.debugger.history import History, HistoryInterrupted
-from callgate.tools.debugger.terminal import asking, moving, showing, tracing
-from callgate.tools.debugger.terminal.commands import COMMANDS, Command, Desk, carry_out, find
-from callgate.tools.debugger.terminal.failure import CommandError
-from callgate.tools.debugger.terminal.moving import moment_of
-from callgate.tools.debugger.terminal.stops import EVENT
-from callgate.tools.debugger.terminal.workbench import Workbench
+from callgate.tools.debugger.workbench.failure import CommandError
+from callgate.tools.debugger.workbench.stops import EVENT
+from callgate.tools.debugger.workbench.workbench import Workbench
 
 if TYPE_CHECKING:
     from callgate.kernel.machine import Stop

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from callgate.tools.debugger.terminal.prompt import completions
+from callgate.tools.debugger.commands.prompt import completions
 from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import Input

@@ -8,11 +8,11 @@ from callgate.kernel.abi.message import SlotState
 from callgate.kernel.abi.selectors import SLOTS
 from callgate.tools.debugger.screen.panes.rows import Piece, Row
 from callgate.tools.debugger.screen.panes.simple import Pane
-from callgate.tools.debugger.terminal.looks import LEGEND
+from callgate.tools.debugger.workbench.looks import LEGEND
 
 if TYPE_CHECKING:
     from callgate.tools.debugger.screen.picture import Picture, WayLook
-    from callgate.tools.debugger.terminal.looks import EndpointLook
+    from callgate.tools.debugger.workbench.looks import EndpointLook
 
 LABEL: Final = 8  # columns of the names of rows
 ROLES: Final = {"passed": "passed", "present": "lit", "to come": "dim"}

@@ -14,7 +14,7 @@ from textual.message import Message
 
 if TYPE_CHECKING:
     from callgate.tools.debugger.screen.picture import Picture
-    from callgate.tools.debugger.terminal.looks import CodeRow, Register
+    from callgate.tools.debugger.workbench.looks import CodeRow, Register
     from textual import events
 
 ORDER: Final = ("eax", "ebx", "ecx", "edx", "esi", "edi", "ebp", "esp")

@@ -13,14 +13,14 @@ from callgate.tools.debugger.debuggee import Debuggee
 from callgate.tools.debugger.history import History, Moment
 from callgate.tools.debugger.history.timeline import Timeline
 from callgate.tools.debugger.target import Subject
-from callgate.tools.debugger.terminal.code import LONGEST, Code
-from callgate.tools.debugger.terminal.expressions import Expression
-from callgate.tools.debugger.terminal.failure import CommandError
-from callgate.tools.debugger.terminal.lines import Lines
-from callgate.tools.debugger.terminal.names import Meanings
-from callgate.tools.debugger.terminal.stops import ENDS, REACHED, Stops
 from callgate.tools.debugger.why import Chain, InRegister, Link
 from callgate.tools.debugger.why.locations import WHOLE
+from callgate.tools.debugger.workbench.code import LONGEST, Code
+from callgate.tools.debugger.workbench.expressions import Expression
+from callgate.tools.debugger.workbench.failure import CommandError
+from callgate.tools.debugger.workbench.lines import Lines
+from callgate.tools.debugger.workbench.names import Meanings
+from callgate.tools.debugger.workbench.stops import ENDS, REACHED, Stops
 from callgate.tools.recording import RunDiffers
 
 PHASES: Final = "ipc"  # all events of a request

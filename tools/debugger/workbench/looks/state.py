@@ -13,7 +13,7 @@ from callgate.tools.debugger.debuggee.frames import frames
 if TYPE_CHECKING:
     from callgate.kernel.core.records import EndpointState
     from callgate.kernel.machine.observation.structures import Structure
-    from callgate.tools.debugger.terminal.workbench import Workbench
+    from callgate.tools.debugger.workbench.workbench import Workbench
 
 FLAGS: Final = {0: "CF", 2: "PF", 4: "AF", 6: "ZF", 7: "SF", 8: "TF", 9: "IF", 10: "DF", 11: "OF", 14: "NT"}
 UNUSED, FREE = ".", "-"

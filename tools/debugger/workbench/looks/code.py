@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from callgate.tools.debugger.terminal.workbench import Workbench
+    from callgate.tools.debugger.workbench.workbench import Workbench
 
 EARLIER: Final = 24  # instructions before the present one that are shown, where the assembler knows where they begin
 

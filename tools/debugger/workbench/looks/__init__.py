@@ -1,7 +1,7 @@
 """What the debugger shows, as data: `views` prints it, and the panes of the screen lay it out."""
 
-from callgate.tools.debugger.terminal.looks.code import CodeRow, code_around, disassembly, points, source
-from callgate.tools.debugger.terminal.looks.state import (
+from callgate.tools.debugger.workbench.looks.code import CodeRow, code_around, disassembly, points, source
+from callgate.tools.debugger.workbench.looks.state import (
     FLAGS,
     LEGEND,
     EndpointLook,

@@ -15,8 +15,8 @@ from callgate.kernel.core.records import EndpointState
 from callgate.kernel.watching.requests import endpoint_named, request_of
 from callgate.tools.debugger.debuggee import Debuggee
 from callgate.tools.debugger.queries import Fact
-from callgate.tools.debugger.terminal.code import number_of
-from callgate.tools.debugger.terminal.failure import CommandError
+from callgate.tools.debugger.workbench.code import number_of
+from callgate.tools.debugger.workbench.failure import CommandError
 
 STATES: Final = {state.name.lower(): state for state in SlotState} | {"released": SlotState.FREE}
 SERVER_STATES: Final = {"server-dead": True, "server-alive": False}

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from callgate.kernel.machine import Stop
+from callgate.tools.debugger.commands.language import Desk, command, count_in
+from callgate.tools.debugger.commands.views import where
 from callgate.tools.debugger.debuggee import watchpoints
 from callgate.tools.debugger.history import Moment
-from callgate.tools.debugger.terminal.code import number_of
-from callgate.tools.debugger.terminal.commands import Desk, command, count_in
-from callgate.tools.debugger.terminal.failure import CommandError
-from callgate.tools.debugger.terminal.stops import EVENT
-from callgate.tools.debugger.terminal.views import where
-from callgate.tools.debugger.terminal.workbench import PHASES, REQUEST, Workbench
+from callgate.tools.debugger.workbench.code import number_of
+from callgate.tools.debugger.workbench.failure import CommandError
+from callgate.tools.debugger.workbench.stops import EVENT
+from callgate.tools.debugger.workbench.workbench import PHASES, REQUEST, Workbench
 from callgate.tools.recording import FAULT, NO_ANSWER, RETURNED
 
 ENDED = ("exit", "halt", "triple-fault", "not-modelled", "no volume")

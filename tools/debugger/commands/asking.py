@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from callgate.kernel.common.near_miss import those_like
+from callgate.tools.debugger.commands.language import Desk, command, count_in
+from callgate.tools.debugger.commands.moving import moment_of
 from callgate.tools.debugger.debuggee.watchpoints import Kind
 from callgate.tools.debugger.history import Moment
 from callgate.tools.debugger.queries import (
@@ -23,14 +25,12 @@ from callgate.tools.debugger.queries import (
     requests_between,
     touches,
 )
-from callgate.tools.debugger.terminal.commands import Desk, command, count_in
-from callgate.tools.debugger.terminal.expressions import COMPARED, Expression, constant, error_name, layered
-from callgate.tools.debugger.terminal.facts import endpoints_of, server_fact, slot_fact, slot_number, state_named
-from callgate.tools.debugger.terminal.failure import CommandError
-from callgate.tools.debugger.terminal.moving import moment_of
-from callgate.tools.debugger.terminal.workbench import Workbench
 from callgate.tools.debugger.why.locations import WHOLE
 from callgate.tools.debugger.why.registers import RegisterTouch, RegisterWatch
+from callgate.tools.debugger.workbench.expressions import COMPARED, Expression, constant, error_name, layered
+from callgate.tools.debugger.workbench.facts import endpoints_of, server_fact, slot_fact, slot_number, state_named
+from callgate.tools.debugger.workbench.failure import CommandError
+from callgate.tools.debugger.workbench.workbench import Workbench
 
 Row = TypeVar("Row")
 Asked = TypeVar("Asked")

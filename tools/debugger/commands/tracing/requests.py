@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from callgate.tools.debugger.commands.language import Desk, command, count_in
+from callgate.tools.debugger.commands.moving import nothing
 from callgate.tools.debugger.history.timeline import DROPPED, Entry, Timeline, Way
 from callgate.tools.debugger.history.timeline import MOST as KEPT
 from callgate.tools.debugger.target import NoKernel
-from callgate.tools.debugger.terminal.commands import Desk, command, count_in
-from callgate.tools.debugger.terminal.failure import CommandError
-from callgate.tools.debugger.terminal.moving import nothing
+from callgate.tools.debugger.workbench.failure import CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from callgate.tools.debugger.terminal.workbench import Workbench
+    from callgate.tools.debugger.workbench.workbench import Workbench
 
 SHOWN: Final = 10  # events, if no number is given
 MOST: Final = 10_000

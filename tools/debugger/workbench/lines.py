@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from callgate.kernel.machine import Stop
-from callgate.tools.debugger.terminal.stops import REACHED
+from callgate.tools.debugger.workbench.stops import REACHED
 
 if TYPE_CHECKING:
     from callgate.kernel.machine import Machine
     from callgate.kernel.machine.observation.stream import Event
     from callgate.tools.debugger.debuggee import Debuggee
     from callgate.tools.debugger.history import History, Moment
-    from callgate.tools.debugger.terminal.code import Code
+    from callgate.tools.debugger.workbench.code import Code
 
 INTERRUPT_RETURNS = ("iretd", "iret")
 

@@ -11,9 +11,9 @@ from callgate.kernel.common.near_miss import did_you_mean
 from callgate.kernel.core.errors import KernelPanic
 from callgate.tools.debugger.history import HistoryInterrupted
 from callgate.tools.debugger.target import NoKernel
-from callgate.tools.debugger.terminal.code import number_of
-from callgate.tools.debugger.terminal.failure import CommandError
-from callgate.tools.debugger.terminal.workbench import Workbench
+from callgate.tools.debugger.workbench.code import number_of
+from callgate.tools.debugger.workbench.failure import CommandError
+from callgate.tools.debugger.workbench.workbench import Workbench
 
 Say = Callable[[str], None]
 

@@ -12,9 +12,9 @@ from callgate.kernel.machine.cpu.setting import SETTABLE
 from callgate.kernel.machine.memory.bus import DmaError
 from callgate.kernel.watching.requests import REGISTERS, SlotView
 from callgate.tools.debugger.debuggee.frames import MOST as MOST_FRAMES
-from callgate.tools.debugger.terminal import looks
-from callgate.tools.debugger.terminal.failure import CommandError
-from callgate.tools.debugger.terminal.workbench import Workbench
+from callgate.tools.debugger.workbench import looks
+from callgate.tools.debugger.workbench.failure import CommandError
+from callgate.tools.debugger.workbench.workbench import Workbench
 
 GATES: Final = {0xC: "call gate", 0xE: "interrupt gate", 0xF: "trap gate", 0x5: "task gate"}
 SYSTEM: Final = {0x2: "LDT", 0x9: "TSS, available", 0xB: "TSS, busy"}

@@ -6,15 +6,15 @@ import re
 from typing import Final
 
 from callgate.kernel.watching.requests import endpoint_named, request_of
+from callgate.tools.debugger.commands import views
+from callgate.tools.debugger.commands.language import Desk, command, count_in, words_in
+from callgate.tools.debugger.commands.moving import nothing
+from callgate.tools.debugger.commands.scripting import python
 from callgate.tools.debugger.debuggee.watchpoints import Kind
-from callgate.tools.debugger.terminal import views
-from callgate.tools.debugger.terminal.code import number_of
-from callgate.tools.debugger.terminal.commands import Desk, command, count_in, words_in
-from callgate.tools.debugger.terminal.expressions import Expression
-from callgate.tools.debugger.terminal.failure import CommandError
-from callgate.tools.debugger.terminal.moving import nothing
-from callgate.tools.debugger.terminal.names import REGISTERS
-from callgate.tools.debugger.terminal.scripting import python
+from callgate.tools.debugger.workbench.code import number_of
+from callgate.tools.debugger.workbench.expressions import Expression
+from callgate.tools.debugger.workbench.failure import CommandError
+from callgate.tools.debugger.workbench.names import REGISTERS
 
 SIZES: Final = {"b": 1, "h": 2, "w": 4, "g": 8}
 MOST_SHOWN: Final = 1 << 16  # bytes

@@ -8,12 +8,12 @@ from callgate.disk.ahci.controller import AhciController
 from callgate.disk.ahci.port import BUSY
 from callgate.disk.drives.ata import ON_MEDIA, Code, Command
 from callgate.kernel.abi.disks.ahci import AHCI_SLOTS
-from callgate.tools.debugger.terminal.commands import Desk, command
-from callgate.tools.debugger.terminal.moving import nothing
+from callgate.tools.debugger.commands.language import Desk, command
+from callgate.tools.debugger.commands.moving import nothing
 
 if TYPE_CHECKING:
     from callgate.disk.ahci.port import Port
-    from callgate.tools.debugger.terminal.workbench import Workbench
+    from callgate.tools.debugger.workbench.workbench import Workbench
 
 
 @command("disk|disks|info disks", "", "the commands that each AHCI port works on, and its registers")

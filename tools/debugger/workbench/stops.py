@@ -12,11 +12,11 @@ from callgate.kernel.machine.observation.stream import Event, Listener
 from callgate.tools.debugger.debuggee import Debuggee, breakpoints, watchpoints
 from callgate.tools.debugger.debuggee.memory import LINEAR_END
 from callgate.tools.debugger.debuggee.watchpoints import Access, Kind, Watchpoint
-from callgate.tools.debugger.terminal.code import Code
-from callgate.tools.debugger.terminal.expressions import Expression
-from callgate.tools.debugger.terminal.facts import Change, changes_for_break
-from callgate.tools.debugger.terminal.failure import CommandError
-from callgate.tools.debugger.terminal.names import Meanings
+from callgate.tools.debugger.workbench.code import Code
+from callgate.tools.debugger.workbench.expressions import Expression
+from callgate.tools.debugger.workbench.facts import Change, changes_for_break
+from callgate.tools.debugger.workbench.failure import CommandError
+from callgate.tools.debugger.workbench.names import Meanings
 
 if TYPE_CHECKING:
     from callgate.kernel.core.records import Process

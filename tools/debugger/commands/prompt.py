@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TextIO
 
+from callgate.tools.debugger.commands import asking, moving, showing, tracing
+from callgate.tools.debugger.commands.language import Command, Desk, by_name, carry_out, perform
 from callgate.tools.debugger.history import Moment
-from callgate.tools.debugger.terminal import asking, moving, showing, tracing
-from callgate.tools.debugger.terminal.commands import Command, Desk, by_name, carry_out, perform
-from callgate.tools.debugger.terminal.failure import CommandError
-from callgate.tools.debugger.terminal.workbench import Workbench
+from callgate.tools.debugger.workbench.failure import CommandError
+from callgate.tools.debugger.workbench.workbench import Workbench
 
 STEP = 0.01  # of a query, after which its progress is shown again
 PROMPT = "(callgate) "

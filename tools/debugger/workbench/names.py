@@ -13,8 +13,8 @@ from callgate.kernel.common.near_miss import those_like
 from callgate.kernel.machine.observation.structures import Structure
 from callgate.kernel.watching.requests import SlotView, request_of
 from callgate.tools.debugger.target import NoKernel
-from callgate.tools.debugger.terminal.expressions import ENUMERATIONS, Expression, layered, side
-from callgate.tools.debugger.terminal.failure import CommandError
+from callgate.tools.debugger.workbench.expressions import ENUMERATIONS, Expression, layered, side
+from callgate.tools.debugger.workbench.failure import CommandError
 
 if TYPE_CHECKING:
     from callgate.kernel.core.records import EndpointState

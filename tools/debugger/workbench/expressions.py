@@ -21,7 +21,7 @@ from callgate.kernel.abi.message import ReplyType, SlotState
 from callgate.kernel.common.near_miss import those_like
 from callgate.kernel.machine.cpu.paging import PageFault
 from callgate.kernel.machine.memory.bus import DmaError
-from callgate.tools.debugger.terminal.failure import CommandError
+from callgate.tools.debugger.workbench.failure import CommandError
 
 ENUMERATIONS: Final[tuple[type[IntEnum], ...]] = (
     *(Operation, ErrorCode, SlotState, ReplyType, WaitReason, SystemCall, ServerCall),

@@ -13,7 +13,7 @@ from callgate.kernel.common.near_miss import those_like
 from callgate.kernel.machine.cpu.paging import PageFault
 from callgate.kernel.machine.cpu.translations import decoder
 from callgate.kernel.machine.memory.bus import DmaError
-from callgate.tools.debugger.terminal.failure import CommandError
+from callgate.tools.debugger.workbench.failure import CommandError
 
 if TYPE_CHECKING:
     from callgate.kernel.core.records import Process

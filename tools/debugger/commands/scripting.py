@@ -9,13 +9,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from callgate.tools.debugger.history import HistoryInterrupted
-from callgate.tools.debugger.terminal.failure import CommandError
+from callgate.tools.debugger.workbench.failure import CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from callgate.tools.debugger.target import Target
-    from callgate.tools.debugger.terminal.workbench import Workbench
+    from callgate.tools.debugger.workbench.workbench import Workbench
 
 
 class HandOnCpu:

@@ -1,0 +1,1 @@
+"""A command language over a workbench, for every front end."""
