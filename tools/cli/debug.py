@@ -168,11 +168,12 @@ def shown(bench: Workbench, title: str) -> bool:
 
 def talked(bench: Workbench, lines: Sequence[str], scripts: Sequence[Path]) -> int:
     """Carry out lines, and read more; return the exit code."""
-    from callgate.tools.debugger.commands.prompt import ScriptError, run_prompt
+    from callgate.tools.debugger.commands.prompt import ScriptError
+    from callgate.tools.debugger.terminal.conversation import converse
     from callgate.tools.debugger.workbench.failure import CommandError
 
     try:
-        run_prompt(bench, lines, scripts)
+        converse(bench, lines, scripts)
     except (ScriptError, CommandError) as error:
         print(f"callgate: {error}", file=sys.stderr)
         return EXIT_USAGE

@@ -7,6 +7,7 @@ from callgate.kernel.abi.calls import Operation
 from callgate.tools.debugger.commands.language import COMMANDS, by_name
 from callgate.tools.debugger.commands.prompt import Prompt, completions
 from callgate.tools.debugger.history import Moment
+from callgate.tools.debugger.terminal.conversation import talk
 from callgate.tools.debugger.workbench.failure import CommandError
 from callgate.tools.debugger.workbench.workbench import Workbench
 from debugger_lines import said
@@ -191,7 +192,7 @@ def test_ctrl_c_ends_a_command_and_not_the_conversation(prompt: Prompt, monkeypa
         raise KeyboardInterrupt
 
     monkeypatch.setattr(prompt.desk.bench.code, "instructions", interrupted)
-    prompt.talk(io.StringIO("disassemble\nprint 5\n"))
+    talk(prompt, io.StringIO("disassemble\nprint 5\n"))
     assert isinstance(prompt.output, io.StringIO)
     assert prompt.output.getvalue().splitlines() == ["interrupted", "0x5 = 5"]
     assert prompt.desk.bench.history.moment == before

@@ -1,1 +1,8 @@
-"""A command language over a workbench, for every front end."""
+"""A command language over a workbench, for every front end.
+
+Importing it makes the commands known: each module below adds its own.
+"""
+
+from callgate.tools.debugger.commands import asking, moving, showing, tracing
+
+__all__ = ["asking", "moving", "showing", "tracing"]

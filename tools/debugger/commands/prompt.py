@@ -1,21 +1,17 @@
-"""The debugger as a conversation in lines: for terminals without a screen, scripts, and screen readers."""
+"""Lines that are carried out one after the other, from wherever they come: what is said goes to a text file."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TextIO
 
-from callgate.tools.debugger.commands import asking, moving, showing, tracing
+from callgate.tools.debugger.commands import moving
 from callgate.tools.debugger.commands.language import Command, Desk, by_name, carry_out, perform
 from callgate.tools.debugger.history import Moment
 from callgate.tools.debugger.workbench.failure import CommandError
 from callgate.tools.debugger.workbench.workbench import Workbench
 
 STEP = 0.01  # of a query, after which its progress is shown again
-PROMPT = "(callgate) "
-MODULES = (asking, moving, showing, tracing)  # whose commands there are
 
 
 class ScriptError(Exception):
@@ -65,28 +61,6 @@ class Prompt:
         _, _, rest = text.partition(" ")
         self.last = (entry, rest if len(entry.names[0].split()) == 1 else "") if entry.repeats else None
 
-    def talk(self, source: TextIO) -> None:
-        """Read lines up to the end of input or `quit`; errors are said."""
-        interactive = source.isatty()
-        if interactive:
-            _complete()
-        while not self.desk.ended:
-            try:
-                text = input(PROMPT) if interactive else source.readline()
-            except EOFError:
-                break
-            except KeyboardInterrupt:
-                self.say("")
-                continue
-            if not interactive and not text:
-                break
-            try:
-                self.line(text)
-            except CommandError as error:
-                self.say(f"error: {error}")
-            except KeyboardInterrupt:  # between two runs: while something is shown, or looked up
-                self.say("interrupted")
-
     def script(self, path: Path) -> None:
         """Carry out the lines of a file; ScriptError names the one that could not be."""
         try:
@@ -102,17 +76,6 @@ class Prompt:
                 raise ScriptError(f"{path}:{number}: {error}") from None
 
 
-def _complete() -> None:
-    """Let Tab complete the names of commands."""
-    try:
-        import readline
-    except ImportError:  # a Python that was built without it
-        return
-    readline.set_completer(lambda text, state: _nth(completions(text, readline.get_line_buffer()), state))
-    readline.set_completer_delims(" ")
-    readline.parse_and_bind("tab: complete")
-
-
 def completions(text: str, line: str) -> list[str]:
     """Return what the last word of a line may become."""
     before = line[: len(line) - len(text)].split()
@@ -122,19 +85,3 @@ def completions(text: str, line: str) -> list[str]:
         if words[: len(before)] == before and len(words) > len(before) and words[len(before)].startswith(text):
             found.add(words[len(before)] + " ")
     return sorted(found)
-
-
-def _nth(items: list[str], index: int) -> str | None:
-    return items[index] if index < len(items) else None
-
-
-def run_prompt(bench: Workbench, commands: Iterable[str], scripts: Iterable[Path], source: TextIO = sys.stdin) -> None:
-    """Say where the system stands; carry out commands and scripts; then read lines.  ScriptError, CommandError."""
-    prompt = Prompt(bench, sys.stdout)
-    prompt.begin()
-    for path in scripts:
-        prompt.script(path)
-    for text in commands:
-        prompt.line(text)
-    if not prompt.desk.ended:
-        prompt.talk(source)

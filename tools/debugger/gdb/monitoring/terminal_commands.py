@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from callgate.kernel.core.errors import KernelPanic
-from callgate.tools.debugger.commands import asking, moving, showing, tracing
+from callgate.tools.debugger.commands import moving
 from callgate.tools.debugger.commands.language import COMMANDS, Command, Desk, carry_out, find
 from callgate.tools.debugger.commands.moving import moment_of
 from callgate.tools.debugger.debuggee import Debuggee, Ending, Reason
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from callgate.kernel.machine import Stop
     from callgate.tools.debugger.debuggee.going_back import GoingBack
 
-MODULES: Final = (asking, moving, showing, tracing)  # whose commands there are
 OWN: Final = {
     "step": "step",
     "stepi": "stepi",
