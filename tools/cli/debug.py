@@ -138,9 +138,11 @@ def debug(
 def opened(bench: Workbench, files: Sequence[Path]) -> bool:
     """Go to where a recording is to be shown from; False, which is said, if its run does not come there."""
     from callgate.tools.debugger.workbench.failure import CommandError
+    from callgate.tools.debugger.workbench.workbench import OPENING_INTERRUPTED
 
     try:
-        bench.open()
+        if not bench.open():
+            print(f"callgate: {files[0]}: {OPENING_INTERRUPTED}", file=sys.stderr)
     except CommandError as error:
         print(f"callgate: {files[0]}: {error}", file=sys.stderr)
         return False

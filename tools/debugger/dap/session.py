@@ -17,7 +17,7 @@ from callgate.tools.debugger.debuggee import breakpoints, debuggee, watchpoints
 from callgate.tools.debugger.history import HistoryInterrupted
 from callgate.tools.debugger.workbench.failure import CommandError
 from callgate.tools.debugger.workbench.stops import EVENT, REACHED
-from callgate.tools.debugger.workbench.workbench import Workbench
+from callgate.tools.debugger.workbench.workbench import OPENING_INTERRUPTED, Workbench
 
 if TYPE_CHECKING:
     from callgate.kernel.machine import Stop
@@ -69,7 +69,8 @@ class Session:
         self.views = Views(self.bench, self.sources)
         self.ended_at: Moment | None = None  # where the system has ended, after that has been said
         try:
-            self.bench.open()
+            if not self.bench.open():
+                self.say(OPENING_INTERRUPTED)
         except CommandError as error:
             self.close()
             raise RequestError(str(error)) from None

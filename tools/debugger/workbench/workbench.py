@@ -10,7 +10,7 @@ from callgate.kernel.machine import Stop
 from callgate.kernel.machine.cpu.paging import PageFault
 from callgate.kernel.system import System
 from callgate.tools.debugger.debuggee import Debuggee
-from callgate.tools.debugger.history import History, Moment
+from callgate.tools.debugger.history import History, HistoryInterrupted, Moment
 from callgate.tools.debugger.history.timeline import Timeline
 from callgate.tools.debugger.target import Subject
 from callgate.tools.debugger.why import Chain, InRegister, Link
@@ -23,6 +23,7 @@ from callgate.tools.debugger.workbench.names import Meanings
 from callgate.tools.debugger.workbench.stops import ENDS, REACHED, Stops
 from callgate.tools.recording import RunDiffers
 
+OPENING_INTERRUPTED: Final = "interrupted on the way to its end: this is its beginning; `goto end` leads there"
 PHASES: Final = "ipc"  # all events of a request
 REQUEST: Final = "ipc.take"  # the first of them
 SHORTEST_CALL: Final = 2  # bytes
@@ -51,15 +52,21 @@ class Workbench:
         """The system; NoKernel for a bare machine."""
         return self.debuggee.system
 
-    def open(self) -> None:
-        """Go to where a recording is to be shown from; CommandError if its run does not come there."""
+    def open(self) -> bool:
+        """Go to where a recording is to be shown from; CommandError if its run does not come there.
+
+        False after Ctrl-C: it is shown from its beginning.
+        """
         if self.history.opening is None:
-            return
+            return True
         try:
             self.history.go(self.history.opening)
+        except HistoryInterrupted:
+            return False
         except (RunDiffers, PageFault, IndexError, ValueError) as error:  # the last three: of what it sets up
             raise CommandError(f"the recording cannot be repeated: {error}; record it again") from None
         self._arrive()
+        return True
 
     def close(self) -> None:
         """Take everything out of the system."""

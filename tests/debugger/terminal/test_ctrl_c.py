@@ -1,0 +1,95 @@
+"""Ctrl-C in the middle of each command that can take long: it says so, ends at an instruction, and loses nothing."""
+
+import io
+import signal
+from collections.abc import Iterator
+
+import pytest
+from callgate.asm.assembler.cache import cache_directory
+from callgate.disk.images.demo import demo_image
+from callgate.disk.media import open_image
+from callgate.kernel.system import System, SystemOptions
+from callgate.tools.debugger.commands.prompt import Prompt
+from callgate.tools.debugger.history import History
+from callgate.tools.debugger.workbench.failure import CommandError
+from callgate.tools.debugger.workbench.workbench import Workbench
+from debugger_lines import said
+
+HERE = 15_500  # instructions; each command below passes `take_slot` on its way, in the middle of which Ctrl-C comes
+THERE = 12_100
+SEARCHES = (
+    "back stepi 1000",
+    "back step 600",
+    "back nexti 900",
+    "back next 600",
+    "back continue",
+    "back to disk.command",
+    "back request 5",
+    "goto 12500",
+    "why -c [endpoint[0].window_table]",
+    "who reads endpoint[1].free",
+    "who writes ebx",
+    "when endpoint[1].tail >= 3",
+    "when slot 0 of d0p1 taken",
+    "list requests",
+    "py history.go(history.moment_at(12_500))",
+)
+RUNS = (
+    "continue",
+    "until disk.failed",
+    "stepi 1000",
+    "step 700",
+    "nexti 900",
+    "next 600",
+    "step phase 100",
+    "step request 6",
+    "py machine.run()",
+)
+
+
+@pytest.fixture(scope="module")
+def whole() -> Iterator[Prompt]:
+    """A debugger of `df` whose run has been once."""
+    with System([open_image(demo_image(cache_directory()))], SystemOptions(commands="df")) as system:
+        bench = Workbench(system, History(system))
+        prompt = Prompt(bench, io.StringIO())
+        prompt.line("continue")
+        yield prompt
+        bench.close()
+
+
+def interrupted(prompt: Prompt, line: str) -> str:
+    """Carry a line out, with Ctrl-C pressed where the next message slot is taken; return what is said."""
+    machine = prompt.desk.bench.machine
+    with machine.probing("take_slot", lambda: signal.raise_signal(signal.SIGINT)):
+        try:
+            return said(prompt, line)
+        except CommandError as error:
+            return str(error)
+
+
+def fingerprint(prompt: Prompt) -> object:
+    """Return all that could be lost: where the system stands, registers, memory, and what can be gone to."""
+    bench = prompt.desk.bench
+    ram = bench.machine.ram.read(0, 4 << 20)
+    return bench.history.moment, bench.history.edge, bench.machine.cpu.registers(), hash(ram)
+
+
+@pytest.mark.parametrize("line", SEARCHES)
+def test_ctrl_c_in_a_search_says_so_and_leaves_the_system_where_it_stood(whole: Prompt, line: str) -> None:
+    said(whole, f"goto {HERE}")
+    before = fingerprint(whole)
+    assert "interrupted" in interrupted(whole, line)
+    assert fingerprint(whole) == before
+
+
+@pytest.mark.parametrize("line", RUNS)
+def test_ctrl_c_in_a_run_says_so_and_the_run_goes_on_from_there_as_if_it_had_not_been(whole: Prompt, line: str) -> None:
+    said(whole, "goto end")
+    end = fingerprint(whole)
+    said(whole, f"goto {THERE}")
+    answer = interrupted(whole, line)
+    assert "interrupted" in answer
+    assert THERE < whole.desk.bench.history.moment.position.retired < HERE + THERE
+    said(whole, "continue")
+    assert fingerprint(whole) == end
