@@ -9,12 +9,29 @@ from functools import cache
 from io import BytesIO
 from typing import Any
 
-from elftools.dwarf.callframe import FDE, CallFrameInfo
+from elftools.dwarf.callframe import CIE, FDE, CallFrameInfo
+from elftools.dwarf.constants import DW_CFA
 from elftools.elf.elffile import ELFFile
 
 
 class _Frames(CallFrameInfo):  # type: ignore[misc]  # the package has types, of which mypy is told to know none
-    """Call frame information with the augmentation S alone, which pyelftools refuses: it has no data."""
+    """Call frame information as pyelftools (0.33) does not read it.
+
+    It refuses the augmentation S alone, which has no data. It multiplies the offset of DW_CFA_def_cfa_sf by the code
+    alignment factor, where DWARF 4, 6.4.2.2 has the data alignment factor: here the offset comes multiplied.
+    """
+
+    def get_entries(self) -> list[Any]:
+        """Return the entries."""
+        entries: list[Any] = super().get_entries()
+        for entry in entries:
+            if isinstance(entry, CIE | FDE):
+                common = entry.header if isinstance(entry, CIE) else entry.cie.header
+                for instruction in entry.instructions:
+                    if instruction.opcode == DW_CFA.def_cfa_sf:
+                        instruction.opcode = DW_CFA.def_cfa
+                        instruction.args[1] *= common["data_alignment_factor"]
+        return entries
 
     def _parse_cie_augmentation(self, header: Any, structs: Any) -> Any:
         plain = header.get("augmentation") == b"S"
