@@ -15,7 +15,8 @@ HIDDEN = "CALLGATE_NO_HOST_PROGRAMS" in os.environ
 PATH = "" if HIDDEN else os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 PACKAGES = (
     "Debian: binutils, dosfstools, mtools, e2fsprogs, exfatprogs, sleuthkit, genisoimage, zip, gdb, fdisk, gdisk, "
-    "gcc, gcc-multilib, nasm, tmux, openssh-server, chromium; qemu-utils and others for other images, see .ci/run"
+    "gcc, gcc-multilib, nasm, tmux, openssh-server, chromium, nodejs, emacs-nox; "
+    "qemu-utils and others for other images, see .ci/run"
 )
 ENVIRONMENT = {"PATH": PATH, "LC_ALL": "C.UTF-8", "TZ": "UTC", "MTOOLS_SKIP_CHECK": "1"}
 

@@ -37,6 +37,7 @@ START_OUR_OWN = {
     "tools/cli/test_debug_options.py",
     "debugger/dap/conftest.py",
     "debugger/dap/test_adapter_port.py",
+    "debugger/dap/editors/test_vscode_client.py",  # the adapter, which a node that host_programs has found talks with
     "debugger/gdb/test_gdb_dap.py",  # a gdb that host_programs has found, which it talks with
 }
 STARTS = re.compile(r"^(import|from) subprocess|os\.(system|exec|spawn|popen)", re.MULTILINE)
