@@ -5,22 +5,31 @@ constants, the assembler itself, and the current directory if a path is relative
 of, with their SHA-256, and the places where a file was looked for in vain; it is valid only while all of that is
 unchanged. A damaged entry is assembled anew, and without a directory that can be written to there is no cache.
 
+A file with debug information takes much longer to write than to read: it is kept too, named by the entry that it was
+made of and what it says besides.
+
 After its checksum an entry has three lines of JSON (the files; the unit; what only debuggers ask for, read when they
 do) and the ELF file of the unit, so that a boot need not write the one it loads.
 """
+
+from __future__ import annotations
 
 import hashlib
 import json
 import os
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from callgate.asm.assembler import Program, assemble_with_sources
 from callgate.asm.assembler.output.record import FOR_DEBUGGERS, describe, restore
-from callgate.kernel.common.checked_files import read_checked, write_checked
+from callgate.kernel.common.checked_files import checksum, read_checked, write_checked
+
+if TYPE_CHECKING:
+    from callgate.asm.assembler.output.debug.dwarf import Debugging
 
 FORMAT = 4
 PARTS = 4  # of an entry
@@ -42,6 +51,31 @@ def assemble_cached(path: Path | str | Sequence[Path | str], **options: Any) -> 
 def elf_cached(path: Path | str | Sequence[Path | str], **options: Any) -> bytes:
     """Return the ELF file of what `assemble_cached` returns: no debug information, and the names of labels."""
     return _cached(path, options, lambda parts: parts[-1], loadable)
+
+
+def debug_elf_cached(
+    path: Path | str | Sequence[Path | str], debugging: Debugging, types: str, **options: Any
+) -> bytes:
+    """Return the ELF file with debug information of what `assemble_cached` returns; sections at linear addresses.
+
+    `types` stands for the types of `debugging`: it must be another text whenever they are others.
+    """
+
+    def kept(parts: list[bytes]) -> tuple[bytes, Callable[[], Program]]:
+        return checksum(b"\n".join(parts)), lambda: program_of(parts)
+
+    of_unit, program = _cached(path, options, kept, lambda program: (b"", lambda: program))
+    key = json.dumps([FORMAT, of_unit.decode(), own_digest(), debugging.root, debugging.directory, types])
+    if not of_unit:  # there is no entry yet, or none can be kept
+        return program().elf(debug=debugging, whole=False)
+    entry = cache_directory() / f"debug-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+    found = None
+    with suppress(OSError):
+        found = read_checked(entry)
+    if found is None:
+        found = program().elf(debug=debugging, whole=False)
+        write_checked(entry, found)
+    return found
 
 
 def loadable(program: Program) -> bytes:

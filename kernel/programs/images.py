@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
+from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from callgate.asm.assembler import Program
-from callgate.asm.assembler.cache import assemble_cached, elf_cached
+from callgate.asm.assembler.cache import assemble_cached, debug_elf_cached, elf_cached
 from callgate.asm.user import PROGRAMS, ROM_PROGRAMS
 from callgate.kernel.abi import enumerations, memory
 from callgate.kernel.abi.layout import layouts
@@ -37,12 +38,14 @@ def source(package: str, name: str) -> Path:
 @cache
 def kernel_image() -> Program:
     """Return the kernel, linked at KERNEL_BASE + KERNEL_LOAD."""
-    return assemble_cached(
-        source("callgate.asm.kernel", "kernel.asm"),
-        origin=KERNEL_BASE + KERNEL_LOAD,
-        load=KERNEL_LOAD,
-        entry="start",
-    )
+    path, options = _kernel()
+    return assemble_cached(path, **options)
+
+
+def _kernel() -> tuple[Path, dict[str, Any]]:
+    """Return the source of the kernel, and how it is assembled."""
+    where = {"origin": KERNEL_BASE + KERNEL_LOAD, "load": KERNEL_LOAD}
+    return source("callgate.asm.kernel", "kernel.asm"), {**where, "entry": "start"}
 
 
 #: Programs that are linked elsewhere, so that a probe on one of their addresses hits no other program.
@@ -98,8 +101,17 @@ def debug_image(name: str, directory: str | None = None) -> bytes:
 
     root = str(Path(str(files("callgate.asm"))).parent)
     debugging = Debugging(abi_types(), root, root if directory is None else directory)
-    program = kernel_image() if name == "kernel" else program_image(name)
-    return program.elf(debug=debugging, whole=False)
+    path, options = _kernel() if name == "kernel" else _program(name)
+    return debug_elf_cached(path, debugging, abi_digest(), **options)
+
+
+@cache
+def abi_digest() -> str:
+    """Return a digest of the sources of the ABI, of which its types are made."""
+    state = sha256()
+    for source_file in sorted(Path(str(files("callgate.kernel.abi"))).rglob("*.py")):
+        state.update(source_file.read_bytes())
+    return state.hexdigest()
 
 
 @cache
