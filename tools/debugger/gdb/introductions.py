@@ -12,7 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from callgate.tools.debugger.debuggee.threads import as_thread
-from callgate.tools.debugger.gdb.vfile import exec_file
+from callgate.tools.debugger.gdb.vfile import content, exec_file
 
 if TYPE_CHECKING:
     from callgate.kernel.core.records import Process
@@ -43,6 +43,7 @@ class Introductions:
                 name = exec_file(self.debuggee, process)
                 if not name or "exec-events" not in client:
                     continue
+                content(self.debuggee, name)  # it may have to be made: gdb waits longer for a stop than for a file
                 event = f"exec:{name.encode().hex()};"
             else:
                 event = "library:;"

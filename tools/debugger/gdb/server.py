@@ -24,6 +24,7 @@ from callgate.tools.debugger.gdb.lifetimes import DETACHED, KILLED
 from callgate.tools.debugger.gdb.monitoring.terminal_commands import TerminalCommands
 from callgate.tools.debugger.gdb.protocol.connection import POLL_SECONDS, Connection
 from callgate.tools.debugger.gdb.stub import Stub
+from callgate.tools.debugger.gdb.vfile import content, exec_file
 from callgate.tools.debugger.history import BUDGET, History
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 LOOPBACK = "127.0.0.1"
 SCRIPT = Path(__file__).with_name("gdb_script.py")
 PIPE = "-"
+RUNS = (b"vCont;", b"c", b"s", b"C", b"S", b"b")  # how packets begin that let the machine run
 
 
 class AddressRefused(Exception):
@@ -150,6 +152,8 @@ class GdbServer:
     def _accept(self, debuggee: Debuggee) -> bool:
         """Wait for gdb; False if the session is to end instead."""
         assert self.listener is not None
+        for process in debuggee.threads.processes():  # gdb does not wait long for their files
+            content(debuggee, exec_file(debuggee, process))
         while not self.leaving and not debuggee.machine.control.interrupted:
             try:
                 if not select.select([self.listener], [], [], POLL_SECONDS)[0]:
@@ -197,9 +201,13 @@ class GdbServer:
                 continue  # what had come was no packet
             if payload is None:
                 break
+            if payload.startswith(RUNS):
+                connection.prods = 0
             answer = stub.answer(payload)
             if answer is not None:
                 connection.send(answer)
+            if payload.startswith(b"vRun;"):
+                connection.prod()
             if context.no_acknowledgements:
                 connection.acknowledged = False
         return None

@@ -11,6 +11,7 @@ from callgate.tools.debugger.gdb.protocol.packets import Decoder, Item, Packet, 
 
 CHUNK = 1 << 16
 POLL_SECONDS = 0.05  # between two looks for signals while gdb is silent
+PRODS = 200  # in ten seconds of silence
 
 
 class Connection:
@@ -27,6 +28,7 @@ class Connection:
         self.last = b""
         self.ended = False  # gdb sends nothing more
         self.deaf = False  # gdb takes nothing more
+        self.prods = 0  # how many times more gdb is prodded while it is silent
 
     def poll(self) -> bool:
         """Take in what has come; whether the machine is to stop: for Ctrl-C, or because gdb has gone."""
@@ -63,6 +65,17 @@ class Connection:
                 return None
             if select.select([self.reading], [], [], POLL_SECONDS)[0]:
                 self._take_in()
+            elif self.prods:
+                self.prods -= 1
+                self._write(b"+")
+
+    def prod(self) -> None:
+        """Send gdb an acknowledgement, of which it takes no notice, whenever it is silent; until it lets something run.
+
+        After `starti` it has a stop that it has not told its user, and looks for it in one of its inferiors by chance.
+        If it has looked in another one, it sleeps until something comes, and has asked for nothing (13.1 and 18.1).
+        """
+        self.prods = PRODS
 
     def _drop_repetitions(self, packet: Packet) -> None:
         """Drop packets like one that is not acknowledged yet: gdb has repeated it, because that takes so long."""
