@@ -12,7 +12,7 @@ from callgate.kernel.machine.memory.outside import Forgotten, Outside, SetUp
 from callgate.kernel.machine.observation.position import Position
 from callgate.kernel.machine.snapshot import NotQuiescent
 from callgate.kernel.system import System
-from callgate.tools.debugger.history.checkpoints import Checkpoints, Moment
+from callgate.tools.debugger.history.checkpoints import Checkpoint, Checkpoints, Moment
 from callgate.tools.debugger.history.interrupts import HistoryInterrupted
 from callgate.tools.debugger.history.pacing import (
     CHECKPOINT_SECONDS,
@@ -317,7 +317,7 @@ class History(Repeating):
         self,
         wanted: Callable[[Stop], bool],
         end_now: Callable[[], bool] | None = None,
-        latest: Moment | None = None,
+        latest: Callable[[Position], int | None] = lambda _end: None,
     ) -> Stop | None:
         """Go back to the last stop that `wanted` accepts, before where the system is.
 
@@ -325,26 +325,34 @@ class History(Repeating):
 
         Breakpoints and whatever else stops the machine are looked for by running through the past again.
         HistoryInterrupted after Ctrl-C, or when `end_now` says so, which is asked for each stretch: the system is then
-        where it was.  From `latest` on there is none, which spares looking for it.
+        where it was.  `latest` returns, where it is known, before how many retired instructions the last stop before a
+        position has come, which spares looking for it after that.
         """
-        origin = self.moment
-        end = origin if latest is None else min(latest, origin)
+        origin = end = self.moment
         found = None
         try:
             with self.interrupts.held():
-                for checkpoint in reversed(self.checkpoints.kept[: self.checkpoints.count_before(end)]):
+                while found is None:
+                    retired = latest(end.position)
+                    end = end if retired is None else min(end, self.moment_at(retired))
+                    if end <= self.first:
+                        break
                     if end_now is not None and end_now():
                         raise HistoryInterrupted
+                    checkpoint = self._last_before(end)
                     self._restore(checkpoint)
                     found = last_stop(self, end, wanted)
-                    if found is not None:
-                        break
                     end = checkpoint.moment
                 self.go(self.first if found is None else found.moment)
         except HistoryInterrupted:
             self.come_back(origin)
             raise
         return None if found is None else found.stop
+
+    def _last_before(self, end: Moment) -> Checkpoint:
+        """Return the last checkpoint before a moment."""
+        kept = self.checkpoints.kept
+        return next(checkpoint for checkpoint in reversed(kept) if checkpoint.moment < end)
 
 
 def came_by(entry: Occurred, position: Position) -> bool:

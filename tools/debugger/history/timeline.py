@@ -12,6 +12,7 @@ from callgate.kernel.abi.memory import PAGE_SIZE, USER_MESSAGES
 from callgate.kernel.abi.selectors import GDT_FIRST_ENDPOINT, SLOTS
 
 if TYPE_CHECKING:
+    from callgate.kernel.machine.observation.position import Position
     from callgate.kernel.machine.observation.stream import Event
     from callgate.tools.debugger.history import History, Moment
 
@@ -19,6 +20,7 @@ AREAS: Final = ("ipc", "disk", "file", "gate", "exception", "shell")
 LEFT_OUT: Final = ("gate.host",)  # there are more of them than of all others
 MOST: Final = 50_000  # events that are kept
 DROPPED: Final = 10_000  # at once, the oldest
+STRETCH: Final = 1 << 20  # instructions: of events that are no longer kept it is known in which stretches they came
 ROAD: Final = (
     *("take", "fill", "post", "fetch", "map", "load", "call"),
     *("save", "reply", "unmap", "convert", "wake", "reload", "release"),
@@ -110,7 +112,9 @@ class Timeline:
         self.machine = history.machine
         self.history = history
         self.entries: list[Entry] = []
-        self.begin = history.moment.position.retired  # events before it are not known
+        self.begin = history.moment.position.retired  # events before it are not kept
+        self.first = self.begin  # nothing is known of those before it
+        self.early: dict[str, list[int]] = {}  # stretches with events that are no longer kept, by kind, in order
         known = self.machine.stream.kinds | self.machine.event_sites.kinds
         self.kinds = frozenset(kind for kind in known if self._is_told(kind))
         self.machine.stream.subscribe(self._listen, self.kinds, again=True)
@@ -135,9 +139,16 @@ class Timeline:
         if self.entries and not self._new(retired, event):
             return
         if len(self.entries) >= MOST:
-            del self.entries[:DROPPED]
-            self.begin = self.entries[0].retired
+            self._drop()
         self.entries.append(Entry(retired, event, self._slot_of(event)))
+
+    def _drop(self) -> None:
+        for entry in self.entries[:DROPPED]:
+            stretches = self.early.setdefault(entry.event.kind, [])
+            if stretches[-1:] != [entry.retired // STRETCH]:
+                stretches.append(entry.retired // STRETCH)
+        del self.entries[:DROPPED]
+        self.begin = self.entries[0].retired
 
     def _new(self, retired: int, event: Event) -> bool:
         """Whether it has not been told yet: a repeated run tells again what it told before."""
@@ -165,23 +176,30 @@ class Timeline:
         return self.machine.cpu.gs // 8 - GDT_FIRST_ENDPOINT, int(str(event.fields["slot"]))
 
     def _branched(self, moment: Moment) -> None:
-        del self.entries[self.count_to(moment.position.retired) :]
+        retired = moment.position.retired
+        del self.entries[self.count_to(retired) :]
+        self.begin = min(self.begin, retired)
+        for stretches in self.early.values():
+            del stretches[bisect_right(stretches, retired // STRETCH) :]
 
     def count_to(self, retired: int) -> int:
         """Return how many events have come at a place in the run: those before it and at it."""
         return bisect_right(self.entries, retired, key=_retired)
 
-    def latest(self, kinds: Collection[str]) -> int | None:
-        """Return a number of retired instructions before which the last event of some kinds before here has come.
+    def latest(self, kinds: Collection[str], end: Position) -> int | None:
+        """Return a number of retired instructions before which the last event of some kinds before `end` has come.
 
-        None if it may have come at any time: there are kinds among them that are not listened to.
+        None if it may have come at any time: there are kinds among them that are not listened to, or were not then.
         """
-        if not self.kinds.issuperset(kinds):
+        if not self.kinds.issuperset(kinds) or end.retired < self.first:
             return None
-        for entry in reversed(self.entries[: bisect_left(self.entries, self.machine.clock.retired, key=_retired)]):
-            if entry.event.kind in kinds:
+        for entry in reversed(self.entries[: self.count_to(end.retired)]):
+            same = entry.retired == end.retired  # where the CPU halts time passes, and where one is delivered none
+            if entry.event.kind in kinds and not (same and not end.delivered and entry.event.clock >= end.clock):
                 return entry.retired + 1
-        return self.begin
+        limit = min(self.begin, end.retired)
+        stretches = [known[: bisect_left(known, limit / STRETCH)] for kind in kinds if (known := self.early.get(kind))]
+        return min(max(((found[-1] + 1) * STRETCH for found in stretches if found), default=self.first), limit)
 
     @property
     def present(self) -> int:

@@ -46,6 +46,7 @@ class Stopping:
     hits: int = 0
     enabled: bool = True
     what: object = None  # None: it is not in the system now
+    kinds: tuple[str, ...] | None = None  # of the events that it waits for; None: it waits for something else
 
     def reports(self, detail: object) -> bool:
         """Whether it is what the machine reports."""
@@ -130,12 +131,14 @@ class Stops:
             self.meanings.check(expression, event=True)
         text = f"event {' '.join(kinds)}" + (f" if {condition}" if condition else "")
         stream = self.machine.stream
-        return self._add(
+        stopping = self._add(
             text,
             lambda: stream.subscribe(self.listener(expression), kinds, again=True),
             stream.unsubscribe,
             once=once,
         )
+        stopping.kinds = tuple(kinds)
+        return stopping
 
     def listener(self, expression: Expression | None) -> Listener:
         """Return a listener that ends the run at each event for which a condition holds."""
@@ -200,10 +203,15 @@ class Stops:
         text = f"{kind} of {length or size} bytes at {address:#010x} ({place})"
         return self._add(text, lambda: points.add(kind, address, length or size, process), points.remove, once=False)
 
-    @property
-    def wanted(self) -> bool:
-        """Whether one of them can end a run."""
-        return any(stopping.enabled for stopping in self.known.values())
+    def kinds_wanted(self) -> frozenset[str] | None:
+        """Return the kinds of events that can end a run; None if something else can, too."""
+        wanted: set[str] = set()
+        for stopping in self.known.values():
+            if stopping.enabled:
+                if stopping.kinds is None:
+                    return None
+                wanted.update(stopping.kinds)
+        return frozenset(wanted)
 
     def remove(self, number: int) -> None:
         """Remove a stop; CommandError if there is none of this number."""

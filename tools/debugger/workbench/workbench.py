@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -160,12 +160,16 @@ class Workbench:
 
     # Backward.
 
-    def back(self, latest: Moment | None = None) -> Stop | None:
-        """Go back to the last thing that ends a run; None, and to the beginning, if there is none.
+    def back(self) -> Stop | None:
+        """Go back to the last thing that ends a run; None, and to the beginning, if there is none."""
+        return self._back(self.stops.kinds_wanted())
 
-        There is none from `latest` on, if it is given.
-        """
-        stop = self.history.back_to(lambda stop: stop.reason in ENDS, latest=latest)
+    def _back(self, kinds: Collection[str] | None) -> Stop | None:
+        """Do so; if only events of some kinds can end a run, the time line knows where the last one has come."""
+        known = self.timeline.latest
+        stop = self.history.back_to(
+            lambda stop: stop.reason in ENDS, latest=lambda end: None if kinds is None else known(kinds, end)
+        )
         self._arrive()
         return stop
 
@@ -225,9 +229,9 @@ class Workbench:
 
     def back_to_event(self, name: str) -> Stop | None:
         """Go back to the last event of a kind, as `to_event`."""
-        retired = None if self.stops.wanted else self.timeline.latest(self.stops.kinds(name))
+        wanted = self.stops.kinds_wanted()
         with self._listening(name):
-            return self.back(None if retired is None else self.history.moment_at(retired))
+            return self._back(None if wanted is None else wanted.union(self.stops.kinds(name)))
 
     def why(self, text: str, most: int = 1) -> Iterator[Link]:
         """Yield what wrote a register or memory last, and from where that came, at most `most` links; CommandError."""

@@ -1,0 +1,66 @@
+"""Back to a stop at an event: the time line knows where it was, so that nothing after it is repeated."""
+
+import io
+from collections.abc import Callable
+
+import pytest
+from callgate.kernel.system import System
+from callgate.tools.debugger.commands.prompt import Prompt
+from callgate.tools.debugger.history import History, timeline
+from callgate.tools.debugger.workbench.workbench import Workbench
+from debugger_lines import said
+
+PLACES = ("disk.submit", "ipc.reply if type == 2 and thread == 10")
+
+
+def ways_back(prompt: Prompt, stop: str) -> list[str]:
+    """Return all that `back continue` comes to from the end, the beginning last."""
+    said(prompt, "goto end")
+    number = said(prompt, f"break {stop}").split()[1]
+    found = [said(prompt, "back continue")]
+    while not found[-1].startswith("this is the beginning"):
+        found.append(said(prompt, "back continue"))
+    said(prompt, f"delete {number}")
+    return [text.replace(f"stop {number}", "stop N") for text in found]
+
+
+@pytest.mark.parametrize("kept", [timeline.MOST, 40])
+def test_stops_at_events_are_the_same_ones_whether_the_time_line_knows_of_them_or_not(
+    prompt: Prompt, bench: Workbench, monkeypatch: pytest.MonkeyPatch, kept: int
+) -> None:
+    monkeypatch.setattr(timeline, "MOST", kept)
+    monkeypatch.setattr(timeline, "DROPPED", kept // 4)
+    monkeypatch.setattr(timeline, "STRETCH", 1000)
+    said(prompt, "continue")
+    assert bench.timeline.dropped == (kept == 40)
+    known = [ways_back(prompt, place) for place in PLACES]
+    assert [len(ways) for ways in known] == [9, 2]
+    said(prompt, "goto end")
+    bench.timeline.kinds = frozenset()
+    assert [ways_back(prompt, place) for place in PLACES] == known
+
+
+def test_nothing_is_repeated_where_no_event_has_come(prompt: Prompt, bench: Workbench) -> None:
+    said(prompt, "continue")
+    said(prompt, "break ipc.bad_reply")
+    passed: list[int] = []
+    with bench.machine.probing("take_slot", lambda: passed.append(1)):
+        assert said(prompt, "back continue").startswith("this is the beginning")
+        assert not passed
+        said(prompt, "goto end")
+        said(prompt, "break trap_8")  # a place, of which no time line knows
+        passed.clear()
+        assert said(prompt, "back continue").startswith("this is the beginning")
+        assert passed
+
+
+def test_events_before_the_time_line_began_are_looked_for(boot_demo: Callable[[str], System]) -> None:
+    system = boot_demo("df")
+    history = History(system)
+    history.run(until="take_slot")
+    prompt = Prompt(Workbench(system, history), io.StringIO())
+    said(prompt, "continue")
+    said(prompt, "break disk.found")
+    assert said(prompt, "back continue").startswith("stop 1: event disk.found")
+    assert history.moment.position.retired < prompt.desk.bench.timeline.first
+    assert said(prompt, "back continue").startswith("this is the beginning")
