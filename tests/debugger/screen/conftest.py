@@ -13,5 +13,4 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
     host_programs.find("tmux")
     found = Terminal(tmp_path)
     yield found
-    if (tmp_path / "socket").exists():
-        found.tmux("kill-server")
+    found.close()

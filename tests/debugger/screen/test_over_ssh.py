@@ -11,7 +11,7 @@ from pathlib import Path
 
 import host_programs
 import pytest
-from debugger_terminal import CALLGATE, PATIENCE, Terminal
+from debugger_terminal import CALLGATE, LIFE, PATIENCE, Terminal
 
 pytestmark = pytest.mark.thorough(only=True)
 SERVER = """\
@@ -44,7 +44,7 @@ def ssh(tmp_path: Path) -> Iterator[list[str]]:
     (tmp_path / "sshd_config").write_text(SERVER.format(port=port, folder=tmp_path))
     with contextlib.suppress(PermissionError):
         Path("/run/sshd").mkdir(exist_ok=True)  # where the server separates its privileges, if it runs as root
-    server = host_programs.start(program, "-D", "-e", "-f", tmp_path / "sshd_config")
+    server = host_programs.start("timeout", str(LIFE), program, "-D", "-e", "-f", tmp_path / "sshd_config")
     try:
         end = time.monotonic() + PATIENCE
         while True:

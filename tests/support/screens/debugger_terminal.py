@@ -1,5 +1,6 @@
 """A terminal that is not ours, in which the debugger runs: tmux shows it, takes keys, and tells how it was left."""
 
+import contextlib
 import os
 import shlex
 import signal
@@ -12,6 +13,7 @@ import host_programs
 
 CALLGATE = Path(sys.executable).parent / "callgate"
 PATIENCE = 30  # seconds
+LIFE = 900  # seconds, the longest that a terminal stays
 STATE = "#{alternate_on} #{mouse_any_flag} #{cursor_flag}"
 
 
@@ -21,6 +23,10 @@ class Terminal:
     def __init__(self, folder: Path) -> None:
         """Use files of a folder; its path must be short enough for a socket."""
         self.folder = folder
+        os.mkfifo(
+            folder / "alive"
+        )  # whose other end is read by what ends the terminal, if the test's process ends first
+        self.alive = os.open(folder / "alive", os.O_RDWR)
         self.options = ("-u", "-S", str(folder / "socket"), "-f", os.devnull)
 
     def tmux(self, *arguments: str) -> str:
@@ -34,11 +40,26 @@ class Terminal:
         variables = {"TERM": "xterm-256color", "XDG_CACHE_HOME": cache} | environment
         words = ["env", *(f"{name}={value}" for name, value in variables.items()), str(CALLGATE), "debug", *arguments]
         inner = f"echo $$ >pid; exec {shlex.join([*through, shlex.join(words)] if through else words)}"
+        end = shlex.join(["tmux", *self.options, "kill-server"])
         script = (
-            f"cd {shlex.quote(str(self.folder))}; stty -g >before; sh -c {shlex.quote(inner)}; echo $? >status; "
+            f"cd {shlex.quote(str(self.folder))}; (timeout {LIFE} cat alive; {end}) </dev/null >/dev/null 2>&1 & "
+            f"stty -g >before; sh -c {shlex.quote(inner)}; echo $? >status; "
             "sleep 0.5; stty -g >after; echo left >done; sleep 600"
         )
         self.tmux("new-session", "-d", "-x", str(size[0]), "-y", str(size[1]), script)
+
+    def close(self) -> None:
+        """End the terminal, and what runs in it."""
+        if (self.folder / "socket").exists():
+            with contextlib.suppress(AssertionError):  # it has just ended by itself
+                self.tmux("kill-server")
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Do what the end of this process does."""
+        if self.alive >= 0:
+            os.close(self.alive)
+        self.alive = -1
 
     def press(self, *keys: str) -> None:
         """Press keys, as tmux names them."""
