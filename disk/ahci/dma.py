@@ -5,6 +5,7 @@ All memory is checked by the bus: DmaError means "host bus error" to the port.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from callgate.disk.drives.ata import Command
 from callgate.kernel.abi.disks.ahci import CommandHeader, FisType, PrdtEntry, RegisterFis
@@ -28,8 +29,7 @@ class FrameError(Exception):
     """A command FIS that no drive accepts: the interface reports a handshake error."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(NamedTuple):
     """A command header and its FIS, as they were when the port fetched them.  Plain data for snapshots."""
 
     slot: int

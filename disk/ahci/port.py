@@ -7,7 +7,6 @@ the machine's clock, so a run depends only on the commands and their times.
 
 from __future__ import annotations
 
-from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
 from callgate.disk.ahci import bits
@@ -358,7 +357,7 @@ class Port:
     def save(self) -> object:
         """Return registers, running commands and which drive is connected; the medium's content is not part of it."""
         values = {name: getattr(self, name) for name in STATE}
-        running = [(tag, astuple(fetched)) for tag, fetched in self.running.items()]
+        running = [(tag, tuple(fetched)) for tag, fetched in self.running.items()]
         connected = self.drives.index(self.drive) if self.drive else -1
         return values, running, connected, self.drive.save() if self.drive else None
 

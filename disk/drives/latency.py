@@ -1,10 +1,9 @@
 """How long a drive takes, in virtual time."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Latency:
+class Latency(NamedTuple):
     """How long commands take, in ns of virtual time: fixed part, per sector, and whether NCQ may reorder."""
 
     command: int = 1000

@@ -9,8 +9,7 @@ of every symbol and be imported while a fault is handled.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from callgate.asm.assembler.output.elf_format import (
     HEADER,
@@ -28,8 +27,7 @@ SECTIONS: Final = 256  # most sections of a file that is read
 NAMED = (STT_NOTYPE, STT_OBJECT, STT_FUNC)
 
 
-@dataclass(frozen=True, slots=True)
-class SymbolTable:
+class SymbolTable(NamedTuple):
     """The parts of a program's file that a fault report needs: bounded by SYMBOLS, SYMBOL_NAMES_BYTES and SECTIONS."""
 
     sections: tuple[tuple[int, int], ...]  # (address, bytes) by section number

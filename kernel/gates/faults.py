@@ -8,9 +8,8 @@ any other fault of ring 0 is a panic.
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.errors import ERROR_TEXT, ErrorCode
@@ -62,8 +61,7 @@ NAMES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(NamedTuple):
     """The facts of an exception for its report."""
 
     vector: int
@@ -203,7 +201,7 @@ class Faults:
         if self._handled(process, fault):
             frame["eax"], frame["eip"] = fault.error, process.file_handler[0]
             return
-        fault = replace(fault, symbol=symbol_of(process.symbols, fault.eip))
+        fault = fault._replace(symbol=symbol_of(process.symbols, fault.eip))
         title = f"process {process.number} ({process.name}) ended by {fault.describe()}"
         self.log.urgent([title, *self._report(process, fault)], process)
         if self.fpu.touched(thread):
@@ -231,14 +229,14 @@ class Faults:
             frame["eip"] = resume
             self.guest.words[tcb + FAULT_ERROR] = fault.error or ErrorCode.BAD_ADDRESS
             return
-        fault = replace(fault, symbol=self.guest.image.symbol_at(fault.eip))
+        fault = fault._replace(symbol=self.guest.image.symbol_at(fault.eip))
         report = "\n".join(self._report(None, fault))
         raise KernelPanic(f"ring 0: {fault.describe()}\n{report}")
 
 
 def refused(fault: Fault, code: ErrorCode) -> Fault:
     """Return a fault in a file window with the reason why its page cannot be provided or written."""
-    return replace(fault, reason=f"{ERROR_TEXT[code]} (a page of a file)", error=code)
+    return fault._replace(reason=f"{ERROR_TEXT[code]} (a page of a file)", error=code)
 
 
 def leave_virtual_mode(frame: ControlBlock) -> bool:

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SHIFT, PAGE_SIZE
 from callgate.kernel.machine.engine.counter_state import NOWHERE
@@ -88,8 +87,7 @@ class Version:
         return stale
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """A machine's state; belongs to the machine that made it."""
 
     owner: int

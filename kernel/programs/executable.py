@@ -6,6 +6,7 @@ import.  A test compares what both make of damaged files.
 """
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from callgate.asm.assembler.output.elf_format import EM_386, ET_EXEC, HEADER, MAGIC, PF_W, PF_X, PROGRAM_HEADER, PT_LOAD
 from callgate.kernel.abi import memory as layout
@@ -14,8 +15,7 @@ from callgate.kernel.abi.limits import PROGRAM_HEADERS, PROGRAM_MEMORY
 from callgate.kernel.core.errors import CallerError
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """A loadable segment; `memory_size` bytes at `address`, of which `data` come first, the rest zero."""
 
     address: int

@@ -1,7 +1,6 @@
 """The boot regions: from twelve sectors to the numbers on which all others depend (3)."""
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from callgate.kernel.abi.disks.volumes import (
     BOOT_SIGNATURE,
@@ -26,8 +25,7 @@ SHIFTS: Final = range(9, 13)  # BytesPerSectorShift (3.1.14)
 CLUSTER_SHIFT_LIMIT: Final = 25  # clusters have at most 32 MiB (3.1.15)
 
 
-@dataclass(frozen=True, slots=True)
-class ExfatLayout:
+class ExfatLayout(NamedTuple):
     """Where things are, in 512-byte sectors of the partition, and how many clusters there are."""
 
     sector_bytes: int

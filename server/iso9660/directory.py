@@ -4,7 +4,7 @@ A name comes from Rock Ridge, else from Joliet, else from the identifier of ISO 
 """
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from callgate.kernel.abi.directory import DIRECTORY_NAME_LIMIT, FileAttributes
 from callgate.kernel.abi.disks.volumes import ISO_LOGICAL_SECTOR
@@ -18,8 +18,7 @@ _FORMAT, _DIRECTORY, _REGULAR = 0o170000, 0o040000, 0o100000  # of a mode
 _EXECUTE: Final = 0o111
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A file, directory or link; immutable, so that snapshots may share it."""
 
     name: str

@@ -1,14 +1,13 @@
 """Errors of a source: file, line, column, what is wrong and what to write instead."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 ERRORS_LIMIT = 20
 TEXT_SHOWN = 200
 CHAIN_SHOWN = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A position in a source: file name as given, line and column from 1, and the line's text.
 
     `chain` tells how the line came here: "included from …", "in macro … called from …", innermost first.
@@ -27,7 +26,7 @@ class Place:
         """Return the same line at another column."""
         if column == self.column:
             return self
-        return Place(self.file, self.line, column, self.text, self.chain, self.call)  # much faster than replace()
+        return Place(self.file, self.line, column, self.text, self.chain, self.call)  # much faster than _replace()
 
 
 class AsmError(Exception):

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from callgate.asm.assembler.language.errors import AsmError, Place
 from callgate.asm.assembler.language.mnemonics import MNEMONICS
@@ -132,7 +132,7 @@ def substitute(line: Line, values: Mapping[str, str]) -> Line:
     text = "".join((*out, line.text[position:]))
     if len(text) > LENGTH_LIMIT:
         raise AsmError(line.place, f"the expanded line is longer than {LENGTH_LIMIT} characters")
-    return Line(text, replace(line.place, text=text))
+    return Line(text, line.place._replace(text=text))
 
 
 def inside_string(text: str, position: int) -> bool:

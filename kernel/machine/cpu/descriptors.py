@@ -1,7 +1,6 @@
 """Segment and gate descriptors (Intel SDM vol. 3, 3.4.5, 3.5 and 6.8.3), and the tables that hold them."""
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 PRESENT: Final = 0x80
 CODE_DATA: Final = 0x10
@@ -16,8 +15,7 @@ TYPE_CODE_READABLE: Final = 0x1A
 ACCESSED: Final = 0x01
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """A segment descriptor: base, limit in bytes, type (5 bits, S included), DPL, default size 32."""
 
     base: int
@@ -55,8 +53,7 @@ class Segment:
         return high << 32 | low
 
 
-@dataclass(frozen=True, slots=True)
-class Gate:
+class Gate(NamedTuple):
     """A call, interrupt or trap gate: target selector and offset, DPL, dwords that a call gate copies."""
 
     selector: int

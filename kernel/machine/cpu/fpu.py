@@ -8,9 +8,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from math import ldexp
-from typing import Final
+from typing import Final, NamedTuple
 
 from callgate.kernel.abi.fpu import MXCSR_MASK, FloatingPointArea
 
@@ -32,8 +31,7 @@ FLOATING: Final = (
 """The registers that can be changed by hand, as gdb names them."""
 
 
-@dataclass(frozen=True, slots=True)
-class FloatingPoint:
+class FloatingPoint(NamedTuple):
     """Every register at one moment; all values as the CPU keeps them."""
 
     control: int  # FCW
@@ -124,17 +122,17 @@ def changed(fpu: FloatingPoint, name: str, value: int) -> FloatingPoint:
     if name == "mxcsr":
         if value & ~MXCSR_MASK:
             raise ValueError(f"mxcsr: bits {value & ~MXCSR_MASK:#x} are reserved: #GP")
-        return replace(fpu, mxcsr=value)
+        return fpu._replace(mxcsr=value)
     if name == "ftag":
         used = (index for index in range(REGISTERS) if value >> 2 * index & EMPTY != EMPTY)
-        return replace(fpu, tags=sum(1 << index for index in used))
+        return fpu._replace(tags=sum(1 << index for index in used))
     if name in ("fctrl", "fstat"):
         control, status = (value, fpu.status) if name == "fctrl" else (fpu.control, value)
         pending = status & ~control & EXCEPTIONS
-        return replace(fpu, control=control, status=status & ~SUMMARY | (SUMMARY if pending else 0))
+        return fpu._replace(control=control, status=status & ~SUMMARY | (SUMMARY if pending else 0))
     if name.startswith("st"):
-        return replace(fpu, raw=_with(fpu.raw, int(name[2:]), value))
-    return replace(fpu, xmm=_with(fpu.xmm, int(name[3:]), value))
+        return fpu._replace(raw=_with(fpu.raw, int(name[2:]), value))
+    return fpu._replace(xmm=_with(fpu.xmm, int(name[3:]), value))
 
 
 def _with(values: tuple[int, ...], index: int, value: int) -> tuple[int, ...]:

@@ -5,8 +5,7 @@ the delivery of exceptions need a walk that does not, or that sets them on purpo
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.machine.memory.accounts import Account
@@ -41,8 +40,7 @@ class PageFault(Exception):
         self.error_code = error_code
 
 
-@dataclass(frozen=True, slots=True)
-class Mode:
+class Mode(NamedTuple):
     """The bits that decide how linear addresses are translated."""
 
     paging: bool
@@ -52,8 +50,7 @@ class Mode:
     smep: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Walk:
+class Walk(NamedTuple):
     """One translation: physical address of each entry, entries, result and combined rights.
 
     `physical` is None where an entry is not present or has reserved bits set; `page_size` is 0 then.

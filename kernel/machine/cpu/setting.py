@@ -7,7 +7,6 @@ checks included (Intel SDM vol. 2, MOV; vol. 3, 5.5 to 5.8), a control register 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from callgate.kernel.machine.cpu.cpu import EFLAGS_VM, GENERAL, SELECTORS
@@ -127,7 +126,7 @@ class Setting:
             raise ValueError(f"{name}: {selector:#x} names a segment that is not present: {fault}")
         if name == "cs" and self.cpu.eip > segment.limit:
             raise ValueError(f"cs: {selector:#x} names a segment that ends before {self.cpu.eip:#x}, where EIP is: #GP")
-        loaded = replace(segment, type=segment.type | ACCESSED)
+        loaded = segment._replace(type=segment.type | ACCESSED)
         if name == "cs":
             selector = selector & ~RPL | cpl
 

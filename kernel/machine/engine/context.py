@@ -9,8 +9,8 @@ once, and the engine's version is pinned (docs/emulator-notes.md).
 
 import ctypes
 import struct
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from unicorn import UC_ARCH_X86, UC_HOOK_INTR, UC_MODE_32, Uc, UcError
 from unicorn import x86_const as x86
@@ -38,8 +38,7 @@ class UnsupportedEmulator(RuntimeError):
     """This build of Unicorn keeps its state in other places than the known ones."""
 
 
-@dataclass(frozen=True, slots=True)
-class ContextLayout:
+class ContextLayout(NamedTuple):
     """Byte offsets within a saved context."""
 
     size: int

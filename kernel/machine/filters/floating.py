@@ -10,7 +10,7 @@ before the next one (`Later`), and restores the state before it or corrects the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from callgate.kernel.abi.fpu import MXCSR_INITIAL
@@ -104,8 +104,8 @@ class Floating:
         if self.environment.known:
             state.late_flags = self.environment.address(cpu.layout.flags_source)
             state.cr0 = self.environment.address(cpu.layout.control)
-            for name in fields(self.layout):
-                setattr(state, name.name, self.environment.address(getattr(self.layout, name.name)))
+            for name, offset in self.layout._asdict().items():
+                setattr(state, name, self.environment.address(offset))
 
     # Sites.
 

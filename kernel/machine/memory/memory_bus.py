@@ -7,7 +7,7 @@ lost, and an instruction fetched there is FF FF, which is #UD.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from callgate.kernel.abi.memory import PAGE_SHIFT
 from callgate.kernel.machine.memory.ram import Ram
@@ -16,8 +16,7 @@ Load = Callable[[int, int], int]
 Store = Callable[[int, int, int], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(NamedTuple):
     """Registers from a physical address on; `load(address, size)`, `store(address, size, value)`."""
 
     base: int

@@ -1,11 +1,9 @@
 """Why a run ended."""
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(NamedTuple):
     """The end of a run: reason, retired instructions, and details of the reason.
 
     Reasons: "halt" (HLT that nothing can end), "fuel", "until", "breakpoint", "host" (a host call or
@@ -40,8 +38,7 @@ class Occurrence(NamedTuple):
         return f"at {self.clock} ns {self.name}, error code {self.error_code:#x}, EIP {self.eip:#010x}"
 
 
-@dataclass(frozen=True, slots=True)
-class TripleFaultReport:
+class TripleFaultReport(NamedTuple):
     """The report of a CPU that shuts down.
 
     `chain` says what failed, event by event; `code` are bytes at EIP, `stack` the dwords on top, as far as

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from ctypes import sizeof
-from dataclasses import replace
 from pathlib import Path
 from struct import pack
 from typing import Any, ClassVar, Final
@@ -354,7 +353,7 @@ class BareCpu:
         if stop.reason == "interrupted":
             raise KeyboardInterrupt
         if stop.reason == "fuel" and stop.eip == board.RETURN:  # the last instruction was the RET
-            return replace(stop, reason="returned")
+            return stop._replace(reason="returned")
         return stop
 
     def _result(self, stop: Stop, begun: Counts) -> CallResult:

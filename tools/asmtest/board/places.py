@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from callgate.asm.assembler import AsmError, AsmErrors
@@ -25,5 +24,5 @@ def shown_errors(errors: AsmErrors, root: Path | None) -> AsmErrors:
 def shown_error(error: AsmError, root: Path | None) -> AsmError:
     """Return one error whose place, and chain of includes, are named in this way."""
     chain = tuple(link.replace(f"{root}/", "") if root is not None else link for link in error.place.chain)
-    place = replace(error.place, file=shown_file(error.place.file, root), chain=chain)
+    place = error.place._replace(file=shown_file(error.place.file, root), chain=chain)
     return AsmError(place, error.message, error.hint)
