@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from callgate.disk.ahci.controller import AhciController
-from callgate.disk.ide.controller import IdeController
 from callgate.kernel.machine.memory.bus import DeviceBase
+
+if TYPE_CHECKING:
+    from callgate.disk.ahci.controller import AhciController
+    from callgate.disk.ide.controller import IdeController
 
 
 class HotPlug(DeviceBase):

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from callgate.asm.assembler import Program
 from callgate.disk.ahci.controller import MMIO_BASE, AhciController
 from callgate.disk.drives.latency import Latency
-from callgate.disk.ide.controller import COMMAND_BLOCKS, IdeController
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.boot import BOOT_MAGIC, BootInformation
 from callgate.kernel.abi.layout import size_of
@@ -23,6 +23,9 @@ from callgate.kernel.kernel import Kernel
 from callgate.kernel.memory.page_tables import KERNEL_CODE, KERNEL_DATA, KERNEL_DEVICE, KERNEL_READ
 from callgate.kernel.servers.mounting import MOUNT_DEADLINE
 from callgate.kernel.tasks.threads import FIRST_JOB
+
+if TYPE_CHECKING:
+    from callgate.disk.ide.controller import IdeController
 
 
 @dataclass(slots=True)
@@ -140,7 +143,7 @@ class Loader:
             page_directory_pointers=pointers,
             first_thread=first.selector,
             ahci_mmio=0 if self.options.ide else layout.KERNEL_MMIO,
-            ide_ports=COMMAND_BLOCKS[0] if self.options.ide else 0,
+            ide_ports=self.controller.ports[0].start if self.options.ide else 0,
             window_table=KERNEL_BASE
             + kernel.memory.tables.kernel_entry_address(kernel.state.space, layout.KERNEL_WINDOW),
         )

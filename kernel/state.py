@@ -25,7 +25,7 @@ from callgate.kernel.tasks.scheduler import SchedulerState
 from callgate.server.hosted import HostedServer
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class KernelState:
     """The root of all records of policy."""
 

@@ -23,10 +23,8 @@ from callgate.asm.assembler import EventSite as Probe
 from callgate.asm.assembler import Program
 from callgate.disk.ahci.controller import AhciController
 from callgate.disk.hot_plug import HotPlug
-from callgate.disk.ide.controller import IdeController
 from callgate.disk.media import Medium, open_image
 from callgate.kernel.abi import memory as layout
-from callgate.kernel.abi.disks.ide import IDE_DRIVES
 from callgate.kernel.abi.memory import LARGE_PAGE_SIZE, LOW_MEMORY_LEAST, PAGE_SIZE
 from callgate.kernel.boot import Loader, SystemOptions
 from callgate.kernel.core.records import Thread
@@ -41,6 +39,7 @@ from callgate.kernel.state import KernelState
 from callgate.kernel.watching.checks import Checks
 
 if TYPE_CHECKING:
+    from callgate.disk.ide.controller import IdeController
     from callgate.kernel.machine.snapshot import Keep
     from callgate.kernel.watching.costs import OperationCosts
     from callgate.kernel.watching.requests import SlotView
@@ -75,11 +74,7 @@ class System:
         )
         self.machine.serial.output = self.options.output or (lambda _data: None)
         self.machine.serial.source = self.options.source
-        self.controller: AhciController | IdeController = (
-            IdeController(self.media)
-            if self.options.ide
-            else AhciController(self._ports(), latency=self.options.latency)
-        )
+        self.controller = self._controller()
         self.machine.attach(self.controller)
         self.hot_plug = HotPlug(self.controller)
         self.machine.attach(self.hot_plug)
@@ -102,6 +97,13 @@ class System:
         Loader(self.kernel, self.controller, self.options).load()
         for watcher in self.watchers:
             watcher(self)
+
+    def _controller(self) -> AhciController | IdeController:
+        if self.options.ide:
+            from callgate.disk.ide.controller import IdeController
+
+            return IdeController(self.media)
+        return AhciController(self._ports(), latency=self.options.latency)
 
     def _free_memory(self, image: Program) -> KernelState:
         """Return records in which all memory after the kernel image is free."""
@@ -237,6 +239,8 @@ class System:
 
     def _place(self, disk: int) -> int:
         """Return the place of a disk; ValueError names the places."""
+        from callgate.kernel.abi.disks.ide import IDE_DRIVES
+
         places = IDE_DRIVES if self.options.ide else max(1, len(self._ports()))
         if not 0 <= disk < places:
             raise ValueError(f"there is no disk {disk}; {places} could be there, from 0 on")

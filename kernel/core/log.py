@@ -36,7 +36,7 @@ class Source:
     urgent: bool = False  # some of the lines left out were
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class LogState:
     """Records: sources by name, in the order of their first line."""
 

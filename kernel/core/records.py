@@ -185,7 +185,7 @@ class DirectoryLock:
     version: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Tasks:
     """Threads and processes, and the pools of their numbers, selectors and stacks."""
 
@@ -205,7 +205,7 @@ class Tasks:
     stack_frames: dict[int, list[int]] = field(default_factory=dict)  # by thread slot, kept for ever
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Endpoints:
     """The endpoints that servers serve."""
 

@@ -12,7 +12,7 @@ from callgate.kernel.tasks.threads import Threads
 PERIOD = 250_000_000  # nanoseconds of virtual time between two looks at accessed bits
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class AgeingState:
     """Records: the thread that looks, and whether its timer is set."""
 

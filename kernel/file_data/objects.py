@@ -100,7 +100,7 @@ class Counters:
     copied_pages: int = 0  # pages that were put together by copying
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class FilesState:
     """Records: file objects by number, and the spans in flight."""
 

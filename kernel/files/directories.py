@@ -27,7 +27,7 @@ from callgate.kernel.tasks.shares import Shares
 VOLUME = FileAttributes.DIRECTORY | FileAttributes.READ_ONLY  # what an entry of the root directory is
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class DirectoriesState:
     """Records: current versions, least recently used first."""
 

@@ -35,7 +35,7 @@ BEHIND_LIMIT: Final = 1_000_000_000  # nanoseconds of virtual time: the longest 
 LAST_WORDS = 1_000_000  # nanoseconds of virtual time for deferred releases after the shell has ended
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class DeferredReleasesState:
     """Records: the thread that posts, and the endpoints of which it has a slot."""
 

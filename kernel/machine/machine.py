@@ -15,7 +15,7 @@ import ctypes
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from callgate.kernel.common.near_miss import those_like
 from callgate.kernel.machine.blocks.kinds import make_counter
@@ -54,9 +54,11 @@ from callgate.kernel.machine.observation.position import Position
 from callgate.kernel.machine.observation.stop import Stop
 from callgate.kernel.machine.observation.stream import EventStream
 from callgate.kernel.machine.running import Runner
-from callgate.kernel.machine.snapshot import Keep, Snapshot, restore, take
 from unicorn import x86_const as x86
 from unicorn.unicorn_py3.unicorn import uclib
+
+if TYPE_CHECKING:
+    from callgate.kernel.machine.snapshot import Keep, Snapshot
 
 HLT = b"\xf4"
 
@@ -324,10 +326,14 @@ class Machine(Looking):
         Code with state of its own joins through `participants`: a name, a function that returns plain data, and one
         that restores it.  `keep` keeps the memory in another way than a file of its own.
         """
+        from callgate.kernel.machine.snapshot import take
+
         return take(self, keep)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go back to a snapshot of this machine.  Probes, counted sites and breakpoints stay."""
+        from callgate.kernel.machine.snapshot import restore
+
         restore(self, snapshot)
 
     # Coherence of the CPU's caches of page tables and code.

@@ -18,7 +18,7 @@ class OutOfMemory(Shortage):
         super().__init__(code, text)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class FramePool:
     """A range of frames given out lowest first, then most recently freed first.
 

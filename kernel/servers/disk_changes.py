@@ -18,7 +18,7 @@ from callgate.kernel.storage.disks import Disks, place_of
 from callgate.kernel.tasks.processes import KILLED_EXIT_CODE
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class DiskChangesState:
     """Records: names of places, mounts under way."""
 

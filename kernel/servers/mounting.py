@@ -35,7 +35,7 @@ class Report:
     done: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class MountingState:
     """Records: the reports of mounts under way, and the threads that wait for them."""
 

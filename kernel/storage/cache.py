@@ -74,7 +74,7 @@ class Locked:
     to_read: list[int]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class CacheState:
     """The cache's records."""
 

@@ -40,7 +40,7 @@ class Run:
     watched: bool = False  # a thread is to be woken, or a block to be freed, when it ends
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class DiskRequestsState:
     """Records: the requests by the linear address of the DiskRequest."""
 

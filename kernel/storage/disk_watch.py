@@ -18,7 +18,7 @@ from callgate.kernel.tasks.threads import Threads
 WATCH_PERIOD = 10_000_000_000
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class DiskWatchState:
     """Records: the thread that checks, and whether it is due to."""
 

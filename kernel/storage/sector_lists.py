@@ -36,7 +36,7 @@ HEAD = struct.Struct("<IHHII")
 REMAINING = word(SpanRecord, "remaining")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class SectorListsState:
     """Records: the lists that wait for the disk."""
 

@@ -40,7 +40,7 @@ NANOSECONDS = 1_000_000_000
 COUNTED_WAITS = frozenset(map(int, (WaitReason.REPLY, WaitReason.SLOT, WaitReason.DISK, WaitReason.FILE)))
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class SchedulerState:
     """The ready queues."""
 

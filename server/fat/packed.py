@@ -11,11 +11,17 @@ from typing import Any, Final
 ENTRY_MASKS: Final = {12: 0xFFF, 16: 0xFFFF, 32: 0x0FFF_FFFF}  # FAT32 entries have 28 bits
 
 
+@lru_cache(maxsize=4)
+def _ones(bits: int, count: int) -> int:
+    """Return a number with 1 in each entry."""
+    pair = (1 | 1 << bits).to_bytes(bits // 4, "little")
+    return int.from_bytes(pair * -(-count // 2), "little") & ((1 << bits * count) - 1)
+
+
 @lru_cache(maxsize=16)
 def repeat(value: int, bits: int, count: int) -> int:
     """Return a number with ``value`` in each of ``count`` entries of ``bits`` bits."""
-    pair = (value | value << bits).to_bytes(bits // 4, "little")
-    return int.from_bytes(pair * -(-count // 2), "little") & ((1 << bits * count) - 1)
+    return value * _ones(bits, count)
 
 
 @lru_cache(maxsize=4)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from callgate.disk.media.opening import STANDARD_INPUT
-from callgate.tools.session.trace import TraceFormat
 
 if TYPE_CHECKING:
     from callgate.kernel.machine import Stop
     from callgate.kernel.system import System
+    from callgate.tools.session.trace import TraceFormat
 
 MIB = 1 << 20
 
@@ -33,8 +32,7 @@ class Driver(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class SessionOptions:
+class SessionOptions(NamedTuple):
     """The options of the command line. Sizes in bytes."""
 
     images: list[Path]
@@ -59,7 +57,6 @@ class SessionOptions:
     def problem(self) -> str | None:
         """Return what is wrong with them, None if nothing is."""
         from callgate.kernel.abi.disks.ahci import AHCI_PORTS
-        from callgate.kernel.abi.disks.ide import IDE_DRIVES
         from callgate.kernel.abi.memory import DIRECT_MAP_LIMIT, LARGE_PAGE_SIZE, LOW_MEMORY_LEAST, PAGE_SIZE
         from callgate.tools.session.sizes import text_of
 
@@ -69,7 +66,11 @@ class SessionOptions:
             return f"--memory {text_of(memory)}: low RAM is {least}M to {most}M in steps of 2M"
         if not MIB <= high <= 64 << 30 or high % PAGE_SIZE:
             return f"--high-memory {text_of(high)}: RAM above 4 GiB is 1M to 64G in steps of 4K"
-        limit = IDE_DRIVES if self.ide else AHCI_PORTS
+        limit = AHCI_PORTS
+        if self.ide:
+            from callgate.kernel.abi.disks.ide import IDE_DRIVES
+
+            limit = IDE_DRIVES
         if len(self.images) > limit:
             return f"{len(self.images)} images: {'IDE' if self.ide else 'AHCI'} takes at most {limit}"
         streams = self.images.count(STANDARD_INPUT)

@@ -18,7 +18,6 @@ from typing import Final, TextIO
 
 import click
 from callgate.disk.media.medium import Image
-from callgate.tools.session.trace import is_trace
 
 STANDARD_OUTPUT: Final = "-"
 HEAD: Final = 4096
@@ -123,6 +122,8 @@ class Report:
 
 def is_report(head: bytes) -> bool:
     """Whether a file that begins with `head` is a trace or a ledger."""
+    from callgate.tools.session.trace import is_trace
+
     return is_trace(head[:HEAD]) or is_ledger(head)
 
 

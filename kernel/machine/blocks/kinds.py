@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from callgate.kernel.machine.blocks.block_counter import BlockCounter
 from callgate.kernel.machine.engine.counter import NativeCounter, PythonCounter, native_available
 
 Counter = NativeCounter | PythonCounter
@@ -26,7 +25,11 @@ def make_counter(uc: int, kind: str, fail: Callable[[BaseException], None]) -> C
     if kind == "python" or (kind == "auto" and not native_available()):
         return PythonCounter(uc, fail)
     try:
-        return BlockCounter(uc, fail) if kind == "blocks" else NativeCounter(uc, fail)
+        if kind == "blocks":
+            from callgate.kernel.machine.blocks.block_counter import BlockCounter
+
+            return BlockCounter(uc, fail)
+        return NativeCounter(uc, fail)
     except OSError:
         if kind != "auto":
             raise
