@@ -15,18 +15,24 @@ try:
 except SystemExit as end:
     print(end.code, *sorted(sys.modules))
 """
-# What a boot has no use for: assembling, writing ELF files, other packages' data, debuggers, the tools of tests.
+# What a second boot has no use for: assembling and decoding, writing ELF files, other packages' data, other drives and
+# clocks, snapshots, debuggers, the tools of tests.
 UNUSED = {
     "callgate.disk.formatters",
+    "callgate.disk.ide",
     "callgate.disk.images.demo_making",
+    "callgate.kernel.machine.blocks.block_counter",
+    "callgate.kernel.machine.snapshot",
     "callgate.kernel.watching.check_facts",
     "callgate.kernel.watching.invariants",
     "callgate.kernel.watching.snapshots",
     "callgate.server.fat.consistency",
+    "capstone",
     "elftools",
     "email",
     "importlib.metadata",
     "keystone",
+    "pickle",
     "pygments",
     "pytest",
     "textual",
@@ -56,7 +62,6 @@ TOOLS = {
     "callgate.tools.session.sizes",
     "callgate.tools.session.summary",
     "callgate.tools.session.terminal",
-    "callgate.tools.session.trace",
 }
 
 

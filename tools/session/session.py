@@ -18,7 +18,6 @@ from callgate.tools.session.options import SessionOptions
 from callgate.tools.session.outputs import OutputRefused, Report, is_report
 from callgate.tools.session.summary import summary
 from callgate.tools.session.terminal import HINT, Terminal
-from callgate.tools.session.trace import Trace
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -153,14 +152,13 @@ class Session:
     def _open_images(self) -> list[Image]:
         paths = self.options.images
         if not paths:
-            from callgate.asm.assembler.cache import cache_directory
             from callgate.disk.images.demo import demo_image
 
-            try:
-                paths = [demo_image(cache_directory())]
-            except RuntimeError:
+            folder = cache_folder()
+            if folder is None:
                 reason = "there is no home directory to keep it in"
-                raise ImageError(Path("the demo image"), reason, "set XDG_CACHE_HOME") from None
+                raise ImageError(Path("the demo image"), reason, "set XDG_CACHE_HOME")
+            paths = [demo_image(folder)]
         media: list[Image] = []
         try:
             for path in paths:
@@ -178,6 +176,7 @@ class Session:
 
     def _boot(self, media: list[Image]) -> int:
         from callgate.kernel.core.errors import KernelPanic
+        from callgate.kernel.machine.filters import known_code
         from callgate.kernel.system import System, SystemOptions
 
         options = SystemOptions(
@@ -198,7 +197,7 @@ class Session:
             output=self._write,
             source=self._read,
         )
-        with System(media, options) as system:
+        with known_code.kept_in(cache_folder()), System(media, options) as system:
             self.system = system
             system.machine.on_interrupt = self._on_interrupt
             if self.ending.number:
@@ -296,6 +295,8 @@ class Session:
 
     def _follow(self, system: System, report: Report) -> None:
         """Write every event to the trace."""
+        from callgate.tools.session.trace import Trace
+
         trace = Trace(system, self.options.trace_format)
         serial = system.machine.serial
 
@@ -324,6 +325,16 @@ class Session:
             except KeyboardInterrupt:
                 self.say(f"{name}: interrupted while it was written; it is not complete")
                 raise
+
+
+def cache_folder() -> Path | None:
+    """Return the folder for what one run keeps for the next; None without a home."""
+    from callgate.asm.assembler.cache import cache_directory
+
+    try:
+        return cache_directory()
+    except RuntimeError:
+        return None
 
 
 class LostOutput(Exception):

@@ -17,6 +17,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from callgate.kernel.abi.memory import PAGE_SHIFT, PAGE_SIZE
+from callgate.kernel.common.remembered import Remembered
 from callgate.kernel.machine.cpu.paging import CR0_PG, Mode, PageFault
 from callgate.kernel.machine.engine.counter import add_hook, address_of
 from callgate.kernel.machine.engine.counter_state import NOWHERE
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from callgate.kernel.machine.engine.control import Control
 
 
+answers = Remembered()  # of the decoder, for all machines of this process (`machine.filters.known_code`)
+
+
 @cache
 def decoder() -> Any:
     """Return a 32-bit decoder without operand details."""
@@ -50,6 +54,11 @@ def straight(code: bytes, room: int) -> tuple[int, int]:
     The first is all of the code if something cannot be decoded: the engine knows more instructions than the decoder.
     Only instructions that begin within the first `room` bytes count.
     """
+    size, decoded = answers.ask("straight", code, room, lambda: _straight(code, room))
+    return size, decoded
+
+
+def _straight(code: bytes, room: int) -> tuple[int, int]:
     end, before = 0, -1
     while before < end < room:
         end = after_zeros(code, end, room)

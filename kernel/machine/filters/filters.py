@@ -21,6 +21,7 @@ still executes is translated and searched again.
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -55,6 +56,7 @@ from callgate.kernel.machine.filters.suspects import (
     locked,
     misplaced_lock,
     places,
+    repeats,
     writes_dr7,
 )
 from callgate.kernel.machine.filters.vectors import has_reserved_bits, is_vector, mxcsr_offset
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
     from callgate.kernel.machine.engine.counter_state import CounterState
     from callgate.kernel.machine.engine.sites import Sites
 
+LTR_REGISTER: Final = re.compile(rb"\x0f\x00[\xd8-\xdf]")
 DR7_ENABLES: Final = 0x20FF  # L0 to G3, and general detect
 WIDE: Final = 4  # bytes of an address
 # Sites below the kernel, of all processes together.  More than one scan of code may find (four pages of INS, and a
@@ -118,8 +121,11 @@ class Filters:
 
     def follows_itself(self, address: int) -> bool:
         """Whether the instruction at a linear address may be its own successor: a transfer of control, or REP."""
-        instruction = next(decoder().disasm(self._fetch(address), address, 1), None)
-        if instruction is None or str(instruction.mnemonic).startswith("rep"):
+        code = self._fetch(address)
+        if repeats(code):  # nearly always
+            return True
+        instruction = next(decoder().disasm(code, address, 1), None)
+        if instruction is None:
             return True
         return any(instruction.group(group) for group in TRANSFERS)
 
@@ -165,11 +171,16 @@ class Filters:
         code = self._fetch(address)
         if address < KERNEL_BASE and is_far(code) and not locked(code):
             self._judge_far(code, address)
-            return
-        instruction = decode(code)
-        if is_vector(code):
+        elif LTR_REGISTER.match(code):  # every kernel has one, and mostly nothing else for which a decoder is needed
+            if self.cpu.cpl == 0:
+                self._load_task_register(int(getattr(self.cpu, GENERAL[code[2] & 7])), address)
+        elif is_vector(code):
             self._refuse(UD, address)
-        elif instruction is None:
+        else:
+            self._judge_decoded(decode(code), code, address)
+
+    def _judge_decoded(self, instruction: Any, code: bytes, address: int) -> None:
+        if instruction is None:
             if locked(code):
                 self._refuse(UD, address)
         elif instruction.mnemonic in ("rdrand", "rdseed") or misplaced_lock(instruction):
@@ -193,7 +204,7 @@ class Filters:
 
     def _judge_ring_0(self, instruction: Any, address: int) -> None:
         if instruction.mnemonic == "ltr":
-            self._load_task_register(instruction, address)
+            self._load_task_register(self._selector(instruction), address)
         elif writes_dr7(instruction):
             self._write_dr7(instruction)
 
@@ -263,13 +274,15 @@ class Filters:
     def _refuse(self, vector: int, address: int, code: int = 0, fault: int | None = None) -> None:
         self.traps.refuse_before(vector, code, address - self.cpu.segment_base("cs") & 0xFFFF_FFFF, fault)
 
-    def _load_task_register(self, instruction: Any, address: int) -> None:
+    def _selector(self, instruction: Any) -> int:
+        """Return what an instruction is given that has one operand of 16 bits."""
         operand = instruction.operands[0]
         if operand.type == REGISTER_OPERAND:
-            value = getattr(self.cpu, "e" + instruction.reg_name(operand.reg)[-2:])
-        else:
-            value = int.from_bytes(self.paging.read_linear(self._effective(instruction, operand), 2), "little")
-        if not value & 0xFFFC:
+            return int(getattr(self.cpu, "e" + instruction.reg_name(operand.reg)[-2:]))
+        return int.from_bytes(self.paging.read_linear(self._effective(instruction, operand), 2), "little")
+
+    def _load_task_register(self, selector: int, address: int) -> None:
+        if not selector & 0xFFFC:
             self._refuse(GP, address)
 
     def _decode_at(self, address: int) -> Any:

@@ -6,7 +6,7 @@ import re
 from functools import cache, lru_cache
 from typing import Any, Final, NamedTuple
 
-from callgate.kernel.machine.cpu.translations import after_zeros
+from callgate.kernel.machine.cpu.translations import after_zeros, answers
 from callgate.kernel.machine.cpu.translations import decoder as plain_decoder
 from callgate.kernel.machine.engine.sites import ALWAYS, DIVIDES, LAST_TURN
 from callgate.kernel.machine.filters.divisions import SUSPICIOUS as DIVISIONS
@@ -25,6 +25,8 @@ PIECE: Final = AT_ONCE * LONGEST
 REMEMBERED: Final = 512  # bytes of the longest code whose places are remembered
 LOOK, DIVISION, LOOP = Form(ALWAYS), Form(DIVIDES), Form(LAST_TURN)
 LOOPS: Final = ("loope", "loopne")
+REPEATS: Final = {0xF2, 0xF3}  # REPNE; REP, REPE
+STRING_OPCODES: Final = {bytes([opcode]) for opcode in (*range(0x6C, 0x70), *range(0xA4, 0xA8), *range(0xAA, 0xB0))}
 WHOLE_VEX: Final = 4  # bytes of a prefix and an opcode
 MEMORY_OPERAND: Final = 3  # CS_OP_MEM
 
@@ -70,6 +72,11 @@ def places(code: bytes, decoded: int, *, user: bool) -> Places | None:
 
 def suspects(code: bytes, *, user: bool) -> tuple[tuple[int, Form], ...]:
     """Return where in a block's code an instruction is to be checked when it executes, and how."""
+    known = answers.ask("suspects", code, user, lambda: _suspects(code, user=user))
+    return tuple((offset, Form(*form)) for offset, form in known)
+
+
+def _suspects(code: bytes, *, user: bool) -> list[tuple[int, Form]]:
     found = []
     offset = 0
     while offset < len(code):
@@ -86,7 +93,7 @@ def suspects(code: bytes, *, user: bool) -> tuple[tuple[int, Form], ...]:
             if locked(rest) or is_vector(rest):
                 found.append((offset, LOOK))
             offset += 1
-    return tuple(found)
+    return found
 
 
 def suspect(code: bytes, *, user: bool) -> Form | None:
@@ -106,6 +113,12 @@ def perhaps(mnemonic: str, operands: str, code: bytes) -> bool:
     if mnemonic.startswith(("lock", "ins", "rep", "rd", "ltr", "ldmxcsr", "fxrstor", "idiv", "loope", "loopne")):
         return True
     return operands.startswith("dr7") or is_vector(code) or bool(FLOATING.match(code.lstrip(PREFIXES)))
+
+
+def repeats(code: bytes) -> bool:
+    """Whether code begins with a string instruction that has REP, REPE or REPNE."""
+    body = code.lstrip(PREFIXES)
+    return body[:1] in STRING_OPCODES and bool(REPEATS.intersection(code[: len(code) - len(body)]))
 
 
 def inputs_string(instruction: Any) -> bool:

@@ -128,9 +128,10 @@ def test_dr7_without_enabled_breakpoints_keeps_its_value(bare):
     assert machine.cpu.ebx == 0xF0400
 
 
-def test_ltr_of_a_null_selector_is_a_general_protection_fault(board):
+@pytest.mark.parametrize("selector", ["ltr ax", "ltr di", "mov [0x9000], eax; ltr [0x9000]"])
+def test_ltr_of_a_null_selector_is_a_general_protection_fault(board, selector):
     stop_at_fault(board)
-    board.boot("xor eax, eax; nop; ltr ax; hlt")
+    board.boot(f"xor eax, eax; xor edi, edi; {selector}; hlt")
     board.machine.run(fuel=1000)
     (report,) = board.reports
     assert (report.vector, report.error) == (13, 0)

@@ -245,3 +245,17 @@ def test_a_waiting_interrupt_does_not_stop_the_engine_at_each_instruction(bare):
     machine.run(until=lambda: bool(slices.append(1)))
     assert machine.clock.retired == 2_000_002
     assert len(slices) <= 2_000_002 // SLICE + 1
+
+
+@pytest.mark.parametrize("kind", ["native", "python"])
+@pytest.mark.parametrize("opcode", ["a4", "a5", "aa", "ab", "ac", "ad", "6e"])
+def test_each_iteration_of_a_string_instruction_counts_with_either_prefix(opcode, kind):
+    """REPNE before an instruction that compares nothing repeats it as REP does (undefined in the SDM, so on CPUs)."""
+    counts = []
+    for prefix in ("f2", "f3"):
+        with Machine(counter=kind) as machine:
+            machine.ram.write(0x1000, bytes.fromhex(prefix + opcode + "f4"))
+            machine.cpu.eip, machine.cpu.ecx, machine.cpu.esi, machine.cpu.edi = 0x1000, 6, 0x3000, 0x4000
+            stop = machine.run(fuel=100)
+            counts.append((stop.reason, stop.retired, machine.cpu.ecx))
+    assert counts == [("halt", 8, 0)] * 2
