@@ -6,7 +6,7 @@
     python tests/mutants/run.py --part 2/4      every fourth, from the second on
     python tests/mutants/run.py --table         print the tables of docs/security.md
 
-Each TOML file below `tests/mutants` is a list of mutants of one kind:
+Each TOML file of `tests/mutants` and of `tests/mutants/rules` is a list of mutants of one kind:
 
     kind = "check"              what keeps ring 3 or a disk from harming others: an attack of tests/attacks must succeed
                                 without it
@@ -91,7 +91,7 @@ def read_lists(folder: Path = LISTS) -> list[Mutant]:
     ValueError if a list does not say its kind, or says why no attack is possible of checks and not of rules.
     """
     mutants = []
-    for path in sorted(folder.rglob("*.toml")):
+    for path in sorted((*folder.glob("*.toml"), *folder.glob("rules/*.toml"))):
         content = tomllib.loads(path.read_text(encoding="utf-8"))
         kind, reason = content.get("kind"), content.get("reason", "")
         if kind not in KINDS:

@@ -1,27 +1,11 @@
 """The lists of mutants stay true while the sources change: run.py itself takes minutes, this takes none."""
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+import run as runner
 
 ROOT = Path(__file__).parents[2]
-
-
-def load_runner() -> ModuleType:
-    """Return tests/mutants/run.py as a module."""
-    spec = importlib.util.spec_from_file_location("mutants_run", Path(__file__).with_name("run.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-runner = load_runner()
 MUTANTS = runner.read_lists()
 
 

@@ -25,6 +25,7 @@ START_OUR_OWN = {
     "asm/test_assembler_cache.py",
     "asm/test_assembler_errors.py",
     "mutants/run.py",
+    "mutants/search.py",
     "units/test_every_manager.py",
     "house/test_layers.py",
     "house/test_repository.py",

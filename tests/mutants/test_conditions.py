@@ -1,0 +1,175 @@
+"""Each condition of the kernel's policy has a mutant, or a test that notices when it is off, or a reason."""
+
+import ast
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import conditions
+import pytest
+import search
+import switching
+from run import ROOT, Mutant
+
+SAMPLE = """
+class Lock:
+    def take(self, owner):
+        if self.owner:
+            if self.owner is owner:
+                return "mine"
+            raise ValueError("taken")
+        elif owner is None:
+            return None
+        return "new" if owner else "none"
+
+    def drop(self, owner):
+        if self.owner is not owner:
+            raise ValueError("not yours")
+        if self.owner is not owner:
+            return False
+"""
+NAMES = [
+    "Lock.take: self.owner",
+    "Lock.take: self.owner is owner",
+    "Lock.take: owner is None",
+    "Lock.take: owner",
+    "Lock.drop: self.owner is not owner",
+    "Lock.drop: self.owner is not owner (2)",
+]
+
+
+@pytest.fixture
+def sample(tmp_path: Path) -> Path:
+    """A project whose kernel's policy is one class, beside a machine and what watches it."""
+    for room in ("locks", "machine", "watching", "abi"):
+        (tmp_path / "kernel" / room).mkdir(parents=True)
+        (tmp_path / "kernel" / room / "lock.py").write_text(SAMPLE)
+    return tmp_path
+
+
+@pytest.fixture
+def module(tmp_path: Path) -> Callable[[str], tuple[Path, ModuleType]]:
+    """Import a text as a module."""
+
+    def load(text: str) -> tuple[Path, ModuleType]:
+        path = tmp_path / "switched.py"
+        path.write_text(text)
+        spec = importlib.util.spec_from_file_location("switched", path)
+        assert spec is not None
+        assert spec.loader is not None
+        loaded = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(loaded)
+        return path, loaded
+
+    return load
+
+
+def switch(path: Path, change: switching.Change) -> None:
+    """Change the conditions of a module's functions."""
+    switching.replace(path, switching.functions_of([path])[path], change)
+
+
+@pytest.fixture(scope="module")
+def state() -> conditions.Account:
+    return conditions.account()
+
+
+def test_no_list_names_a_condition_that_the_kernel_does_not_have_or_that_another_list_has(state) -> None:
+    assert state.stale == []
+
+
+def test_the_tests_that_notice_a_condition_exist() -> None:
+    texts: dict[str, str] = {}
+    for listed in conditions.read_noticed().values():
+        for test in listed.values():
+            path, _, name = test.partition("::")
+            text = texts.setdefault(path, (ROOT / path).read_text(encoding="utf-8"))
+            assert f"def {name.partition('[')[0]}(" in text, test
+
+
+def test_conditions_are_found_in_policy_alone_and_named_by_function_and_text(sample: Path) -> None:
+    found = conditions.all_conditions(sample)
+    assert [(one.file, one.name) for one in found] == [("kernel/locks/lock.py", name) for name in NAMES]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("        if self.owner:\n", "        if False:\n", [0]),
+        ('                return "mine"\n', "                pass\n", [1]),
+        ('            raise ValueError("taken")\n', "            pass\n", []),
+        ('"new" if owner else', '"new" if True else', [3]),
+        ('            raise ValueError("not yours")\n', "            pass\n", [4]),
+        ("class Lock:\n", "class Lock:\n    SIZE = 4\n", []),
+        ("            return False\n", "            return True\n", [5]),
+    ],
+    ids=["condition", "all of its body", "part of its body", "expression", "only statement", "nothing", "second"],
+)
+def test_a_mutant_names_the_conditions_that_it_changes_and_those_whose_whole_body_it_changes(
+    sample: Path, old: str, new: str, named: list[int]
+) -> None:
+    assert SAMPLE.count(old) == 1
+    mutant = Mutant("a lock", "kernel/locks/lock.py", old, new, (), "here")
+    found = conditions.named_by_mutants(conditions.all_conditions(sample), [mutant], sample)
+    assert sorted(NAMES.index(one.name) for one in found) == named
+
+
+def test_a_condition_that_is_off_is_evaluated_and_does_not_hold(module) -> None:
+    text = "asked = []\ndef f(x):\n    if asked.append(x) or x:\n        return 1\n    return 2 if x else 3\n"
+    path, loaded = module(text)
+    f = loaded.f  # taken before, as a `from … import` does
+    switch(path, lambda name, test: switching.off(test) if name.startswith("f: asked") else test)
+    assert (f(1), f(0), loaded.asked) == (2, 3, [1, 0])
+    switch(path, lambda name, test: switching.off(test) if name == "f: x" else test)
+    assert (f(1), f(0)) == (1, 3)
+
+
+def test_a_condition_is_switched_in_methods_closures_and_coroutines(module) -> None:
+    path, loaded = module(
+        "import types\n"
+        "class A:\n    limit = property(lambda self: 1 if self else 2)\n"
+        "def outer(y):\n    def inner(x):\n        if x > y:\n            return 'more'\n        return 'less'\n"
+        "    return inner\n"
+        "@types.coroutine\ndef step(x):\n    if x:\n        return x\n    return (yield)\n"
+        "async def walk(x):\n    return await step(x)\n"
+    )
+    inner = loaded.outer(3)
+    switch(path, lambda _name, test: ast.UnaryOp(ast.Not(), test))
+    assert loaded.A().limit == 2
+    assert (inner(5), loaded.outer(3)(5)) == ("less", "less")
+    with pytest.raises(StopIteration, match="0"):
+        loaded.walk(0).send(None)
+
+
+def test_tests_are_tried_with_attacks_first_and_the_quickest_first() -> None:
+    lines = [
+        {"test": "tests/units/test_a.py::test_quick", "seconds": 0.1, "true": ["f c", "f d"]},
+        {"test": "tests/attacks/test_b.py::test_slow", "seconds": 3.0, "true": ["f c"]},
+        {"test": "tests/attacks/test_b.py::test_fast", "seconds": 2.0, "true": ["f c"]},
+    ]
+    assert search.candidates(lines) == {
+        "f c": [lines[2]["test"], lines[1]["test"], lines[0]["test"]],
+        "f d": [lines[0]["test"]],
+    }
+
+
+def test_the_list_of_what_is_noticed_is_written_as_it_is_read(
+    state, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = state.conditions[:3]
+    noticed = {one.file: {} for one in there}
+    for one in there:
+        noticed[one.file][one.name] = 'tests/a.py::test_b["c"-\\x00]'
+    monkeypatch.setattr(search, "NOTICED", tmp_path / "noticed.toml")
+    search.write(noticed | {"kernel/gone.py": {"f: x": "tests/a.py::test_b"}}, there)
+    assert conditions.read_noticed(tmp_path / "noticed.toml") == noticed
+
+
+@pytest.mark.thorough(only=True)
+def test_a_condition_without_which_its_test_fails_is_noticed_and_another_is_not(tmp_path: Path) -> None:
+    file, listed = next(iter(conditions.read_noticed().items()))
+    name, test = next(iter(listed.items()))
+    good = {"file": file, "name": name, "tests": [test]}
+    results = search.switch({"try": [good, good | {"tests": []}]}, [test.partition("::")[0]])
+    assert [result.get("failed") for result in results] == [test, None]
