@@ -71,8 +71,7 @@ class Answers:
                 self.completion.log(f"{endpoint.name}: file data refused: {error}", endpoint)
                 self.replies.slots.block(endpoint)["bad_replies"] += 1
             if span.state is SpanState.WAITING:
-                killed = isinstance(error, GivenUp)  # the thread of the server, which runs this
-                self.completion.fail(file, span, ServerFault(ErrorCode.SERVER_DIED) if killed else error)
+                self.completion.fail(file, span, error)
         return None
 
     def _waiting(self, number: int) -> tuple[FileObject, Span] | None:
@@ -80,8 +79,7 @@ class Answers:
         entry = self.state.waiting.get(number)
         if entry is None:
             return None
-        file = self.state.objects.get(entry[0])
-        return None if file is None else (file, entry[1])
+        return self.state.objects[entry[0]], entry[1]
 
     def _refused(self, endpoint: EndpointState, file: FileObject, span: Span, header: Message) -> None:
         """Fail a span whose server has answered with registers alone: with its error, or CORRUPT if it gave none."""

@@ -44,8 +44,6 @@ class Completion:
     def left_unread(self, keys: set[tuple[int, int]]) -> None:
         """No disk request will read these blocks: count them down in the lists that wait for them."""
         for number, (_, span) in list(self.state.waiting.items()):
-            if keys.isdisjoint((disk, block) for kind, disk, block in span.pins if kind == "block"):
-                continue
             if self.lists.linked(span.list_frame) and self.lists.mark_unread(span.list_frame, keys):
                 self.arrived(number)
 
@@ -91,8 +89,6 @@ class Completion:
         cache = self.cache
         used = {parts for parts in span.parts if isinstance(parts, int)}
         used |= {part.source & -PAGE_SIZE for parts in span.parts if not isinstance(parts, int) for part in parts}
-        if span.begun is not None:
-            used.add(span.begun.source & -PAGE_SIZE)
         kept: list[Pin] = []
         gone: list[Pin] = []
         for pin in span.pins:

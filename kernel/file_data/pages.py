@@ -162,8 +162,6 @@ class FilePages:
             return parts
         if all(part.source == 0 for part in parts):
             return self.memory.zero_frame()
-        if len(parts) == 1 and parts[0].size == PAGE_SIZE and parts[0].source % PAGE_SIZE == 0:
-            return parts[0].source
         if self.map_edges() and len(parts) == 1 and parts[0].source % PAGE_SIZE == parts[0].offset:
             return parts[0].source & -PAGE_SIZE
         frame = self.shares.frame_for_files()
@@ -178,7 +176,7 @@ class FilePages:
 
     def whole(self, parts: int | list[Part], frame: int) -> bool:
         """Whether a page of the file is a block of the cache with nothing else in it: it may be written to."""
-        return frame >= HIGH_MEMORY and (isinstance(parts, int) or parts[0].size == PAGE_SIZE)
+        return frame >= HIGH_MEMORY and isinstance(parts, int)
 
 
 def bytes_of(pieces: Pieces) -> int:

@@ -20,6 +20,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -143,8 +144,9 @@ class Try:
         status = wait(child)
         found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8") or "{}")
         result.unlink()
-        # A process that has ended or hung in a test: that test has noticed.
-        return found if status == 0 else {"failed": found.get("running"), "how": f"status {status}"}
+        if os.WIFSIGNALED(status):  # the process has been ended in a test, which took too long or broke the emulator
+            return {"failed": found.get("running"), "how": f"signal {os.WTERMSIG(status)}"}
+        return found if status == 0 else {"error": "the process of the tests failed: see its output"}
 
     def _child(self, task: dict[str, Any], tests: Sequence[pytest.Item], result: Path) -> None:
         try:
@@ -160,6 +162,8 @@ class Try:
                     break
             result.write_text(json.dumps(reports.found()), encoding="utf-8")
             os._exit(0)
+        except BaseException:  # noqa: BLE001 - the process must not go on as its parent's twin
+            traceback.print_exc()
         finally:
             os._exit(1)
 

@@ -1,0 +1,67 @@
+"""Tables of the kernel that many processes, readers and families fill: the last entry is given, and one more is not."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import silent_servers as servers
+import synthetic_server as synthetic
+from callgate.disk.media import MemoryMedium
+from callgate.kernel.abi.calls import Operation
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.selectors import GDT_FIRST_LDT, MAX_PROCESSES
+from callgate.kernel.core import log
+from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.file_data import fetching
+from callgate.kernel.machine.devices.serial import IRQ
+from hushed import hush, install
+
+Arenas = Callable[..., Any]
+SPANS = 4
+SOURCES = 3
+DISTURBED = 7
+
+
+def test_one_process_more_than_there_are_descriptors_for_does_not_get_another_ones(arena: Arenas) -> None:
+    made = arena()
+    made.run()
+    processes = made.kernel.processes
+    there = len(made.kernel.state.tasks.processes)
+    children = [processes.create("child") for _ in range(MAX_PROCESSES - there)]
+    assert max(child.ldt_index for child in children) == GDT_FIRST_LDT + MAX_PROCESSES - 1
+    with pytest.raises(PolicyError) as refused:
+        processes.create("child")
+    assert refused.value.code is ErrorCode.NO_RESOURCES
+    for child in children:
+        processes.discard(child)
+    made.assert_unharmed()
+
+
+@pytest.mark.timeout(30)
+def test_readers_of_a_silent_server_have_as_many_requests_on_their_way_as_there_may_be(
+    arena: Arenas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "SPANS", SPANS)
+    files = {f"f{number}": synthetic.Layout(4096, [(8 + 8 * number, 8)]) for number in range(SPANS + 1)}
+    install(monkeypatch, servers.Silent, files=files, answered=[])
+    made = arena(MemoryMedium(synthetic.disk(128)))
+    made.run()
+    hush(monkeypatch, Operation.READ)
+    readers = [made.start("whole_reader", b"/d0/f%d\0" % number) for number in range(SPANS + 1)]
+    made.system.machine.pic.lower_line(IRQ)  # the CPU may be halted
+    made.system.machine.pic.raise_line(IRQ)
+    made.run(fuel=10_000_000)
+    assert [reader.exit_code for reader in readers] == [None] * SPANS + [DISTURBED]
+    assert made.kernel.check() == []
+
+
+def test_the_log_counts_the_lines_of_a_bounded_number_of_families(
+    arena: Arenas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "SOURCES", SOURCES)
+    made = arena()
+    for _ in range(2 * SOURCES):
+        made.attacker("privilege", 1)  # which is ended by a fault
+    made.run()
+    assert sum("ended by" in line for line in made.log) == 2 * SOURCES
+    assert len(made.kernel.log.state.sources) == SOURCES
