@@ -62,8 +62,6 @@ class Processes:
         shares.check_process(parent)
         if parent in self.tasks.processes:
             shares.check_free(self.tasks.processes[parent], SPACE_FRAMES)
-        elif self.memory.low.available < SPACE_FRAMES:
-            raise OutOfMemory
         index = self._take_ldt_index()
         pointers, frames = self.memory.tables.new_space(self.memory.space)
         ldt = self.memory.tables.new_table()

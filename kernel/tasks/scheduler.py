@@ -173,9 +173,7 @@ class Scheduler:
 
     def _due(self, selector: int, now: int) -> None:
         """Wake a sleeper; one that waits for a server until its deadline is interrupted."""
-        thread = self.tasks.threads.get(selector)
-        if thread is None:
-            return
+        thread = self.tasks.threads[selector]
         if thread.deadline is not None and thread.deadline <= now:
             self.words[thread.tcb + TCB_FLAGS] |= ThreadFlags.INTERRUPTED
         self.wake(thread)
@@ -236,7 +234,7 @@ class Scheduler:
             queue.remove(thread)
             if not queue:
                 self.state.ready &= ~(1 << thread.priority)
-        self.state.sleepers = [entry for entry in self.state.sleepers if entry[1] != thread.selector]
+        self.cancel_sleep(thread)
 
     def charge(self) -> None:
         """Book the instructions since the last switch to the current thread."""

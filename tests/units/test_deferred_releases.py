@@ -136,6 +136,21 @@ def test_a_thread_that_waits_until_a_server_has_been_told_is_woken_then(rig: Rel
     assert calls == []
 
 
+def test_a_thread_that_is_woken_before_a_server_has_been_told_waits_once_in_the_queue(rig: ReleasesRig) -> None:
+    rig.back.add(rig.endpoint, Operation.RELEASE, 5)
+    rig.post()
+    waits = []
+
+    def block(_call: RoutineCall) -> None:
+        waits.append(list(rig.queue.waiters))
+        if len(waits) == 3:
+            rig.answer()
+
+    drive(rig.back.said(rig.endpoint), block=block)
+    assert waits == [[rig.thread.selector]] * 3
+    assert rig.queue.waiters == []
+
+
 def test_a_killed_thread_does_not_wait_for_deferred_releases(rig: ReleasesRig) -> None:
     rig.back.add(rig.endpoint, Operation.RELEASE, 5)
     rig.threads.kill(rig.thread)

@@ -8,6 +8,7 @@ import pytest
 import silent_servers as servers
 from callgate.disk.media import MemoryMedium
 from callgate.kernel.abi.calls import Operation, ServerCall
+from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.message import MESSAGE_DATA_SIZE
 from callgate.kernel.machine.devices.serial import IRQ
@@ -72,6 +73,18 @@ def test_a_link_target_is_not_written_where_its_caller_may_not_write(arena: Aren
     made, ((code, _, memory),) = read_links(arena, 1, at)
     assert (code, memory) == (ErrorCode.BAD_ADDRESS, UNTOUCHED)
     assert made.kernel.check() == []
+
+
+def test_a_link_target_for_a_page_of_a_file_is_there_when_the_call_returns(
+    arena: Arenas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servers.Linking, "replies", [(DATA, 5, b"where")])
+    monkeypatch.setattr(servers.Linking, "attributes", FileAttributes(0))
+    made = arena(MemoryMedium(servers.IMAGE), scratch=True)
+    made.attacker("link_to_window")
+    assert made.run().reason == "halt"
+    assert made.results == [0]
+    made.assert_unharmed()
 
 
 def test_the_shell_shows_no_control_character_of_a_link_target_and_survives_wrong_replies(arena: Arenas) -> None:

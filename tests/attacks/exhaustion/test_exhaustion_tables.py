@@ -14,6 +14,7 @@ from callgate.kernel.core import log
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.file_data import fetching
 from callgate.kernel.machine.devices.serial import IRQ
+from callgate.kernel.tasks.processes import SPACE_FRAMES
 from hushed import hush, install
 
 Arenas = Callable[..., Any]
@@ -65,3 +66,18 @@ def test_the_log_counts_the_lines_of_a_bounded_number_of_families(
     made.run()
     assert sum("ended by" in line for line in made.log) == 2 * SOURCES
     assert len(made.kernel.log.state.sources) == SOURCES
+
+
+def test_a_process_for_which_memory_is_short_takes_none_of_it(arena: Arenas) -> None:
+    made = arena()
+    made.run()
+    low = made.kernel.memory.low
+    for free in range(SPACE_FRAMES):
+        taken = [low.allocate() for _ in range(low.available - free)]
+        with pytest.raises(PolicyError) as refused:
+            made.kernel.processes.create("late")
+        assert refused.value.code is ErrorCode.NO_MEMORY
+        assert low.available == free
+        for frame in taken:
+            low.release(frame)
+    made.assert_unharmed()
