@@ -69,7 +69,8 @@ def _declarations(folder: str) -> tuple[tuple[str, int, int], ...]:
     Of an archive that is imported from, the file itself.
     """
     try:
-        names = [name for name in os.listdir(folder) if name.endswith(INFORMATION)]  # noqa: PTH208 - no Path for each
+        state = os.stat(folder)  # noqa: PTH116 - no Path for each
+        names = _information(folder, state.st_dev, state.st_ino, state.st_mtime_ns)
     except NotADirectoryError:
         names = [""]
     except OSError:
@@ -82,6 +83,15 @@ def _declarations(folder: str) -> tuple[tuple[str, int, int], ...]:
             continue
         found.append((name, state.st_mtime_ns, state.st_size))
     return tuple(sorted(found))
+
+
+@lru_cache(maxsize=64)
+def _information(folder: str, _device: int, _inode: int, _changed: int) -> list[str]:
+    """Return the folders with declarations of packages in a folder, which is read again when it has been changed.
+
+    By the time of its last change: Python's own finder of modules relies on that, too.
+    """
+    return [name for name in os.listdir(folder) if name.endswith(INFORMATION)]  # noqa: PTH208
 
 
 @lru_cache(maxsize=1)
