@@ -36,6 +36,24 @@ def encode(source: str, address: int = 0x1000) -> bytes:
     return bytes(code or b"")
 
 
+def gate_to_stub(vector: int, **fields: int | bool) -> bytes:
+    """Return an IDT entry: an interrupt gate to the reporting stub, with some fields otherwise."""
+    values = {"selector": 8, "offset": KERNEL + STUBS + vector * 64, "type": 0xE} | fields
+    return struct.pack("<Q", Gate(**values).encode())  # type: ignore[arg-type]
+
+
+@cache
+def handlers() -> tuple[bytes, bytes]:
+    """Return the reporting stubs and the IDT."""
+
+    def stub(vector: int) -> bytes:
+        drop = "add esp, 4;" if vector in WITH_CODE else ""
+        return encode(f"push eax; mov eax, {vector}; out {REPORT:#x}, eax; pop eax; {drop} iretd").ljust(64, b"\0")
+
+    gates = (gate_to_stub(vector, dpl=3 if vector in {3, 4, 0x80} else 0) for vector in range(256))
+    return b"".join(map(stub, range(256))), b"".join(gates)
+
+
 @dataclass
 class Report:
     """The data of a handler: vector, error code if there is one, and the frame that the CPU pushed."""
@@ -100,19 +118,13 @@ class Board:
         ram.write(GDT, struct.pack("<6Q", *entries))
         ram.write(TSS, struct.pack("<3I", 0, KERNEL + KERNEL_STACK, 0x10).ljust(102, b"\0") + b"\x68\0")
         ram.write(POINTERS, struct.pack("<HIxxHI", 0x7F, KERNEL + GDT, 0x7FF, KERNEL + IDT))
-        for vector in range(256):
-            self.stub(vector)
-            self.gate(vector, dpl=3 if vector in {3, 4, 0x80} else 0)
+        stubs, gates = handlers()
+        ram.write(STUBS, stubs)
+        ram.write(IDT, gates)
 
     def gate(self, vector: int, **fields: int | bool) -> None:
         """Write an IDT entry: an interrupt gate to the reporting stub, with some fields otherwise."""
-        values = {"selector": 8, "offset": KERNEL + STUBS + vector * 64, "type": 0xE} | fields
-        self.machine.ram.put_u64(IDT + vector * 8, Gate(**values).encode())  # type: ignore[arg-type]
-
-    def stub(self, vector: int) -> None:
-        drop = "add esp, 4;" if vector in WITH_CODE else ""
-        source = f"push eax; mov eax, {vector}; out {REPORT:#x}, eax; pop eax; {drop} iretd"
-        self.machine.ram.write(STUBS + vector * 64, encode(source))
+        self.machine.ram.write(IDT + vector * 8, gate_to_stub(vector, **fields))
 
     def _report(self, vector: int) -> None:
         m = self.machine
