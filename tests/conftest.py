@@ -57,7 +57,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave cases of thorough tests out, but none of a test that is named on the command line."""
+    """Leave cases of thorough tests out, but none of a test that is named on the command line.
+
+    A test that takes `some_of` its cases has more of them, too: `-m thorough` chooses it.
+    """
+    for item in items:
+        if "some_of" in getattr(item, "fixturenames", ()) and item.get_closest_marker("thorough") is None:
+            item.add_marker(pytest.mark.thorough)
     if THOROUGH or any("::" in argument for argument in config.args):
         return
     seen: Counter[object] = Counter()

@@ -4,7 +4,7 @@ CALLGATE_DEATH_POINTS says at how many; the checks of a change look at more than
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -35,24 +35,27 @@ def start(image: Path, commands: str) -> tuple[System, list[bytes]]:
     return System([ImageFile(image)], SystemOptions(commands=commands, output=output.append)), output
 
 
-def length_of(image: Path, commands: str) -> tuple[int, int]:
-    """Return the instructions at which the shell starts and at which the system ends."""
-    system, _ = start(image, commands)
+def instants(image: Path, commands: str) -> Iterator[tuple[int, System, list[bytes]]]:
+    """Run commands up to evenly spaced points of them; yield the instructions since the shell's start, and the rest."""
+    system, output = start(image, commands)
     while "shell" not in {thread.name for thread in system.kernel.state.tasks.threads.values()}:
         system.run(fuel=500)
+    while system.kernel.coroutines.alive:
+        system.machine.step()
+    kept = system.snapshot()
     begin = system.machine.clock.retired
     system.run(fuel=FUEL)
-    end = system.machine.clock.retired
+    length = system.machine.clock.retired - begin
+    for point in range(1, length, max(1, length // POINTS)):
+        system.restore(kept)
+        output.clear()
+        system.run(fuel=point)
+        yield point, system, output
     system.close()
-    return begin, end
 
 
 def test_a_server_killed_at_any_instant_leaves_nothing_held(image: Path) -> None:
-    commands = "cat A.BIN docs/B.TXT; ls docs; hello after"
-    begin, end = length_of(image, commands)
-    for point in range(begin, end, max(1, (end - begin) // POINTS)):
-        system, output = start(image, commands)
-        system.run(fuel=point)
+    for point, system, output in instants(image, "cat A.BIN docs/B.TXT; ls docs; hello after"):
         endpoint = next(p for p in system.kernel.state.endpoints.by_number.values() if p.name == "d0")
         assert endpoint.process is not None
         if system.exit_code is None:
@@ -62,15 +65,10 @@ def test_a_server_killed_at_any_instant_leaves_nothing_held(image: Path) -> None
             assert stop.reason == "exit", (point, stop, system.kernel.state.tasks.threads)
         assert b"".join(output).endswith(b"hello from ring 3, arguments: after\n"), point
         assert leaks(system.kernel) == [], point
-        system.close()
 
 
 def test_a_client_killed_at_any_instant_leaves_the_server_unharmed(image: Path) -> None:
-    commands = "cat A.BIN docs/B.TXT; ls docs"
-    begin, end = length_of(image, commands)
-    for point in range(begin, end, max(1, (end - begin) // POINTS)):
-        system, _ = start(image, commands)
-        system.run(fuel=point)
+    for point, system, _ in instants(image, "cat A.BIN docs/B.TXT; ls docs"):
         shell = system.thread("shell").process if system.exit_code is None else None
         if shell is not None and not shell.dying:
             system.kernel.processes.kill(shell, 137)
@@ -82,7 +80,6 @@ def test_a_client_killed_at_any_instant_leaves_the_server_unharmed(image: Path) 
         attention(system)
         system.run(fuel=FUEL)
         assert leaks(system.kernel) == [], point
-        system.close()
 
 
 @pytest.mark.thorough(one_in=2)

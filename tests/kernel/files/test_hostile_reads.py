@@ -22,7 +22,7 @@ from callgate.server.hosted import operation
 from callgate.server.message import Reply, Request
 
 Sessions = Callable[..., Any]
-SEEDS = int(os.environ.get("CALLGATE_HOSTILE_SEEDS", "4"))
+SEEDS = int(os.environ.get("CALLGATE_HOSTILE_SEEDS", "2"))
 SLICE = 20_000
 SLICES = 500
 SECTORS = 4096

@@ -23,8 +23,8 @@ from callgate.kernel.servers import volumes
 from callgate.server.message import Reply, Request
 
 Sessions = Callable[..., Any]
-POINTS = int(os.environ.get("CALLGATE_DEATH_POINTS", "8"))
-UNPLUG_POINTS = max(12, POINTS // 4)
+POINTS = int(os.environ.get("CALLGATE_DEATH_POINTS", "4"))
+UNPLUG_POINTS = max(6, POINTS // 4)
 SIZE = 3 << 20
 CONTENT = random.Random(1).randbytes(SIZE)
 SUM = struct.pack("<I", sum(array("I", CONTENT)) & 0xFFFF_FFFF)

@@ -17,7 +17,7 @@ from callgate.kernel.machine.devices.serial import IRQ
 from callgate.kernel.servers import volumes
 
 Sessions = Callable[..., Any]
-POINTS = int(os.environ.get("CALLGATE_REPLUG_POINTS", "12"))
+POINTS = int(os.environ.get("CALLGATE_REPLUG_POINTS", "6"))
 SECTORS = 64
 OLD = synthetic.disk(SECTORS)
 NEW = OLD[:512] + bytes(byte ^ 0xFF for byte in OLD[512:])

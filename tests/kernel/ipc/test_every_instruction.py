@@ -50,7 +50,7 @@ def test_a_server_killed_at_any_instruction_of_a_request_strands_no_client(
     """`first` goes on first: the client meets a server that is dying, or one that is gone."""
     stepper = Stepper(rig("echo", {"count": 3}, {"count": 3, "seed": 0x2000}, THREADS=1))
     died = 100 + stepper.rig.error("SERVER_DIED")
-    for steps in some_of(range(stepper.length() + 2), 2):
+    for steps in some_of(range(stepper.length() + 2), 5):
         made = stepper.after(steps)
         made.kernel.servers.kill(made.endpoint.process, "killed by the test")
         if first == "server":
@@ -77,7 +77,7 @@ def test_a_server_with_several_threads_killed_at_any_instruction_strands_no_clie
 
 def test_a_client_killed_at_any_instruction_of_its_request_leaves_nothing_behind(rig: Rigs, some_of: SomeOf) -> None:
     stepper = Stepper(rig("echo", {"count": 3}, {"count": 3, "seed": 0x2000}, THREADS=1))
-    for steps in some_of(range(stepper.length() + 2), 2):
+    for steps in some_of(range(stepper.length() + 2), 5):
         made = stepper.after(steps)
         made.kernel.processes.kill(made.clients[0], 9)
         made.attention()
@@ -86,12 +86,12 @@ def test_a_client_killed_at_any_instruction_of_its_request_leaves_nothing_behind
         assert made.unaccounted() == [], steps
 
 
-def test_a_program_killed_at_any_instruction_of_a_system_call_never_computes_again(rig: Rigs) -> None:
+def test_a_program_killed_at_any_instruction_of_a_system_call_never_computes_again(rig: Rigs, some_of: SomeOf) -> None:
     made = rig("keeper", {"program": "loner"})
     made.system.run(until=made.label_of("loner", "start"))
     number = made.clients[0].number
     kept = made.system.snapshot()
-    for steps in range(100):
+    for steps in some_of(range(100), 3):
         made.system.restore(kept)
         loner = made.kernel.state.tasks.processes[number]
         made.machine.step(steps)
@@ -113,7 +113,7 @@ def test_a_preemption_at_any_instruction_of_a_request_changes_no_answer(
     clients = [{"count": 3, "seed": 0x1000 * number} for number in range(4)]
     stepper = Stepper(rig("echo", *clients, THREADS=threads))
     preempted = 0
-    instants = some_of(range(stepper.length() + 2), 2)
+    instants = some_of(range(stepper.length() + 2), 5)
     for steps in instants:
         made = stepper.after(steps)
         made.kernel.scheduler.request_yield()
@@ -157,7 +157,7 @@ def test_no_death_or_preemption_at_any_instruction_loses_a_slot_when_all_are_bus
     numbers = [process.number for process in made.clients]
     kept = made.system.snapshot()
     victim = made.clients.index(made.kernel.scheduler.current.process)
-    for steps in some_of(range(120), 5):
+    for steps in some_of(range(120), 11):
         made.system.restore(kept)
         made.clients = [made.kernel.state.tasks.processes[number] for number in numbers]
         made.machine.step(steps)
@@ -176,7 +176,7 @@ def test_no_death_or_preemption_at_any_instruction_loses_a_slot_when_all_are_bus
         assert made.unaccounted() == [], steps
 
 
-def test_a_client_that_begins_to_wait_at_any_instruction_of_a_release_gets_the_slot(rig: Rigs) -> None:
+def test_a_client_that_begins_to_wait_at_any_instruction_of_a_release_gets_the_slot(rig: Rigs, some_of: SomeOf) -> None:
     made = rig("collector", *CROWD[:32], ORDER=0)
     made.system.run(until="ipc_gate.release")
     assert made.block["free"] == made.block["slot_waiters"] == 0
@@ -185,7 +185,7 @@ def test_a_client_that_begins_to_wait_at_any_instruction_of_a_release_gets_the_s
     waited = 0
     rescued: list[int] = []
     made.machine.probe(made.kernel.guest.address("ipc_gate.give_back"), lambda: rescued.append(steps))
-    for steps in range(24):
+    for steps in some_of(range(24), 3):
         made.system.restore(kept)
         made.clients = [made.kernel.state.tasks.processes[number] for number in numbers]
         made.machine.step(steps)

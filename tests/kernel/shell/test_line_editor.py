@@ -52,11 +52,13 @@ def before(line: str, cursor: int) -> int:
 
 
 @pytest.mark.parametrize("width", [10, 15, 16, 40])
-def test_a_typed_line_takes_as_many_rows_as_it_needs(editor: Callable[..., Editor], width: int) -> None:
+def test_a_typed_line_takes_as_many_rows_as_it_needs(
+    editor: Callable[..., Editor], width: int, some_of: Callable[[range, int], list[int]]
+) -> None:
     """Random keys: what the terminal shows is the line that a plain list of characters would be."""
     source, one = random.Random(width), editor(width)
     line, cursor = "", 0
-    for _ in range(150):
+    for _ in some_of(range(150), 3):
         key = source.choice(["insert"] * 6 + ["left", "right", "home", "end", "delete", "back"])
         if key == "insert" and len(line) < 60:
             letter = source.choice("abcäß日語🙂" + ("\u0301\u200d" if cursor else ""))

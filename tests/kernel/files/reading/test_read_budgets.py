@@ -4,6 +4,7 @@ A count that has changed is a change of the cost: write the new one here if it i
 """
 
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 from callgate.kernel.file_data.fetching import SPAN_BYTES, Fetching
@@ -18,10 +19,15 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return bench_read.make_images(tmp_path_factory.mktemp("bench"))
 
 
-def test_a_30_mib_file_takes_16_requests_and_waits_for_the_first_two(
-    images: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On a disk that takes time."""
+class Sequential(NamedTuple):
+    """The figures of 30 MiB read once, on a disk that takes time, and the positions that the reader waited for."""
+
+    result: dict[str, Any]
+    waited: list[int]
+
+
+@pytest.fixture(scope="module")
+def sequential(images: tuple[Path, Path]) -> Sequential:
     waited: list[int] = []
     until_settled = Fetching._until_settled
 
@@ -29,8 +35,13 @@ def test_a_30_mib_file_takes_16_requests_and_waits_for_the_first_two(
         waited.append(span.position)
         await until_settled(self, span)
 
-    monkeypatch.setattr(Fetching, "_until_settled", note)
-    result = bench_read.read_sequential(images[0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Fetching, "_until_settled", note)
+        return Sequential(bench_read.read_sequential(images[0]), waited)
+
+
+def test_a_30_mib_file_takes_16_requests_and_waits_for_the_first_two(sequential: Sequential) -> None:
+    result, waited = sequential
     assert result["requests"] == 16
     assert result["blocking_waits"] == 2
     assert waited == [0, SPAN_BYTES]
@@ -41,10 +52,9 @@ def test_a_30_mib_file_takes_16_requests_and_waits_for_the_first_two(
     assert result["dma_bytes"]["read"] == 30 * MIB
 
 
-def test_kernel_and_server_touch_no_byte_of_an_aligned_file(images: tuple[Path, Path]) -> None:
+def test_kernel_and_server_touch_no_byte_of_an_aligned_file(sequential: Sequential) -> None:
     """Counted at the cache's physical addresses, and at every copy that policy makes."""
-    touched = bench_read.read_sequential(images[0])["cpu_file_bytes"]
-    assert touched == {"kernel": 0, "server": 0, "client": 30 * MIB}
+    assert sequential.result["cpu_file_bytes"] == {"kernel": 0, "server": 0, "client": 30 * MIB}
 
 
 def test_a_read_inside_a_mapped_area_makes_no_system_call_and_few_instructions(images: tuple[Path, Path]) -> None:
