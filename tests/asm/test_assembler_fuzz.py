@@ -78,7 +78,7 @@ def test_words_in_any_order_give_a_program_or_errors(source: str) -> None:
     check(source)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=200))
 def test_any_text_gives_a_program_or_errors(source: str) -> None:
     check(source)

@@ -44,10 +44,10 @@ def test_one_step_is_one_instruction_or_one_delivery():
 
 
 @pytest.mark.parametrize("part", range(4))
-def test_a_run_to_a_position_stands_where_single_steps_stood(part):
+def test_a_run_to_a_position_stands_where_single_steps_stood(part, some_of):
     with ready_system() as system:
         machine, start = system.machine, system.snapshot()
-        for position in positions(machine, 400)[1 + part :: 40]:
+        for position in some_of(positions(machine, 400)[1 + part :: 40], 3):
             system.restore(start)
             assert machine.run(goal=position).reason == "position"
             assert machine.position == position

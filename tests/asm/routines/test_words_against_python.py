@@ -43,11 +43,11 @@ def fold_ascii(text: str) -> str:
 
 @pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("exact", [0, 1])
-def test_patterns_match_what_fnmatch_says(words, exact: int) -> None:
+def test_patterns_match_what_fnmatch_says(words, exact: int, some_of) -> None:
     words.write("match_case", bytes([exact]))
     dice = random.Random(2026)
     outcomes = []
-    for _ in range(1500):
+    for _ in some_of(range(1500), 3):
         name = "".join(dice.choices(LETTERS, k=dice.randrange(9)))
         pattern = "".join(dice.choices([*LETTERS, "*", "*", "*", "?", "?"], k=dice.randrange(8)))
         if dice.random() < 0.5:
@@ -59,7 +59,7 @@ def test_patterns_match_what_fnmatch_says(words, exact: int) -> None:
         expected = fnmatch.fnmatchcase(same(name), same(pattern))
         assert matches(words, pattern, name) == expected, (pattern, name)
         outcomes.append(expected)
-    assert min(outcomes.count(True), outcomes.count(False)) > 300
+    assert min(outcomes.count(True), outcomes.count(False)) > len(outcomes) // 5
 
 
 def test_a_pattern_of_many_stars_takes_no_longer_than_its_lengths_multiplied(words) -> None:

@@ -88,7 +88,7 @@ def test_preemption_at_any_moment_does_not_show_or_change_registers(arena: Arena
     enter(made, "hold_for_ever")
     for reader in READERS:
         enter(made, reader)
-    made.run(25_000_000)
+    made.system.run(fuel=25_000_000, until=lambda: made.results.count(HELD) == len(READERS))
     assert made.results == [None] + [HELD] * len(READERS), made.log
     assert made.kernel.fpu.check() == []
 
@@ -206,7 +206,7 @@ def test_an_exception_that_one_program_has_left_does_not_end_another_one(arena: 
     made = arena()
     enter(made, "leave_pending")
     enter(made, "wait_only")
-    made.run(3_000_000)
+    made.system.run(fuel=3_000_000, until=lambda: HELD in made.results)
     assert made.results == [None, HELD], made.log
 
 

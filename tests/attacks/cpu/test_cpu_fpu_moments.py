@@ -1,7 +1,6 @@
 """Deaths, turns of others and snapshots at each instruction of the path that hands the FPU's registers over."""
 
 from collections.abc import Callable, Iterator
-from itertools import islice
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ HELD, KILLED = 0, 137
 READ_ALL, HOLD = 3, 11  # what the program is told to do, counted from 1 (tests/attacks/programs/cpu/fpu.asm)
 ATTENTION = 4  # an interrupt line: the CPU may be halted
 ENOUGH = 30_000_000
+SomeOf = Callable[[range, int], list[int]]
 
 
 class Handover:
@@ -47,9 +47,9 @@ class Handover:
         self.made.attackers = [self.made.kernel.state.tasks.processes[number] for number in self.numbers]
         return list(self.made.attackers)
 
-    def moments(self) -> Iterator[tuple[int, list[Any]]]:
-        """Stand after each number of instructions in turn, up to a few of the program's own."""
-        for steps in range(self.length() + 4):
+    def moments(self, some_of: SomeOf) -> Iterator[tuple[int, list[Any]]]:
+        """Stand after some numbers of instructions in turn, up to a few of the program's own."""
+        for steps in some_of(range(self.length() + 4), 3):
             processes = self.go_back()
             if steps:
                 self.made.system.machine.step(steps)
@@ -84,19 +84,21 @@ def owner_of(made: Any, selector: int) -> Any:
 @pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("way", ["first", "other", "again"])
 def test_a_thread_killed_at_any_instruction_of_its_handover_takes_nothing_with_it(
-    arena: Callable[..., Any], way: str
+    arena: Callable[..., Any], way: str, some_of: SomeOf
 ) -> None:
     handover = Handover(arena(), way)
-    for steps, processes in handover.moments():
+    for steps, processes in handover.moments(some_of):
         victim = owner_of(handover.made, handover.user)
         handover.finish(victim)
         codes = [KILLED if process is victim else HELD for process in processes]
         assert [process.exit_code for process in processes] == codes, steps
 
 
-def test_the_owner_killed_at_any_instruction_of_the_handover_leaves_nothing(arena: Callable[..., Any]) -> None:
+def test_the_owner_killed_at_any_instruction_of_the_handover_leaves_nothing(
+    arena: Callable[..., Any], some_of: SomeOf
+) -> None:
     handover = Handover(arena(), "other")
-    for steps, processes in handover.moments():
+    for steps, processes in handover.moments(some_of):
         owner = owner_of(handover.made, handover.owner)
         handover.finish(owner)
         codes = [KILLED if process is owner else HELD for process in processes]
@@ -106,19 +108,19 @@ def test_the_owner_killed_at_any_instruction_of_the_handover_leaves_nothing(aren
 @pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("way", ["first", "other", "again"])
 def test_a_turn_of_another_thread_at_any_instruction_of_the_handover_changes_nothing(
-    arena: Callable[..., Any], way: str
+    arena: Callable[..., Any], way: str, some_of: SomeOf
 ) -> None:
     handover = Handover(arena(), way)
-    for steps, processes in handover.moments():
+    for steps, processes in handover.moments(some_of):
         handover.made.kernel.scheduler.request_yield()
         handover.finish()
         assert [process.exit_code for process in processes] == [HELD] * 3, steps
 
 
-def test_a_snapshot_with_values_in_the_registers_brings_them_back(arena: Callable[..., Any]) -> None:
+def test_a_snapshot_with_values_in_the_registers_brings_them_back(arena: Callable[..., Any], some_of: SomeOf) -> None:
     handover = Handover(arena(), "other")
     made = handover.made
-    for steps, _ in islice(handover.moments(), 0, None, 3):
+    for steps, _ in handover.moments(some_of):
         before = made.system.machine.fpu, [made.kernel.fpu.of(process.threads[0]) for process in made.attackers]
         kept = made.system.snapshot()
         numbers = [process.number for process in made.attackers]

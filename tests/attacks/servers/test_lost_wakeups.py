@@ -23,7 +23,7 @@ def test_a_client_that_starts_at_any_instruction_of_the_only_request_is_served(
     begin = made.machine.clock.retired
     made.run()
     stranded: list[tuple[int, str]] = []
-    for steps in some_of(range(made.machine.clock.retired - begin), 3):
+    for steps in some_of(range(made.machine.clock.retired - begin), 7):
         made.system.restore(kept)
         made.clients = [made.kernel.state.tasks.processes[number] for number in numbers]
         made.machine.step(steps)

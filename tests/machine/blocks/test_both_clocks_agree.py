@@ -14,6 +14,7 @@ def pair():
     both.close()
 
 
+@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("first", range(1, 13, 4))
 def test_random_programs_make_the_same_run_under_both_clocks(pair, first):
     assert sum(pair.program(seed) for seed in range(first, first + 4)) > 4 * 100
@@ -21,6 +22,7 @@ def test_random_programs_make_the_same_run_under_both_clocks(pair, first):
 
 # Seeds that have shown something: INTO in mid-block, a truncated VEX prefix, flags at a fault, a store into the next
 # instruction after arithmetic, a register of a device behind a load from memory above 4 GiB.
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("seed", [261, 32, 202, 152, 51])
 def test_a_program_that_told_the_clocks_apart_once_does_so_no_more(pair, seed):
     assert pair.program(seed)

@@ -91,12 +91,11 @@ def test_zeros_in_code_are_skipped_as_if_each_pair_had_been_decoded(before: int,
     code = b"\x90" * before + bytes(zeros) + bytes.fromhex(after) + b"\x90" * 20
     room = min(4096, len(code))
     end = decoded = 0
-    while decoded < room and not end:
-        found = next(decoder().disasm_lite(code[decoded : decoded + 15], 0, 1), None)
-        if found is None:
-            break
-        decoded += found[1]
-        if found[2].startswith(TRANSFERS):
+    for address, size, mnemonic, _ in decoder().disasm_lite(code, 0):
+        decoded = address + size
+        if mnemonic.startswith(TRANSFERS):
             end = decoded
+        if end or decoded >= room:
+            break
     complete = bool(end) or decoded >= room
     assert straight(code, room) == (decoded if complete else len(code), decoded)

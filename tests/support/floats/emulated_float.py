@@ -23,7 +23,7 @@ def program(request: Request) -> bytes:
         + b"\x0f\xae\x0d" + struct.pack("<I", AREA)  # fxrstor
         + request.code
         + b"\x0f\xae\x05" + struct.pack("<I", AREA)  # fxsave
-        + b"\xf4"
+        + b"\xf4\xeb\xfe"  # the jump ends what the machine looks through for instructions that it has to mend
     )  # fmt: skip
 
 
