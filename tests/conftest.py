@@ -80,12 +80,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """Collected tests stay to the end: the garbage collector need not examine them again and again.
+    """Collected tests stay to the end: the garbage collector need not examine them, not even once.
 
     The constants of assembly sources are read once in a process: before a test has changed a limit for itself.
     """
     constants()
-    gc.collect()
     gc.freeze()
     gc.set_threshold(*RARELY)
     gc.enable()
