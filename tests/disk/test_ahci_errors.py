@@ -298,6 +298,7 @@ def test_a_controller_continues_from_a_saved_state_as_if_never_interrupted(board
     assert bytes(board.memory(HIGH + 512, 1536)) == data[512:2048]
 
 
+@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("seed", range(30))
 def test_no_guest_can_make_the_ahci_controller_raise_an_exception(board: Any, data: bytes, seed: int) -> None:
     chance = random.Random(seed)

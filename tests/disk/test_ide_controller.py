@@ -348,6 +348,7 @@ def test_more_than_four_ide_disks_are_refused() -> None:
         IdeController([None] * 5)
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("seed", range(20))
 def test_no_guest_can_make_the_ide_controller_raise_an_exception(board: Any, data: bytes, seed: int) -> None:
     chance = random.Random(seed)

@@ -61,7 +61,7 @@ def test_a_disk_command_that_writes_to_a_frame_that_the_cache_has_freed_is_found
     kernel = system.kernel
     drive = system.controller.drives[0]
     while not (kernel.disk_requests.state.running and (drive.ci | drive.sact)):
-        system.run(fuel=20)
+        system.run(fuel=200)
     assert kernel.check() == []
     key = next(key for key, block in kernel.cache.state.blocks.items() if not block.valid)
     kernel.cache.state.blocks[key] = Block(kernel.memory.high.allocate(), kernel.cache.state.blocks[key].locks)

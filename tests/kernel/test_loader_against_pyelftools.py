@@ -86,7 +86,7 @@ def test_damaged_programs_are_refused_or_have_the_segments_that_pyelftools_finds
     answers = {True: 0, False: 0}
     for name in ("hello", "shell"):
         image = program_file(name)
-        for number in some_of(range(3000), 12):
+        for number in some_of(range(3000), 24):
             mutant = damaged(image, random.Random(f"{name} {number}"))
             try:
                 expected = theirs(mutant)

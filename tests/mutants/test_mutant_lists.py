@@ -1,23 +1,30 @@
 """The lists of mutants stay true while the sources change: run.py itself takes minutes, this takes none."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
 import run as runner
 
 ROOT = Path(__file__).parents[2]
+
+
+@cache
+def source(path: str) -> str:
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
 MUTANTS = runner.read_lists()
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.check)
 def test_a_mutant_names_text_that_stands_once_in_its_file_and_tests_that_exist(mutant) -> None:
-    text = (ROOT / mutant.file).read_text(encoding="utf-8")
-    assert text.count(mutant.old) == 1
+    assert source(mutant.file).count(mutant.old) == 1
     assert mutant.new != mutant.old
     assert mutant.killed_by
     for test in mutant.killed_by:
         path, _, name = test.partition("::")
-        assert f"def {name.partition('[')[0]}(" in (ROOT / path).read_text(encoding="utf-8"), test
+        assert f"def {name.partition('[')[0]}(" in source(path), test
 
 
 @pytest.mark.parametrize("mutant", [mutant for mutant in MUTANTS if mutant.kind == "check"], ids=lambda one: one.check)

@@ -387,4 +387,4 @@ def mutator() -> Any:
 @pytest.fixture
 def mutants() -> int:
     """Return how many mutants of each kind to make: CALLGATE_MUTANTS=20000 looks much further."""
-    return int(os.environ.get("CALLGATE_MUTANTS", "30"))
+    return int(os.environ.get("CALLGATE_MUTANTS", "15"))

@@ -64,7 +64,7 @@ def branches(program: Program, recorded: dict[bytes, Instruction]) -> list[tuple
     return result
 
 
-@pytest.mark.thorough(one_in=3)
+@pytest.mark.thorough(one_in=6)
 @pytest.mark.parametrize("unit", UNITS)
 def test_every_instruction_is_encoded_as_gnu_as_does(unit: str, gnu_as: GnuAs, slot: Slot) -> None:
     program, recorded = assembled(unit)
@@ -81,7 +81,7 @@ def test_every_instruction_is_encoded_as_gnu_as_does(unit: str, gnu_as: GnuAs, s
     assert not problems, "\n".join(problems[:40])
 
 
-@pytest.mark.thorough(one_in=3)
+@pytest.mark.thorough(one_in=6)
 @pytest.mark.parametrize("unit", UNITS)
 def test_every_instruction_has_a_line_and_sections_are_covered(unit: str) -> None:
     program, _ = assembled(unit)

@@ -71,7 +71,7 @@ def test_entries_are_sorted_as_python_sorts_them(sorter: Sorter, shape: str) -> 
     sorter.sort(shapes()[shape])
 
 
-@pytest.mark.thorough(one_in=4)
+@pytest.mark.thorough(one_in=10)
 @pytest.mark.parametrize("seed", range(20))
 def test_random_names_of_any_number_are_sorted(sorter: Sorter, seed: int) -> None:
     source = random.Random(seed)

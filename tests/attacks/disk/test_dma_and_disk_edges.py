@@ -98,7 +98,7 @@ def test_after_the_last_sector_of_a_disk_a_server_sees_zeros(
     made.assert_unharmed()
 
 
-@pytest.mark.thorough(one_in=2)
+@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("start", [63, 64, 65, 66, 71])
 @pytest.mark.parametrize("tail", [0, 5])
 def test_beside_its_partition_a_server_sees_zeros(

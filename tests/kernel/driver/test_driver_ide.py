@@ -133,7 +133,7 @@ def test_two_channels_work_at_the_same_time(ide, content):
     data = [content(200, seed) for seed in range(4)]
     b = ide(*(MemoryMedium(item) for item in data))
     pages = b.frames(160)
-    requests = [b.request(FIRST + i % 4, i, 20, pages[4 * i : 4 * i + 3]) for i in range(40)]
+    requests = [b.request(FIRST + i % 4, i, 20, pages[4 * i : 4 * i + 3]) for i in range(20)]
     b.submit(*requests, interrupts=True)
     b.run_until_idle()
     assert sorted(b.done) == requests
@@ -163,7 +163,7 @@ def test_a_medium_error_fails_its_request_and_no_other(ide, content, blocks):
     data = content(1000)
     b = ide(FaultInjecting(MemoryMedium(data), bad=[20 * 17 + 13]))
     pages = b.frames(150)
-    requests = [b.request(FIRST, 20 * i, 20, pages[3 * i : 3 * i + 3]) for i in range(40)]
+    requests = [b.request(FIRST, 20 * i, 20, pages[3 * i : 3 * i + 3]) for i in range(22)]
     b.submit(*requests)
     b.run_until_idle()
     assert b.done == requests
@@ -257,7 +257,7 @@ def test_a_busy_drives_other_status_bits_mean_nothing(ide, content, monkeypatch)
     monkeypatch.setattr(Channel, "_busy", busy)
     data = [content(200, seed) for seed in range(3)]
     b = ide(*(MemoryMedium(item) for item in data))
-    requests = [b.request(FIRST + i % 3, i, 20, b.frames(3, HIGH_MEMORY + i * 3 * PAGE_SIZE)) for i in range(30)]
+    requests = [b.request(FIRST + i % 3, i, 20, b.frames(3, HIGH_MEMORY + i * 3 * PAGE_SIZE)) for i in range(15)]
     b.submit(*requests, interrupts=True)
     b.run_until_idle()
     assert sorted(b.done) == requests

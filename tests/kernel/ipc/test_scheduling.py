@@ -18,7 +18,7 @@ def test_threads_of_equal_priority_share_the_cpu_in_turns_of_a_millisecond(rig: 
     made.trace()
     threads = made.threads()
     before = [thread.instructions for thread in threads]
-    made.system.run(fuel=30_000_000)
+    made.system.run(fuel=15_000_000)
     shares = [thread.instructions - start for thread, start in zip(threads, before, strict=True)]
     assert max(shares) - min(shares) < 0.15 * sum(shares)
     numbers = {thread.number: index for index, thread in enumerate(threads)}
@@ -32,7 +32,7 @@ def test_a_thread_that_runs_alone_is_not_interrupted(rig: Rigs) -> None:
     made.system.run(until=made.label_of("spinner", "start"))
     made.system.run(fuel=2 * SLICE)  # a timer that was set before runs out
     before = made.machine.ledger.counts().interrupts
-    made.system.run(fuel=20_000_000)
+    made.system.run(fuel=8 * SLICE)
     assert made.machine.ledger.counts().interrupts == before
 
 

@@ -152,7 +152,7 @@ WHOLE = {
 }
 
 
-@pytest.mark.thorough(one_in=6)
+@pytest.mark.thorough(one_in=12)
 @pytest.mark.parametrize("fat", WHOLE.values(), ids=WHOLE)
 def test_a_volume_without_a_partition_table_is_read(boot: Any, host_tool: Tool, tmp_path: Path, fat: Fat) -> None:
     whole(boot, host_tool, tmp_path, lambda _image: None, {"d0": fat})
