@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -12,8 +13,11 @@ from pathlib import Path
 
 import pytest
 from callgate.tools.cli.main import main
+from forked import Forked
 
 TIMEOUT = 100
+# `callgate WORDS`, after a line that sets a scene or gives input, before a file that does.
+OF_CALLGATE = re.compile(r"(?:(.*?) ?([|;]) )?callgate (.*?)(?: < (\S+))?")
 
 
 @dataclass(frozen=True)
@@ -60,10 +64,32 @@ def run_callgate(*arguments: str | Path) -> Outcome:
 
 
 def run_line(line: str) -> Outcome:
-    """Run a line of a transcript: callgate here and now, anything else by the shell of the host."""
-    words = shlex.split(line)
-    if words[0] == "callgate" and not {"|", "<", ">", "&&", ";"} & set(words):
-        return run_callgate(*words[1:])
+    """Run a line of a transcript: callgate here, or forked if it gets input, and anything else by the shell."""
+    found = OF_CALLGATE.fullmatch(line)
+    before, link, ours, source = found.groups("") if found else ("", "", "", "")
+    words = shlex.split(ours)
+    if not words or {"|", "<", ">", "&&", ";"} & set(words):
+        return run_in_shell(line)
+    first = run_in_shell(before or "true")
+    assert (first.stderr, first.status) == (b"", 0), before
+    if link == "|":
+        return outcome(Forked(*words, stdin=subprocess.PIPE), first.stdout)
+    assert first.stdout == b"", before
+    if source:
+        with Path(source).open("rb") as file:
+            return outcome(Forked(*words, stdin=file.fileno()))
+    return run_callgate(*words)
+
+
+def outcome(process: Forked, data: bytes = b"") -> Outcome:
+    """Give a process its input, and let it end."""
+    with process:
+        output, errors = process.communicate(data)
+    return Outcome(output, errors, process.wait(), output + errors)
+
+
+def run_in_shell(line: str) -> Outcome:
+    """Run a line by the shell of the host."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     done = subprocess.run(
         ["sh", "-c", line],

@@ -4,21 +4,16 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from forked import PIPE, Forked
 
 
 def test_the_session_on_a_pipe_has_the_console_on_standard_error() -> None:
-    code = "from callgate.tools.cli.main import main; main()"
-    command = [sys.executable, "-c", code, "boot", "-q", "-c", "dir", "--gdb", "-"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
+    with Forked("boot", "-q", "-c", "dir", "--gdb", "-", stdin=PIPE) as process:
         process.stdin.write(b"$?#3f$vCont;c#a8")
         process.stdin.flush()
         answers = b""
@@ -67,13 +62,7 @@ def test_a_history_that_is_too_small_or_for_no_debugger_is_refused(
 
 
 def test_gdb_and_the_console_of_a_guest_that_waits_for_input_do_not_disturb_each_other() -> None:
-    code = "from callgate.tools.cli.main import main; main()"
-    command = [sys.executable, "-c", code, "boot", "-q", "--gdb", "0"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, **pipes) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stderr is not None
+    with Forked("boot", "-q", "--gdb", "0", stdin=PIPE) as process:
         port = int(re.search(rb":(\d+)`", process.stderr.readline())[1])  # type: ignore[index]
         with socket.create_connection(("127.0.0.1", port), timeout=30) as link:
             link.sendall(b"$QStartNoAckMode#b0$vCont;c#a8")
@@ -106,12 +95,7 @@ def wait_for(link: socket.socket, wanted: bytes) -> bool:
 @pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("running", [True, False])
 def test_a_signal_ends_a_session_with_gdb_as_it_does_without(running: bool) -> None:
-    code = "from callgate.tools.cli.main import main; main()"
-    command = [sys.executable, "-c", code, "boot", "-q", "--gdb", "0"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stderr is not None
+    with Forked("boot", "-q", "--gdb", "0", stdin=PIPE) as process:
         port = int(re.search(rb":(\d+)`", process.stderr.readline())[1])  # type: ignore[index]
         with socket.create_connection(("127.0.0.1", port), timeout=30) as link:
             link.sendall(b"$QStartNoAckMode#b0")

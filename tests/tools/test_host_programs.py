@@ -14,9 +14,9 @@ TESTS = Path(__file__).parents[1]
 START_OUR_OWN = {
     "support/floats/host_float.py",
     "support/host_programs.py",
+    "support/tools/forked.py",
     "tools/test_host_programs.py",
     "tools/cli/test_command_line.py",
-    "tools/test_gdb_option.py",
     "tools/test_fuzz_images.py",
     "server/test_writing_a_server.py",
     "machine/test_facade.py",
@@ -31,13 +31,10 @@ START_OUR_OWN = {
     "house/test_repository.py",
     "machine/blocks/test_both_clocks_agree.py",
     "tools/conftest.py",
+    "tools/test_forked.py",
     "tools/cli/test_interactive_session.py",
     "tools/test_start.py",
-    "tools/pictures/test_trace_command.py",
-    "tools/cli/test_written_files.py",
     "tools/cli/test_debug_options.py",
-    "debugger/dap/conftest.py",
-    "debugger/dap/test_adapter_port.py",
     "debugger/dap/editors/test_vscode_client.py",  # the adapter, which a node that host_programs has found talks with
     "debugger/gdb/test_gdb_dap.py",  # a gdb that host_programs has found, which it talks with
 }

@@ -60,7 +60,7 @@ def test_documents_show_what_their_commands_print(
 
 @pytest.mark.parametrize("command", ["callgate boot -c 'dir; false'", "callgate boot --help", "callgate bot"])
 def test_commands_run_in_this_process_print_what_they_print_in_a_shell(host_line: Run, command: str) -> None:
-    here, there = host_line(command), host_line(f"{command} < /dev/null")
+    here, there = host_line(command), host_line(f"exec {command}")
     assert (here.stdout, here.stderr, here.status) == (there.stdout, there.stderr, there.status)
 
 

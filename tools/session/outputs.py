@@ -20,6 +20,7 @@ import click
 from callgate.disk.media.medium import Image
 
 STANDARD_OUTPUT: Final = "-"
+STANDARD_OUTPUT_NAME: Final = "standard output"
 HEAD: Final = 4096
 LEDGER_LIMIT: Final = 16 << 20  # bytes; no ledger is larger
 LEDGER_KEY: Final = "guest_instructions"
@@ -50,7 +51,7 @@ class Report:
     @property
     def name(self) -> str:
         """Its name in messages."""
-        return "standard output" if self.standard else str(self.path)
+        return STANDARD_OUTPUT_NAME if self.standard else str(self.path)
 
     def _open(self) -> TextIO:
         try:

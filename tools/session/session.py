@@ -15,7 +15,7 @@ from callgate.disk.media import Image, ImageError, open_image
 from callgate.tools.session.ending import Ending
 from callgate.tools.session.history import History, HistoryError, default_path, watch
 from callgate.tools.session.options import SessionOptions
-from callgate.tools.session.outputs import OutputRefused, Report, is_report
+from callgate.tools.session.outputs import STANDARD_OUTPUT_NAME, OutputRefused, Report, is_report
 from callgate.tools.session.summary import summary
 from callgate.tools.session.terminal import HINT, Terminal
 
@@ -41,7 +41,7 @@ class Session:
         source: BinaryIO,
         output: BinaryIO,
         observers: Sequence[Observer] = (),
-        output_name: str = "standard output",
+        output_name: str = STANDARD_OUTPUT_NAME,
     ) -> None:
         """`output` takes the guest's console; `output_name` is its name in messages."""
         self.options = options
@@ -349,6 +349,8 @@ def written(name: str) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
+        if name == STANDARD_OUTPUT_NAME:
+            sys.stdout = None  # what it still holds would fail again when the process ends
         raise LostOutput(f"{name}: cannot be written: {error.strerror}") from None
     except OutputRefused as refused:
         raise LostOutput(f"{name}: not written: {refused}") from None

@@ -1,16 +1,14 @@
 """An editor's side of the protocol that is not ours: dap-python checks each message that the adapter sends."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import DEVNULL, PIPE, Forked
 
-MAIN = "from callgate.tools.cli.main import main; main()"
 WAIT = 60  # seconds for an answer
 
 
@@ -27,10 +25,7 @@ class Editor:
         dap = pytest.importorskip("dap")
         self.dap = dap
         self.client = dap.Client("callgate")
-        command = [sys.executable, "-c", MAIN, "debug", "--dap", *map(str, arguments)]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
+        self.process = Forked("debug", "--dap", *arguments, stdin=PIPE, stderr=DEVNULL)
         self.messages: list[Any] = []  # checked by the client
         self.raw: list[dict[str, Any]] = []  # the same as they came
         self.seen = 0
@@ -39,20 +34,17 @@ class Editor:
 
     def flush(self) -> int:
         """Send what the client has to send; return the number of its last request."""
-        assert self.process.stdin is not None
         self.process.stdin.write(self.client.send())
         self.process.stdin.flush()
         return int(self.client._seq) - 1
 
     def write(self, data: bytes) -> None:
         """Send bytes."""
-        assert self.process.stdin is not None
         self.process.stdin.write(data)
         self.process.stdin.flush()
 
     def receive(self) -> dict[str, Any]:
         """Return the next message; the client has to accept it."""
-        assert self.process.stdout is not None
         head = self.process.stdout.readline()
         assert head, "the adapter has ended"
         blank = self.process.stdout.readline()
@@ -65,7 +57,6 @@ class Editor:
 
     def plain_response(self, number: int) -> dict[str, Any]:
         """Return the response to a request that the client's types do not allow: nothing else is checked."""
-        assert self.process.stdout is not None
         while True:
             length = int(self.process.stdout.readline().partition(b":")[2])
             self.process.stdout.readline()
@@ -159,6 +150,5 @@ def editor() -> Iterator[Callable[..., Editor]]:
             one.process.kill()
         one.process.wait(WAIT)
         for stream in (one.process.stdin, one.process.stdout):
-            assert stream is not None
             with suppress(OSError):  # for what was not sent
                 stream.close()

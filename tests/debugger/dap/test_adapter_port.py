@@ -2,23 +2,18 @@
 
 import json
 import socket
-import subprocess
-import sys
 
 import pytest
+from forked import Forked
 
-MAIN = "from callgate.tools.cli.main import main; main()"
 
-
-def start(*arguments: str) -> "subprocess.Popen[bytes]":
+def start(*arguments: str) -> Forked:
     """Start the adapter."""
-    command = [sys.executable, "-c", MAIN, "debug", *arguments]
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return Forked("debug", *arguments)
 
 
 def test_an_editor_connects_to_the_port_that_is_said_and_the_adapter_ends_with_it() -> None:
     with start("--dap-port", "0") as adapter:
-        assert adapter.stderr is not None
         said = adapter.stderr.readline().decode()
         host, _, port = said.rpartition(" ")[2].strip().partition(":")
         assert host == "127.0.0.1"

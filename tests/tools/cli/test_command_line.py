@@ -1,7 +1,6 @@
 """The command line as a user meets it: output, messages, exit codes."""
 
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import Forked
 
 Callgate = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -27,16 +27,9 @@ def callgate(command_line: Callable[..., Any]) -> Callgate:
             return subprocess.CompletedProcess(
                 arguments, outcome.status, outcome.stdout.decode(), outcome.stderr.decode()
             )
-        return subprocess.run(
-            [sys.executable, "-c", "from callgate.tools.cli.main import main; main()", *map(str, arguments)],
-            input=text or "",
-            stdout=stdout,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=100,
-            env=os.environ,
-            check=False,
-        )
+        with Forked(*arguments, stdin=subprocess.PIPE, stdout=stdout) as process:
+            output, errors = process.communicate((text or "").encode())
+        return subprocess.CompletedProcess(arguments, process.wait(), output.decode(), errors.decode())
 
     return run
 
@@ -60,18 +53,7 @@ def test_the_end_of_input_ends_the_shell(callgate: Callgate) -> None:
 
 
 def test_a_reader_that_closes_the_pipe_ends_the_command_quietly() -> None:
-    boot = [
-        sys.executable,
-        "-c",
-        "from callgate.tools.cli.main import main; main()",
-        "boot",
-        "-q",
-        "-c",
-        "cat PATTERN.BIN",
-    ]
-    with subprocess.Popen(boot, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
+    with Forked("boot", "-q", "-c", "cat PATTERN.BIN") as process:
         assert process.stdout.read(8) == bytes([0, 0, 0, 0, 1, 0, 0, 0])
         process.stdout.close()
         assert process.stderr.read() == b""
@@ -262,22 +244,20 @@ def test_a_missing_directory_is_named_and_leaves_nothing(callgate: Callgate, tmp
     assert list(tmp_path.iterdir()) == []
 
 
-def test_asm_reads_standard_input_and_writes_to_standard_output(tmp_path: Path) -> None:
-    environment = os.environ | {"PYTHONPATH": ""}
-    command = [sys.executable, "-c", "from callgate.tools.cli.main import main; main()", "asm"]
+def test_asm_reads_standard_input_and_writes_to_standard_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
 
-    def run(*arguments: str) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(
-            [*command, *arguments], input=b"start: nop\n bad\n" if "bad" in arguments else b"start: nop\n",
-            capture_output=True, check=False, cwd=tmp_path, env=environment, timeout=100,
-        )  # fmt: skip
+    def run(*arguments: str) -> bytes:
+        with Forked("asm", *arguments, stdin=subprocess.PIPE) as process:
+            output, errors = process.communicate(b"start: nop\n")
+        assert (process.returncode, errors) == (0, b"")
+        return output
 
     for source in ("-", "/dev/stdin"):
-        result = run(source)
-        assert result.returncode == 0, result.stderr
-        assert result.stdout.startswith(b"\x7fELF")
-        assert result.stderr == b""
-    assert run("-", "-o", "x.elf", "--listing").stdout.endswith(b"start: nop\n")
+        assert run(source).startswith(b"\x7fELF")
+    assert run("-", "-o", "x.elf", "--listing").endswith(b"start: nop\n")
     assert (tmp_path / "x.elf").read_bytes().startswith(b"\x7fELF")
     assert [path.name for path in tmp_path.iterdir()] == ["x.elf"]
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from forked import Forked
 
-COMMAND = [sys.executable, "-c", "from callgate.tools.cli.main import main; main()", "boot"]
 CTRL_C, CTRL_BRACKET = b"\x03", b"\x1d"
 PROMPT = b"/d0p1> "
 LEFT = (
@@ -30,7 +30,7 @@ SECONDS = 30.0
 class Session:
     """`callgate boot` with a terminal of its own."""
 
-    process: subprocess.Popen[bytes]
+    process: Forked
     terminal: int
     modes: list[object]
     unread: bytearray = field(default_factory=bytearray)
@@ -58,6 +58,13 @@ class Session:
             assert time.monotonic() < limit
             time.sleep(0.01)
 
+    def wait_for_stop(self) -> None:
+        """Wait until the process is stopped."""
+        limit = time.monotonic() + SECONDS
+        while ") T " not in Path(f"/proc/{self.process.pid}/stat").read_text():
+            assert time.monotonic() < limit
+            time.sleep(0.01)
+
 
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -77,8 +84,7 @@ def start() -> Iterator[Callable[..., Session]]:
                 termios.tcsetwinsize(side, (24, columns))
             modes = termios.tcgetattr(side)
             streams = {"stdin": side, "stdout": side, "stderr": side}
-            # No threads here, and nothing else makes the pseudo-terminal the controlling one.
-            process = subprocess.Popen([*COMMAND, *arguments], preexec_fn=become_foreground, **streams)  # noqa: PLW1509
+            process = Forked("boot", *arguments, terminal=True, **streams)
             for end in (lambda: os.close(side), lambda: os.close(terminal), process.wait, process.kill):
                 ends.callback(end)
             return Session(process, terminal, modes)
@@ -89,14 +95,6 @@ def start() -> Iterator[Callable[..., Session]]:
 @pytest.fixture
 def session(start: Callable[..., Session]) -> Session:
     return start()
-
-
-def become_foreground() -> None:
-    """Make standard input the controlling terminal, so that its keys become signals."""
-    import fcntl
-
-    os.setsid()
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def test_ctrl_c_is_passed_to_the_guest(session: Session) -> None:
@@ -126,7 +124,7 @@ def test_a_session_that_is_resumed_has_its_terminal_as_before_the_suspension(ses
     raw = termios.tcgetattr(session.terminal)
     assert raw != session.modes
     session.process.send_signal(signal.SIGSTOP)
-    os.waitid(os.P_PID, session.process.pid, os.WSTOPPED | os.WNOWAIT)
+    session.wait_for_stop()
     termios.tcsetattr(session.terminal, termios.TCSANOW, session.modes)
     session.process.send_signal(signal.SIGCONT)
     session.wait_for(raw)
@@ -143,9 +141,7 @@ def test_the_third_ctrl_c_within_a_second_ends_the_session(session: Session) -> 
 
 
 def test_without_a_terminal_an_interrupt_ends_the_emulator() -> None:
-    process = subprocess.Popen([*COMMAND, "-q"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdin is not None
-    assert process.stdout is not None
+    process = Forked("boot", "-q", stdin=subprocess.PIPE)
     process.stdin.write(b"echo ready\n")
     process.stdin.flush()
     assert process.stdout.readline() == b"ready\n"
@@ -194,10 +190,7 @@ def test_the_terminal_guard_does_not_change_a_terminal_that_another_program_has_
 
 def test_reports_are_written_when_a_signal_ends_a_run(tmp_path: Path) -> None:
     stats, trace = tmp_path / "stats.json", tmp_path / "trace.txt"
-    command = [*COMMAND, "-q", "--stats", str(stats), "--trace", str(trace)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdin is not None
-    assert process.stdout is not None
+    process = Forked("boot", "-q", "--stats", stats, "--trace", trace, stdin=subprocess.PIPE)
     process.stdin.write(b"echo ready\n")
     process.stdin.flush()
     assert process.stdout.readline() == b"ready\n"

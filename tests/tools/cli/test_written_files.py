@@ -3,8 +3,6 @@
 import json
 import os
 import pty
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 
 import pytest
 from callgate.disk.images.builder import create_image
+from forked import Forked
 
 Command = Callable[..., Any]
 REPORTS = pytest.mark.parametrize("option", ["--trace", "--stats"])
@@ -141,14 +140,12 @@ def test_disk_create_writes_an_image_to_standard_output_but_not_to_a_terminal(
     outcome = command_line("disk", "create", "-", "--from", "files")
     assert (outcome.status, outcome.stdout) == (0, image.read_bytes())
     terminal, side = pty.openpty()
-    command = [sys.executable, "-c", "from callgate.tools.cli.main import main; main()"]
-    done = subprocess.run(
-        [*command, "disk", "create", "-", "--from", "files"], stdout=side, stderr=subprocess.PIPE, check=False
-    )
+    with Forked("disk", "create", "-", "--from", "files", stdout=side) as done:
+        _, said = done.communicate()
     os.close(terminal)
     os.close(side)
     assert done.returncode == 2
-    assert b"standard output is a terminal; write the image to a file or a pipe" in done.stderr
+    assert b"standard output is a terminal; write the image to a file or a pipe" in said
 
 
 @pytest.mark.parametrize(("option", "kind"), [("-o", "ELF file"), ("--symbols", "symbol file")])

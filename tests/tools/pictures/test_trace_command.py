@@ -4,14 +4,13 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from forked import DEVNULL, Forked
 
 FORMATS = ("svg", "html", "perfetto-trace", "txt", "jsonl")
 Command = Callable[..., Any]
@@ -137,15 +136,8 @@ def test_an_ide_disk_and_a_disk_that_is_unplugged_are_drawn(command_line: Comman
 
 @pytest.mark.thorough(only=True)
 def test_ctrl_c_ends_a_run_and_what_has_happened_is_written(tmp_path: Path) -> None:
-    program = "import sys; from callgate.tools.cli.main import main; main()"
-    run = subprocess.Popen(
-        [sys.executable, "-c", program, "trace", "-q", "-c", "cat PATTERN.BIN; " * 30, "-o", "a.html"],
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
     output = tmp_path / "a.html"
-    assert run.stderr is not None
+    run = Forked("trace", "-q", "-c", "cat PATTERN.BIN; " * 30, "-o", output, stdout=DEVNULL)
     assert run.stderr.read(1), "the guest prints more than a pipe takes"
     os.kill(run.pid, signal.SIGINT)
     _, messages = run.communicate(timeout=60)
