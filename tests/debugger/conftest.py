@@ -9,9 +9,8 @@ from callgate.disk.media import open_image
 from callgate.kernel.system import System, SystemOptions
 
 
-@pytest.fixture
-def boot_demo() -> Iterator[Callable[[str], System]]:
-    """Boot the demo image with commands for the shell; nothing has run yet.  The systems are closed after the test."""
+def booting() -> Iterator[Callable[[str], System]]:
+    """Boot the demo image with commands for the shell; nothing has run yet.  The systems are closed at the end."""
     systems: list[System] = []
 
     def boot(commands: str = "dir") -> System:
@@ -22,3 +21,7 @@ def boot_demo() -> Iterator[Callable[[str], System]]:
     yield boot
     for system in systems:
         system.close()
+
+
+boot_demo = pytest.fixture(booting)  # for a test
+boot_for_all = pytest.fixture(booting, scope="module")  # for the tests of a file, which go back to where they began

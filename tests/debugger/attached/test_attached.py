@@ -10,6 +10,7 @@ from callgate.tools.debugger.commands.prompt import Prompt
 from callgate.tools.debugger.history import History
 from callgate.tools.debugger.workbench.failure import CommandError
 from callgate.tools.debugger.workbench.workbench import Workbench
+from debugger_lines import said
 
 PLACE = "ipc.load", "op == FREE_SPACE and thread == 10"
 
@@ -20,12 +21,26 @@ def debugger(boot_demo: Callable[[str], System]) -> Iterator[Attached]:
         yield debugger
 
 
-def at_the_prompt(system: System, *lines: str) -> tuple[Workbench, str]:
+@pytest.fixture(scope="module")
+def at_place(boot_for_all: Callable[[str], System]) -> Iterator[tuple[Attached, Prompt]]:
+    """A debugger in Python and one at the prompt, over two runs that stand at PLACE."""
+    system = boot_for_all("df")
     prompt = Prompt(Workbench(system, History(system)), io.StringIO())
-    for line in lines:
-        prompt.line(line)
-    assert isinstance(prompt.output, io.StringIO)
-    return prompt.desk.bench, prompt.output.getvalue()
+    prompt.line(f"until {' if '.join(PLACE)}")
+    with attach(boot_for_all("df")) as debugger:
+        assert debugger.run(*PLACE).reason == "debugger event"
+        yield debugger, prompt
+
+
+@pytest.fixture
+def twins(at_place: tuple[Attached, Prompt]) -> Iterator[tuple[Attached, Prompt]]:
+    """The same, which stand there again after the test."""
+    debugger, prompt = at_place
+    histories, here = (debugger.history, prompt.desk.bench.history), debugger.history.moment
+    assert prompt.desk.bench.history.moment == here
+    yield debugger, prompt
+    for history in histories:
+        history.go(here)
 
 
 @pytest.mark.parametrize(
@@ -41,25 +56,26 @@ def at_the_prompt(system: System, *lines: str) -> tuple[Workbench, str]:
     ],
 )
 def test_a_method_leads_to_where_its_command_leads(
-    debugger: Attached, boot_demo: Callable[[str], System], method: Callable[[Attached], object], line: str
+    twins: tuple[Attached, Prompt], method: Callable[[Attached], object], line: str
 ) -> None:
-    bench, _ = at_the_prompt(boot_demo("df"), f"until {' if '.join(PLACE)}", line)
-    assert debugger.run(*PLACE).reason == "debugger event"
+    debugger, prompt = twins
+    bench, here = prompt.desk.bench, debugger.history.moment
     method(debugger)
-    assert debugger.history.moment == bench.history.moment
+    prompt.line(line)
+    assert debugger.history.moment == bench.history.moment != here
     assert debugger.machine.cpu.registers() == bench.machine.cpu.registers()
 
 
-def test_a_value_is_followed_as_by_the_command(debugger: Attached, boot_demo: Callable[[str], System]) -> None:
-    _, text = at_the_prompt(boot_demo("df"), f"until {' if '.join(PLACE)}", "why -c message.eax")
-    debugger.run(*PLACE)
+def test_a_value_is_followed_as_by_the_command(twins: tuple[Attached, Prompt]) -> None:
+    debugger, prompt = twins
+    text = said(prompt, "why -c message.eax")
     links = debugger.why("message.eax", most=64)
     assert text.endswith("".join(f"{link}\n" for link in links))
     assert len(links) > 3
 
 
-def test_a_watchpoint_stops_both_ways(debugger: Attached) -> None:
-    debugger.run(*PLACE)
+def test_a_watchpoint_stops_both_ways(twins: tuple[Attached, Prompt]) -> None:
+    debugger, _ = twins
     number = debugger.watch("slot[0].client")
     here = debugger.history.moment
     stop = debugger.back_to_stop()

@@ -278,13 +278,10 @@ class TestChains:
     """Readable data are printed, the command fails, the reason is named, the other files are unharmed."""
 
     def check(self, volume: Any, good: int, reason: str) -> None:
-        outcome = volume.command_line("boot", "bad.img", "-c", "cat FILE.BIN")
+        outcome = volume.command_line("boot", "bad.img", "-c", "cat FILE.BIN; cat GOOD.TXT OTHER.BIN; cat FILE.BIN")
         expected = DATA[: good * CLUSTER] + b"cat: FILE.BIN: the file system is damaged\n"
-        assert (outcome.stdout, outcome.status) == (expected, 1)
+        assert (outcome.stdout, outcome.status) == (expected + b"good\n" + DATA[::-1] + expected, 1)
         assert f"callgate: d0: file /FILE.BIN of {len(DATA)} bytes is damaged: {reason}\n" in outcome.messages
-        outcome = volume.command_line("boot", "bad.img", "-c", "cat FILE.BIN; cat GOOD.TXT OTHER.BIN")
-        assert outcome.stdout == expected + b"good\n" + DATA[::-1]
-        assert outcome.status == 0
 
     def test_a_file_larger_than_its_chain_is_read_as_far_as_it_goes(self, volume: Any) -> None:
         volume.set_fat(volume.file[9], END[volume.bits])
