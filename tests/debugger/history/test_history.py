@@ -36,7 +36,7 @@ class Console:
 
 def demo(console: Console) -> System:
     medium = open_image(Path(demo_image(cache_directory())))
-    options = SystemOptions(32 << 20, 8 << 20, output=console.printed.extend, source=console.source)
+    options = SystemOptions(16 << 20, 1 << 20, output=console.printed.extend, source=console.source)
     return System([medium], options)
 
 
