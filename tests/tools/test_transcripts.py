@@ -13,6 +13,7 @@ status 0.
 import difflib
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -80,9 +81,15 @@ def show(command: str, outcome: Any) -> str:
 def terminal(host_line: Run, block: str) -> Iterator[str]:
     """Return the commands of a console block and what a terminal shows of them."""
     for command in commands(block):
-        outcome = host_line(command)
+        outcome = once(host_line, command)
         assert outcome.status == 0, f"README.md: {command}: exit status {outcome.status}"
         yield f"{PROMPT}{command}\n{lines(outcome.terminal)}"
+
+
+@cache
+def once(host_line: Run, command: str) -> Any:
+    """Run a command of documents, some of which show the same one; none needs the files of another."""
+    return host_line(command)
 
 
 def lines(output: bytes) -> str:
