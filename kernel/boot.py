@@ -99,7 +99,8 @@ class Loader:
         )
 
     def _sites(self, image: Program) -> None:
-        """Count the instructions that `.ledger` marks in the sources."""
+        """Count the instructions that `.ledger` marks in the sources, and those of each thread."""
+        self.machine.watch_turns("switch_resume", 4 * self.kernel.guest.kernel_words.base)
         for mark in image.marks:
             address = mark.address - KERNEL_BASE if image.symbol_at(mark.address).startswith("start+") else mark.address
             self.machine.count_site(address, mark.name, mark.amount)

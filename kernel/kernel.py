@@ -112,7 +112,6 @@ class Kernel:
             guest.words,
             guest.kernel_words.base,
             lambda: guest.now,
-            guest.machine.state,
             self._count_wait,
             state.scheduler,
             tasks,

@@ -27,7 +27,6 @@ from callgate.disk.media import Medium, open_image
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.memory import LARGE_PAGE_SIZE, LOW_MEMORY_LEAST, PAGE_SIZE
 from callgate.kernel.boot import Loader, SystemOptions
-from callgate.kernel.core.records import Thread
 from callgate.kernel.kernel import Kernel
 from callgate.kernel.machine import Machine, Stop
 from callgate.kernel.machine.memory.outside import Plug, Unplug
@@ -88,7 +87,6 @@ class System:
             self.kernel.volumes.files["history"] = self.options.history
         self.kernel.mounting.deadline = self.options.mount_deadline
         self._name_places()
-        self.kernel.scheduler.observer = self._book_touches
         self.costs: OperationCosts | None = None
         if self.options.observe_operations:
             from callgate.kernel.watching.costs import OperationCosts
@@ -112,10 +110,6 @@ class System:
             low=FramePool(-(-end // PAGE_SIZE) * PAGE_SIZE, self.options.memory),
             high=FramePool(layout.HIGH_MEMORY, layout.HIGH_MEMORY + self.options.high_memory),
         )
-
-    def _book_touches(self, thread: Thread) -> None:
-        """Book file data that ring 3 touches to the kind of process that runs."""
-        self.machine.ledger.user_kind = "server" if thread.process.endpoint >= 0 else "client"
 
     def _name_places(self) -> None:
         """Give the machine the kernel's labels, and the events of the assembly sources."""
@@ -145,7 +139,7 @@ class System:
         scheduler = self.kernel.scheduler
         if program is not None and scheduler.current.process.program != program:
             return None
-        current = scheduler.state.current
+        current = scheduler.running
         thread: dict[str, object] = {"thread": current.number if current else 0}
         return thread | {key: self._field(text) for key, text in event.fields}
 

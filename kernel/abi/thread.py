@@ -14,7 +14,7 @@ KERNEL_STACK_SPAN: Final = 16384  # distance of two kernel stacks; the page belo
 
 
 class ThreadState(IntEnum):
-    """State of a thread, mirrored into its control block by the scheduler."""
+    """State of a thread, in its control block."""
 
     READY = 0
     RUNNING = 1
@@ -28,6 +28,7 @@ class ThreadFlags(IntFlag):
     KILLED = 1  # dies at the next return to ring 3 or instead of the next wait
     COROUTINE = 2  # a host call was answered by a coroutine that awaits `call_target`
     INTERRUPTED = 4  # its present or next wait for a server ends: Ctrl-C, or the end of the time set for it
+    SIGNALLED = 8  # it was woken before it slept: its next wait returns at once
 
 
 class ThreadControlBlock(Layout):
@@ -82,7 +83,7 @@ class ThreadControlBlock(Layout):
         "ldt": "selector of the process's LDT",
         "selector": "selector of this block",
         "flags": "ThreadFlags, changed by locked instructions",
-        "state": "ThreadState; with `wait_reason` one word, so that the scheduler writes both at once",
+        "state": "ThreadState; with `wait_reason` one word, so that both are written at once",
         "process": "process id",
         "thread": "thread id",
         "priority": "0 (idle) to 31",
@@ -213,10 +214,11 @@ class KernelWords(Layout):
         ("sector_lists", c_uint32),
         ("console_break", c_uint32),
         ("fpu_owner", c_uint32),
+        ("alone", c_uint32),
     ]
     _notes_ = {
         "current": "selector of the running thread",
-        "next": "selector of the thread to switch to, answered by SCHEDULE and its kin",
+        "next": "selector of the thread to switch to, answered by SCHEDULE and its kin; after the switch, `current`",
         "cr3": "page tables that are loaded",
         "preempt": "non-zero: the end of an interrupt asks for the next thread",
         "arm_timer": "non-zero: program the timer to interrupt after this many PIT ticks (1 to 65535)",
@@ -229,6 +231,7 @@ class KernelWords(Layout):
         "sector_lists": "linear address of the first SectorList that waits for the disk, 0 = none",
         "console_break": "process for which the console has sent a break that it has not taken, 0 = none",
         "fpu_owner": "selector of the thread whose x87, MMX and SSE registers the CPU holds, 0 = none",
+        "alone": "non-zero: no other thread is ready, so that a thread that hands over leaves nothing to choose",
     }
 
 

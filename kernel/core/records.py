@@ -37,20 +37,17 @@ class Thread:
     process: Process
     priority: int
     name: str
-    state: int = ThreadState.BLOCKED
-    wait_reason: int = 0
-    signal: bool = False
     killed: bool = False
     server_index: int = -1
     hosted_block: int = 0
-    instructions: int = 0
+    instructions: int = 0  # retired by it until it ended
     wakes_at: int | None = None  # SLEEP: clock at which the call ends
     deadline: int | None = None  # clock at which it no longer waits for the server that it has asked
     #: The page of a file that it was allowed to write to last: span, process, address of the FilePage, index.
     allowed: tuple[int, int, int, int] | None = None
 
     def __repr__(self) -> str:
-        return f"<thread {self.number} {self.name!r} selector {self.selector:#06x} {ThreadState(self.state).name}>"
+        return f"<thread {self.number} {self.name!r} selector {self.selector:#06x}>"
 
 
 class WindowKind(StrEnum):

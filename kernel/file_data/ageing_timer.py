@@ -32,7 +32,7 @@ class AgeingTimer:
     def start(self) -> None:
         """Make the thread; it sleeps until the timer wakes it."""
         thread = self.threads.create_kernel("ageing", "ageing_thread")
-        thread.wait_reason = WaitReason.SLEEP
+        self.scheduler.note_wait(thread, WaitReason.SLEEP)
         self.state.thread = thread
 
     def watch(self) -> None:

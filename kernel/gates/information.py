@@ -5,7 +5,7 @@ from __future__ import annotations
 from ctypes import c_uint8
 from typing import TYPE_CHECKING
 
-from callgate.kernel.abi.calls import HOST_CALL_FIRST, SERVER_CALL_FIRST, HostCall
+from callgate.kernel.abi.calls import HOST_CALL_FIRST, SERVER_CALL_FIRST, HostCall, WaitReason
 from callgate.kernel.abi.thread import IpcInformation, LedgerInformation, ProcessInformation, ThreadState
 from callgate.kernel.core.control_block import ControlBlock, field_text
 from callgate.kernel.core.records import EndpointState, Thread
@@ -44,25 +44,19 @@ IPC_FIELDS = (
 )
 
 
-def thread_information(thread: Thread, running: Thread) -> ProcessInformation:
-    """Return a thread's entry for PROCESS_INFORMATION, called by thread `running`."""
+def thread_information(thread: Thread, state: ThreadState, reason: WaitReason, retired: int) -> ProcessInformation:
+    """Return a thread's entry for PROCESS_INFORMATION: what it does, what it waits for, instructions retired."""
     return ProcessInformation(
         thread.process.number,
         thread.number,
-        shown_state(thread, running),
-        thread.wait_reason,
+        state,
+        reason,
         thread.priority,
         thread.selector,
-        thread.instructions,
+        retired,
         len(thread.process.pages),
         field_text(thread.name.encode(), 28),
     )
-
-
-def shown_state(thread: Thread, running: Thread) -> ThreadState:
-    """Return a thread's state for people: the idle thread counts as READY while another thread runs."""
-    state = ThreadState(thread.state)
-    return ThreadState.READY if state is ThreadState.RUNNING and thread is not running else state
 
 
 def ipc_information(endpoint: EndpointState, fields: ControlBlock, states: memoryview) -> IpcInformation:

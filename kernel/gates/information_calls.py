@@ -9,6 +9,7 @@ from callgate.kernel.abi.calls import SystemCall
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.message import Endpoint
+from callgate.kernel.abi.thread import ThreadState
 from callgate.kernel.abi.volume import VOLUME_BRIEFLY, VOLUME_UNASKED
 from callgate.kernel.core.control_block import ControlBlock
 from callgate.kernel.core.errors import CallerError
@@ -65,8 +66,11 @@ class InformationCalls:
         if frame["ebx"] >= len(threads):
             raise CallerError(ErrorCode.NOT_FOUND)
         item = threads[frame["ebx"]]
-        self.scheduler.charge()
-        information = thread_information(item, thread)
+        scheduler, retired = self.scheduler, self.guest.machine.ledger.turns.retired(item.selector)
+        state = scheduler.state_of(item)
+        if state is ThreadState.RUNNING and item is not thread:
+            state = ThreadState.READY  # the idle thread, while another one runs
+        information = thread_information(item, state, scheduler.reason_of(item), retired)
         return self.caller.give(thread.process, frame["edi"], information)
 
     def ipc_information(self, thread: Thread, frame: ControlBlock) -> Coroutine[Any, Any, None] | None:

@@ -71,7 +71,7 @@ class DeferredReleases:
     def start(self) -> None:
         """Make the thread that posts; it sleeps until there is something to release."""
         thread = self.threads.create_kernel("releases", "release_thread")
-        thread.wait_reason = WaitReason.SLEEP
+        self.scheduler.note_wait(thread, WaitReason.SLEEP)
         self.state.thread = thread
         for endpoint in self.endpoints.by_number.values():
             self._next(endpoint)

@@ -309,6 +309,14 @@ class Machine(Looking):
         """Count executions of the instruction at a linear address in the ledger, in host code."""
         self.ledger.cells.setdefault(name, []).append(self.counter.sites.count(self.address(place), amount))
 
+    def watch_turns(self, place: int | str, running: int) -> None:
+        """Charge threads at the instruction at a linear address (`ledger.turns`).
+
+        `running` is the physical address of two words, the selectors of the running thread and of the next one.
+        """
+        low = self.ram.regions[0]
+        self.ledger.turns.watch(self.counter.sites, self.address(place), low.address + running)
+
     @contextmanager
     def probing(self, place: int | str, function: Callable[[], None]) -> Iterator[None]:
         """Probe an address for as long as the `with` lasts."""

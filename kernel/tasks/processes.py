@@ -9,7 +9,6 @@ from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
-from callgate.kernel.abi.thread import ThreadState
 from callgate.kernel.core.errors import CallerError, GivenUp, PolicyError, Shortage
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.records import PRIORITY_USER, Process, Tasks, Thread, Window, WindowKind
@@ -188,8 +187,12 @@ class Processes:
         if broken:
             self.guest.kernel_words["console_break"] = self.interrupt()
         for thread in list(self.tasks.threads.values()):
-            if thread.wait_reason == WaitReason.INPUT:
+            if self.waits_for_input(thread):
                 self.scheduler.wake(thread)
+
+    def waits_for_input(self, thread: Thread) -> bool:
+        """Whether a thread waits for the console."""
+        return self.scheduler.reason_of(thread) is WaitReason.INPUT
 
     def interrupt(self) -> int:
         """Kill the foreground process; return the number of its parent, which sees TAKE_BREAK, or 0 for none.
@@ -216,13 +219,13 @@ class Processes:
     def shell_reads(self) -> bool:
         """Whether it is the shell itself that waits for input."""
         shell = self.tasks.processes.get(self.tasks.shell)
-        return shell is not None and any(map(waits_for_input, shell.threads))
+        return shell is not None and any(map(self.waits_for_input, shell.threads))
 
     def _orphan_reads(self, number: int) -> bool:
         """Whether a process lives, waits for the console, and is neither the shell nor a child of a living process."""
         process = self.tasks.processes[number]
         orphaned = process.parent == 0 and process.number != self.tasks.shell and process.endpoint < 0
-        return orphaned and not process.dying and any(map(waits_for_input, process.threads))
+        return orphaned and not process.dying and any(map(self.waits_for_input, process.threads))
 
     def _call_back(self, process: Process | None) -> None:
         """Have a process's waits for servers end, the present ones or each thread's next."""
@@ -296,11 +299,6 @@ class Processes:
             raise Shortage(ErrorCode.NO_RESOURCES)
         self.tasks.next_ldt_slot += 1
         return self.tasks.next_ldt_slot - 1
-
-
-def waits_for_input(thread: Thread) -> bool:
-    """Whether a thread waits for the console."""
-    return thread.state == ThreadState.BLOCKED and thread.wait_reason == WaitReason.INPUT
 
 
 SPACE_FRAMES = 5  # of an empty address space: pointers, three directories, LDT

@@ -3,15 +3,18 @@
 The scheduler knows no selector's meaning and no page table: it answers with the selector of a thread,
 and machine code switches to it (asm/kernel/threads/switch.asm).  Host calls are atomic on the one CPU.
 
-A wake-up that comes before its thread blocks is kept as `Thread.signal` and makes the next wait return
-at once; every wait in the kernel is a loop around its condition, so one too many does no harm.
+What a thread does (its state, why it waits, a wake-up that came too early) and which one runs stand in guest memory
+alone: a thread that hands the CPU to a sleeping one, while no other is ready, does so in machine code, and policy does
+not hear of it.
+
+A wake-up that comes before its thread blocks is kept as SIGNALLED and makes the next wait return at once; every wait
+in the kernel is a loop around its condition, so one too many does no harm.
 """
 
 from bisect import insort
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.layout import offset_of
@@ -26,10 +29,15 @@ assert offset_of(ThreadControlBlock, "wait_reason") == 4 * TCB_STATE + REASON_SH
 WORD_NEXT = offset_of(KernelWords, "next") // 4
 WORD_PREEMPT = offset_of(KernelWords, "preempt") // 4
 WORD_ARM_TIMER = offset_of(KernelWords, "arm_timer") // 4
+WORD_ALONE = offset_of(KernelWords, "alone") // 4
 
 # Plain numbers: an enumeration's member costs an attribute look-up each time.
+READY = int(ThreadState.READY)
 BLOCKED = int(ThreadState.BLOCKED)
 RUNNING = int(ThreadState.RUNNING)
+DEAD = int(ThreadState.DEAD)
+SIGNALLED = int(ThreadFlags.SIGNALLED)
+STATE_MASK = (1 << REASON_SHIFT) - 1
 
 SLICE_TICKS = 1193  # PIT ticks of a time slice: one millisecond of virtual time
 TICK_LIMIT = 0xFFFF
@@ -46,18 +54,11 @@ class SchedulerState:
 
     queues: list[deque[Thread]] = field(default_factory=lambda: [deque() for _ in range(PRIORITIES)])
     ready: int = 0  # mask: queue not empty
-    current: Thread | None = None
+    known: Thread | None = None  # the thread that ran when policy last looked: see `Scheduler.running`
     idle: Thread | None = None
     sleepers: list[tuple[int, int]] = field(default_factory=list)  # (clock, selector), sorted
-    charged_at: int = 0  # clock when the current thread was last charged
     slice_end: int = 0
     timer_due: int = 0  # clock when the timer fires that runs now; 0 = none runs
-
-
-class RetiredCounter(Protocol):
-    """A counter of retired instructions: read on every switch, so an attribute and not a call."""
-
-    count: int
 
 
 class Scheduler:
@@ -68,12 +69,11 @@ class Scheduler:
         words: memoryview,
         kernel_words: int,
         now: Callable[[], int],
-        counter: RetiredCounter,
         count_wait: Callable[[int, Thread | None], None],
         state: SchedulerState,
         tasks: Tasks,
     ) -> None:
-        """Take low memory as words, the word index of `kernel_words`, the clock, the instruction counter, and records.
+        """Take low memory as words, the word index of `kernel_words`, the clock, and records.
 
         `count_wait(reason, woken)` is called for each wait of COUNTED_WAITS, with the thread that is woken in the same
         step.
@@ -81,24 +81,20 @@ class Scheduler:
         self.words = words
         self.kernel_words = kernel_words
         self.now = now
-        self.counter = counter
         self.count_wait = count_wait
         self.state = state
         self.tasks = tasks
-        self.observer: Callable[[Thread], None] | None = None  # called with every thread that is chosen
 
     # Host calls.
 
     def host_schedule(self, reason: int) -> None:
         """SCHEDULE: block the current thread for `reason`, unless a wake-up has come already."""
-        thread = self.current
-        if thread.signal:
-            thread.signal = False
-            self.words[self.kernel_words + WORD_NEXT] = thread.selector
+        thread, words = self.current, self.words
+        if words[thread.tcb + TCB_FLAGS] & SIGNALLED:
+            words[thread.tcb + TCB_FLAGS] &= ~SIGNALLED
+            words[self.kernel_words + WORD_NEXT] = thread.selector
             return
-        thread.state = ThreadState.BLOCKED
-        thread.wait_reason = reason
-        self.words[thread.tcb + TCB_STATE] = BLOCKED | reason << REASON_SHIFT
+        words[thread.tcb + TCB_STATE] = BLOCKED | reason << REASON_SHIFT
         if reason in COUNTED_WAITS:
             self.count_wait(reason, None)
         self.choose()
@@ -111,38 +107,35 @@ class Scheduler:
         """
         state, words = self.state, self.words
         thread = self.tasks.threads.get(value & 0xFFFF)
-        current = state.current
+        current = self.running
         reason = value >> 16
-        if thread is None or current is None or thread.state != BLOCKED or current.signal or state.ready:
+        if (
+            thread is None
+            or current is None
+            or words[thread.tcb + TCB_STATE] & STATE_MASK != BLOCKED
+            or words[current.tcb + TCB_FLAGS] & SIGNALLED
+            or state.ready
+        ):
             if thread is not None:
                 self._ready_or_signal(thread)
             self.host_schedule(reason)
             return
-        retired = self.counter.count
-        current.instructions += retired - state.charged_at
-        state.charged_at = retired
-        current.state = BLOCKED
-        current.wait_reason = reason
         words[current.tcb + TCB_STATE] = BLOCKED | reason << REASON_SHIFT
         if reason in COUNTED_WAITS:
             self.count_wait(reason, thread)
-        thread.state = RUNNING
-        thread.wait_reason = 0
         words[thread.tcb + TCB_STATE] = RUNNING
-        state.current = thread
+        state.known = thread
         state.slice_end = 0
         words[self.kernel_words + WORD_NEXT] = thread.selector
-        if self.observer is not None:
-            self.observer(thread)
         if state.sleepers:
             self.arm()
 
     def _ready_or_signal(self, thread: Thread) -> None:
         """Wake a thread without comparing priorities: the next thread is about to be chosen."""
-        if thread.state == BLOCKED:
+        if self.words[thread.tcb + TCB_STATE] & STATE_MASK == BLOCKED:
             self.make_ready(thread)
         else:
-            thread.signal = True
+            self.words[thread.tcb + TCB_FLAGS] |= SIGNALLED
 
     def host_wake(self, selector: int) -> None:
         """WAKE: make a thread ready, or remember the wake-up if it does not sleep yet."""
@@ -154,7 +147,7 @@ class Scheduler:
         """YIELD: put the current thread after others of its priority, or let one of higher priority run."""
         self.words[self.kernel_words + WORD_PREEMPT] = 0
         thread = self.current
-        if thread is not self.state.idle and thread.state == ThreadState.RUNNING:
+        if thread is not self.state.idle and self.words[thread.tcb + TCB_STATE] == RUNNING:
             self.make_ready(thread)
         self.choose()
 
@@ -180,27 +173,57 @@ class Scheduler:
 
     def start(self, thread: Thread) -> None:
         """Make `thread` the first one to run."""
-        self.state.current = thread
-        thread.state = ThreadState.RUNNING
-        self.words[thread.tcb + TCB_STATE] = ThreadState.RUNNING
+        self._let_run(thread)
 
     # For the other managers.
 
     @property
     def current(self) -> Thread:
-        """The running thread."""
-        thread = self.state.current
+        """The running thread; RuntimeError while there is none yet."""
+        thread = self.running
         if thread is None:
             raise RuntimeError("no thread runs yet")
         return thread
 
+    @property
+    def running(self) -> Thread | None:
+        """The thread that runs, or is about to after a choice; None before the first one does.
+
+        A thread that ends is out of `Tasks.threads` and still the one that runs, until the next choice.
+        """
+        selector = self.words[self.kernel_words + WORD_NEXT]
+        thread = self.state.known
+        if thread is not None and thread.selector != selector:
+            thread = self.state.known = self.tasks.threads[selector]
+        return thread
+
+    def state_of(self, thread: Thread) -> ThreadState:
+        """What a thread does."""
+        if self.tasks.threads.get(thread.selector) is not thread:
+            return ThreadState.DEAD
+        return ThreadState(self.words[thread.tcb + TCB_STATE] & STATE_MASK)
+
+    def reason_of(self, thread: Thread) -> WaitReason:
+        """What a thread waits for; NOTHING if it does not."""
+        if self.state_of(thread) is not ThreadState.BLOCKED:
+            return WaitReason.NOTHING
+        return WaitReason(self.words[thread.tcb + TCB_STATE] >> REASON_SHIFT)
+
+    def note_wait(self, thread: Thread, reason: WaitReason) -> None:
+        """Say of a thread that does not run what it waits for."""
+        self.words[thread.tcb + TCB_STATE] = BLOCKED | reason << REASON_SHIFT
+
+    def signalled(self, thread: Thread) -> bool:
+        """Whether a thread's next wait will return at once."""
+        return bool(self.words[thread.tcb + TCB_FLAGS] & SIGNALLED)
+
     def wake(self, thread: Thread) -> None:
         """Make `thread` ready, or remember the wake-up if it is not blocked."""
-        if thread.state != ThreadState.BLOCKED:
-            thread.signal = True
+        if self.words[thread.tcb + TCB_STATE] & STATE_MASK != BLOCKED:
+            self.words[thread.tcb + TCB_FLAGS] |= SIGNALLED
             return
         self.make_ready(thread)
-        current = self.state.current
+        current = self.running
         if current is not None and current.priority < thread.priority:
             self.words[self.kernel_words + WORD_PREEMPT] = 1
         elif self.state.slice_end == 0:
@@ -227,53 +250,48 @@ class Scheduler:
 
     def forget(self, thread: Thread) -> None:
         """Take a dead thread out of every queue."""
-        thread.state = ThreadState.DEAD
-        self.words[thread.tcb + TCB_STATE] = ThreadState.DEAD
+        self.words[thread.tcb + TCB_STATE] = DEAD
         queue = self.state.queues[thread.priority]
         if thread in queue:
             queue.remove(thread)
             if not queue:
-                self.state.ready &= ~(1 << thread.priority)
+                self._set_ready(self.state.ready & ~(1 << thread.priority))
         self.cancel_sleep(thread)
-
-    def charge(self) -> None:
-        """Book the instructions since the last switch to the current thread."""
-        retired = self.counter.count
-        current = self.state.current
-        if current is not None:
-            current.instructions += retired - self.state.charged_at
-        self.state.charged_at = retired
 
     def make_ready(self, thread: Thread) -> None:
         """Append `thread` to the queue of its priority."""
-        thread.state = ThreadState.READY
-        thread.wait_reason = WaitReason.NOTHING
-        self.words[thread.tcb + TCB_STATE] = ThreadState.READY
+        self.words[thread.tcb + TCB_STATE] = READY
         self.state.queues[thread.priority].append(thread)
-        self.state.ready |= 1 << thread.priority
+        self._set_ready(self.state.ready | 1 << thread.priority)
+
+    def _set_ready(self, mask: int) -> None:
+        """Note which queues are not empty; while all are, no time slice ends."""
+        self.state.ready = mask
+        self.words[self.kernel_words + WORD_ALONE] = not mask
+        if not mask:
+            self.state.slice_end = 0
 
     def choose(self) -> None:
         """Answer with the thread that has waited longest at the highest priority that is ready."""
-        self.charge()
         state = self.state
         if state.ready:
             priority = state.ready.bit_length() - 1
             queue = state.queues[priority]
             thread = queue.popleft()
             if not queue:
-                state.ready &= ~(1 << priority)
+                self._set_ready(state.ready & ~(1 << priority))
         else:
             assert state.idle is not None
             thread = state.idle
-        state.current = thread
-        thread.state = ThreadState.RUNNING
-        self.words[thread.tcb + TCB_STATE] = ThreadState.RUNNING
-        self.words[self.kernel_words + WORD_NEXT] = thread.selector
-        if self.observer is not None:
-            self.observer(thread)
+        self._let_run(thread)
         state.slice_end = 0
         if state.ready or state.sleepers:
             self.arm()
+
+    def _let_run(self, thread: Thread) -> None:
+        self.state.known = thread
+        self.words[thread.tcb + TCB_STATE] = RUNNING
+        self.words[self.kernel_words + WORD_NEXT] = thread.selector
 
     def arm(self) -> None:
         """Have the timer interrupt at the end of the slice or when the first sleeper is due, if not before.

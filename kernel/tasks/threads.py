@@ -18,11 +18,13 @@ from callgate.kernel.abi.thread import (
     SwitchFrame,
     ThreadControlBlock,
     ThreadFlags,
+    ThreadState,
 )
 from callgate.kernel.core.control_block import ControlBlock
 from callgate.kernel.core.errors import GivenUp, PolicyError, Shortage
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.records import PRIORITY_KERNEL, Process, Tasks, Thread
+from callgate.kernel.machine.observation.turns import SERVER
 from callgate.kernel.memory.descriptor_tables import GlobalTable
 from callgate.kernel.memory.page_tables import KERNEL_DATA
 from callgate.kernel.memory.physical_memory import PhysicalMemory
@@ -58,6 +60,7 @@ class Threads:
         self.fpu = fpu
         self.tasks = tasks
         self.check_room = check_room
+        self.turns = guest.machine.ledger.turns
         self.jobs: dict[int, Job] = {}
         self.observer: Callable[[Thread], None] | None = None  # called with every new thread
         self.end_observer: Callable[[Thread], None] | None = None  # called with every thread that has ended
@@ -94,6 +97,9 @@ class Threads:
         block["path_page"] = KERNEL_BASE + path_page
         block["slot"] = 0xFFFF_FFFF
         self._push_switch_frame(thread, stack_top, self.guest.address(routine), argument)
+        self.turns.begin(selector)
+        if process.endpoint >= 0:
+            self.turns.account(selector, SERVER)
         return thread
 
     def create_kernel(self, name: str, routine: str, argument: int = 0) -> Thread:
@@ -191,6 +197,12 @@ class Threads:
         frame = self.tasks.stack_frames[index][offset // PAGE_SIZE]
         return ControlBlock(self.guest.words, layout, (frame + offset % PAGE_SIZE) // 4)
 
+    def retired(self, thread: Thread) -> int:
+        """Return the instructions that a thread has retired up to now, or before it ended."""
+        if self.tasks.threads.get(thread.selector) is thread or thread in self.tasks.dead_threads:
+            return self.turns.retired(thread.selector)
+        return thread.instructions
+
     def finish(self, thread: Thread) -> None:
         """Take the current thread out of every table; its stack is still in use until the switch."""
         self.scheduler.forget(thread)
@@ -203,9 +215,10 @@ class Threads:
 
     def reap(self) -> None:
         """Free control blocks and stacks of threads that have been switched away from for good."""
-        current = self.scheduler.state.current
+        current = self.scheduler.running
         for thread in [dead for dead in self.tasks.dead_threads if dead is not current]:
             self.tasks.dead_threads.remove(thread)
+            thread.instructions = self.turns.retired(thread.selector)
             index = thread.selector // 8 - selectors.GDT_FIRST_THREAD
             self.gdt.clear(thread.selector)
             self.memory.low.release(self.block(thread)["path_page"] - KERNEL_BASE)
@@ -264,7 +277,7 @@ class Threads:
 
 FIRST_JOB = 1  # of the system's first thread, which mounts the volumes and starts the shell
 Job = Callable[[], Coroutine[Any, Any, None]]
-NEW_BLOCK = bytes(ThreadControlBlock(fpu=initial_area()))
+NEW_BLOCK = bytes(ThreadControlBlock(state=ThreadState.BLOCKED, fpu=initial_area()))
 TCB_FLAGS = offset_of(ThreadControlBlock, "flags") // 4
 PUSHED_EAX = 7
 NO_REGISTERS = memoryview(bytes(size_of(PushedRegisters))).cast("I")

@@ -174,7 +174,7 @@ class Facts:
     def stack_words(self, thread: Thread) -> Iterator[int]:
         """Yield the words of a thread's kernel stack now, from its ESP up; EIP first if it runs in ring 0."""
         top, cpu = thread.stack, self.kernel.machine.cpu
-        if thread is self.state.scheduler.current:
+        if thread is self.kernel.scheduler.running:
             if cpu.cpl == 3:
                 return
             yield cpu.eip

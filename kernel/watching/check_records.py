@@ -10,7 +10,7 @@ from callgate.kernel.abi.file import SpanState
 from callgate.kernel.abi.layout import offset_of, size_of
 from callgate.kernel.abi.message import TOKEN_RELEASES, Endpoint, SlotState
 from callgate.kernel.abi.selectors import SELECTOR_USER_CODE, SLOTS
-from callgate.kernel.abi.thread import GateFrame, ThreadControlBlock, ThreadFlags, ThreadState, TrapFrame
+from callgate.kernel.abi.thread import GateFrame, ThreadControlBlock, ThreadFlags, TrapFrame
 from callgate.kernel.core.control_block import word
 from callgate.kernel.core.records import RELEASES, EndpointState, Thread
 from callgate.kernel.storage.disk_requests import Key
@@ -171,7 +171,7 @@ def _saved_flags(facts: Facts, thread: Thread) -> int:
     A call gate pushes no EFLAGS, so CS lies one word higher than in the frame of a trap (`GateFrame`, `TrapFrame`).
     """
     cpu = facts.kernel.machine.cpu
-    running = thread is facts.state.scheduler.current
+    running = thread is facts.kernel.scheduler.running
     if thread.process.number == 0 or (running and cpu.cpl == 3):
         return 0
     for layout in (GateFrame, TrapFrame):
@@ -187,8 +187,9 @@ def kernel_threads_do_not_wait_for_servers(facts: Facts) -> Iterator[str]:
     for thread in facts.state.tasks.threads.values():
         if thread.process.number or thread.name.startswith(ASKS_SERVERS):
             continue
-        if thread.state == ThreadState.BLOCKED and thread.wait_reason in FOR_A_SERVER:
-            yield f"kernel thread {thread.name!r} waits for {WaitReason(thread.wait_reason).name}"
+        reason = facts.kernel.scheduler.reason_of(thread)
+        if reason in FOR_A_SERVER:
+            yield f"kernel thread {thread.name!r} waits for {reason.name}"
 
 
 def fpu_registers_are_their_owners_or_locked(facts: Facts) -> Iterator[str]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from callgate.kernel.abi import selectors
-from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.layout import Layout, field_names, size_of
 from callgate.kernel.abi.thread import GateFrame, ThreadState, TrapFrame
 from callgate.kernel.core.records import Process, Thread
@@ -66,22 +65,21 @@ class ThreadView:
     @property
     def instructions(self) -> int:
         """Instructions it has retired up to now."""
-        self.kernel.scheduler.charge()
-        return self.thread.instructions
+        return self.kernel.threads.retired(self.thread)
 
     @property
     def state(self) -> str:
         """In words: running, ready, dead, or "waits for REPLY"."""
-        state = ThreadState(self.thread.state)
+        state = self.kernel.scheduler.state_of(self.thread)
         if state is ThreadState.BLOCKED:
-            return f"waits for {WaitReason(self.thread.wait_reason).name}"
+            return f"waits for {self.kernel.scheduler.reason_of(self.thread).name}"
         return state.name.lower()
 
     @property
     def regs(self) -> Registers:
         """Its ring-3 registers now; LookupError for a thread that has none."""
         kernel, machine = self.kernel, self.kernel.machine
-        if kernel.scheduler.state.current is self.thread and machine.cpu.cpl == 3:
+        if kernel.scheduler.running is self.thread and machine.cpu.cpl == 3:
             return Registers({name: getattr(machine.cpu, name) for name in GENERAL})
         if self.process.number == KERNEL_PROCESS:
             raise LookupError(f"thread {self.number} ({self.name}) lives in ring 0")

@@ -7,7 +7,7 @@ from callgate.kernel.abi.layout import size_of
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, PTE_PRESENT, PTE_USER, PTE_WRITABLE
 from callgate.kernel.abi.message import SlotState
 from callgate.kernel.abi.selectors import SLOTS
-from callgate.kernel.abi.thread import GateFrame, ThreadState
+from callgate.kernel.abi.thread import GateFrame
 from callgate.kernel.core.records import EndpointState, Process, SectorPiece
 from callgate.kernel.file_data.objects import FileObject
 from callgate.kernel.file_data.spans import Span
@@ -284,7 +284,7 @@ def set_iopl_of_the_cpu(kernel: Kernel) -> None:
 
 def have_a_kernel_thread_wait(kernel: Kernel) -> None:
     thread = next(thread for thread in kernel.state.tasks.threads.values() if thread.name == "watch")
-    thread.state, thread.wait_reason = ThreadState.BLOCKED, WaitReason.REPLY
+    kernel.scheduler.note_wait(thread, WaitReason.REPLY)
 
 
 def transfer_to_a_stack(kernel: Kernel) -> None:

@@ -39,7 +39,7 @@ class ReleasesRig(Ipc):
         current = self.scheduler.current
         self.run(self.poster)
         drive(self.back.host_post_releases(0), ipc_post_slot=ipc_post_slot)
-        self.poster.state = ThreadState.BLOCKED
+        self.scheduler.note_wait(self.poster, WaitReason.SLEEP)
         self.run(current)
         return found
 
@@ -84,7 +84,7 @@ def test_a_deferred_release_waits_for_a_slot_without_blocking_a_thread(rig: Rele
     rig.back.add(rig.endpoint, Operation.CLOSE, 1)
     assert rig.post() == []
     rig.slots.host_slot_give(4)
-    assert (rig.poster.state, rig.post()) == (ThreadState.READY, [(Operation.CLOSE, 1, 1)])
+    assert (rig.scheduler.state_of(rig.poster), rig.post()) == (ThreadState.READY, [(Operation.CLOSE, 1, 1)])
 
 
 def test_a_server_that_holds_4096_things_is_sent_no_new_request(rig: ReleasesRig) -> None:
@@ -131,7 +131,7 @@ def test_a_thread_that_waits_until_a_server_has_been_told_is_woken_then(rig: Rel
 
     drive(rig.back.said(rig.endpoint), block=block)
     assert waits == [(WaitReason.FILE, [rig.thread.selector])]
-    assert (rig.thread.signal, rig.queue.waiters) == (True, [])
+    assert (rig.scheduler.signalled(rig.thread), rig.queue.waiters) == (True, [])
     _, calls = drive(rig.back.said(rig.endpoint))
     assert calls == []
 
@@ -169,7 +169,7 @@ def test_the_machine_stops_when_servers_have_been_told_or_a_millisecond_later(ri
     assert rig.stops == 0
     rig.now(LAST_WORDS)
     rig.scheduler.host_tick(0)
-    assert rig.poster.state == ThreadState.READY
+    assert rig.scheduler.state_of(rig.poster) == ThreadState.READY
     rig.post()
     assert rig.stops == 1
 

@@ -124,7 +124,7 @@ def test_a_disk_has_512_requests_and_a_thread_that_wants_one_more_waits_for_one_
 
     _, calls = drive(requests.requests.read(Run([(requests.disk, 9)]), [HIGH_MEMORY]), block=block)
     assert (waits, calls[-1].ebx) == ([WaitReason.DISK], addresses[7])
-    assert requests.tasks.thread.signal  # it was woken
+    assert requests.tasks.scheduler.signalled(requests.tasks.thread)  # it was woken
     assert requests.state.waiting == {}
 
 

@@ -63,7 +63,10 @@ def test_a_servers_death_fails_waits_for_a_slot_at_once_and_served_requests_late
     ipc.servers.die(ipc.endpoint, ErrorCode.UNPLUGGED)
     ipc.servers.die(ipc.endpoint, ErrorCode.SERVER_DIED)  # the first reason counts
     assert (ipc.died, ipc.fields["flags"]) == ([ErrorCode.UNPLUGGED], EndpointFlags.DEAD)
-    assert (ipc.threads.block(waiting)["slot_error"], waiting.state) == (ErrorCode.UNPLUGGED, ThreadState.READY)
+    assert (ipc.threads.block(waiting)["slot_error"], ipc.scheduler.state_of(waiting)) == (
+        ErrorCode.UNPLUGGED,
+        ThreadState.READY,
+    )
     assert ipc.slots.slot_state(ipc.endpoint, served) == SlotState.POSTED
     ipc.endpoint.process.threads.remove(server)
     ipc.servers.sweep(ipc.endpoint)
@@ -82,7 +85,7 @@ def test_slots_go_to_waiting_threads_in_the_order_in_which_they_came(ipc: Ipc) -
     assert [ipc.wait(thread) for thread in waiting] == [None] * 3
     for slot, thread in zip((7, 3), waiting, strict=False):
         ipc.slots.host_slot_give(slot)
-        assert (ipc.threads.block(thread)["slot"], thread.state) == (slot, ThreadState.READY)
+        assert (ipc.threads.block(thread)["slot"], ipc.scheduler.state_of(thread)) == (slot, ThreadState.READY)
         assert ipc.slots.slot_state(ipc.endpoint, slot) == SlotState.TAKEN
     assert (ipc.fields["slot_waiters"], ipc.fields["free"]) == (1, 0)
 

@@ -64,7 +64,7 @@ def test_a_script_waits_for_every_volume_and_an_interactive_session_a_moment_aft
         if len(clocks) == 1:
             system.now(1000)
             system.mounting.there()
-            assert system.thread.signal
+            assert system.scheduler.signalled(system.thread)
         else:
             system.now(clocks[-1])
 
@@ -220,7 +220,7 @@ def test_a_hosted_server_starts_with_a_block_in_its_memory_and_is_ready(system: 
     state = system.native.start_hosted(Handler, VolumeGeometry("d1p1", 63, 100), 0x101)
     (thread,) = state.process.threads
     assert (state.disk, state.start, state.sectors, state.process.endpoint) == (0x101, 63, 100, state.number)
-    assert (thread.state, state.servers) == (ThreadState.READY, [thread.selector])
+    assert (system.scheduler.state_of(thread), state.servers) == (ThreadState.READY, [thread.selector])
     assert thread.hosted_block in state.process.pages
     assert isinstance(system.hosted.servers[state.process.number], Handler)
     assert system.processes.memory_of(state.process).read(USER_STACK_TOP - 16, 1) == b"\0"

@@ -188,7 +188,7 @@ def test_an_interrupt_ends_one_wait_of_a_thread_and_a_kill_ends_every_one(tasks:
     for _ in range(2):
         with refusal(ErrorCode.KILLED):
             tasks.threads.check_wait(thread)
-    assert tasks.threads.block(thread)["flags"] == ThreadFlags.KILLED
+    assert tasks.threads.block(thread)["flags"] == ThreadFlags.KILLED | ThreadFlags.SIGNALLED
 
 
 def test_the_stack_of_an_ended_thread_is_not_given_away_while_it_still_runs_on_it(tasks: Tasks) -> None:
@@ -214,7 +214,7 @@ def test_a_job_runs_once_on_a_thread_of_the_kernels_own(tasks: Tasks) -> None:
     assert len(set(numbers)) == 2
     drive(tasks.threads.host_job(numbers[0]))
     assert (done, list(tasks.threads.jobs)) == (["mounted"], numbers[1:])
-    assert second.state == ThreadState.BLOCKED
+    assert tasks.scheduler.state_of(second) is ThreadState.BLOCKED
 
 
 # Processes.
@@ -276,12 +276,12 @@ def test_a_process_that_has_ended_releases_everything_and_its_children_become_or
     child = processes.create("child", parent=process.number)
     processes.allocate(process, 3 * PAGE)
     processes.provide(process, USER_STACK_TOP - 1)
-    tasks.thread.state = ThreadState.BLOCKED
+    tasks.scheduler.note_wait(tasks.thread, WaitReason.CHILD)
     process.waiter = tasks.thread.selector
     processes.kill(process, 9)
     processes.kill(process, 10)  # the first reason counts
     processes.clean_up(process)
-    assert (tasks.let_go, tasks.thread.state, child.parent) == ([process], ThreadState.READY, 0)
+    assert (tasks.let_go, tasks.scheduler.state_of(tasks.thread), child.parent) == ([process], ThreadState.READY, 0)
     assert processes.reap(process) == 9
     processes.discard(child)
     assert (tasks.low.available, list(tasks.records.processes)) == (available, [0, 1])
@@ -306,13 +306,13 @@ def test_a_break_ends_the_shells_youngest_descendant_and_tells_its_parent(tasks:
 def test_a_break_with_no_child_interrupts_the_shell_and_a_break_at_the_prompt_ends_an_orphan(tasks: Tasks) -> None:
     tasks.processes.host_input(1)
     assert tasks.guest.kernel_words["console_break"] == tasks.shell.number
-    assert tasks.threads.block(tasks.thread)["flags"] == ThreadFlags.INTERRUPTED
+    assert tasks.threads.block(tasks.thread)["flags"] == ThreadFlags.INTERRUPTED | ThreadFlags.SIGNALLED
     orphan = tasks.new_process("orphan", 0)
     thread = tasks.new_thread(orphan)
-    thread.state, thread.wait_reason = ThreadState.BLOCKED, WaitReason.INPUT
+    tasks.scheduler.note_wait(thread, WaitReason.INPUT)
     assert tasks.processes.interrupt() == tasks.shell.number  # the shell does not read: Ctrl-C is for the shell
     assert not orphan.dying
-    tasks.thread.state, tasks.thread.wait_reason = ThreadState.BLOCKED, WaitReason.INPUT
+    tasks.scheduler.note_wait(tasks.thread, WaitReason.INPUT)
     assert tasks.processes.interrupt() == 0
     assert orphan.dying
 

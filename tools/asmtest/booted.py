@@ -14,7 +14,6 @@ from callgate.kernel.machine.memory.outside import Outside
 from callgate.kernel.machine.observation.ledger import Counts
 from callgate.kernel.programs.images import program_image
 from callgate.kernel.system import System, SystemOptions
-from callgate.kernel.tasks.processes import waits_for_input
 from callgate.tools.recording import Occurred
 
 BOOT_FUEL: Final = 500_000_000  # instructions after which a boot is taken to hang
@@ -126,10 +125,11 @@ class BootedSystem:
             return f"no end within {fuel} instructions"
         if stop.reason != "halt":
             return f"the run ended by {stop}"
-        shell = self._shell()
-        if shell is not None and any(map(waits_for_input, shell.threads)):
+        kernel, shell = self.system.kernel, self._shell()
+        waits = kernel.processes.waits_for_input
+        if shell is not None and any(map(waits, shell.threads)):
             return ""
-        waiting = [thread.name for thread in self.system.kernel.state.tasks.threads.values() if waits_for_input(thread)]
+        waiting = [thread.name for thread in kernel.state.tasks.threads.values() if waits(thread)]
         if waiting:
             return f"{waiting[0]} waits for input; what it is to read can be given with booted.type and booted.run"
         return "no thread can run, and no program waits for input"

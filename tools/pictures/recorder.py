@@ -182,7 +182,7 @@ class Recorder:
 
     def _interrupt(self, event: Event, fields: dict[str, Value]) -> None:
         if "thread" not in event.fields:  # delivery, and not the kernel's work on it
-            current = self.system.kernel.state.scheduler.current
+            current = self.system.kernel.scheduler.running
             thread = current.number if current else 0
             self.recording.interrupts.append(Call(event.clock, thread, _shown(fields["vector"])))
 

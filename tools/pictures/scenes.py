@@ -131,7 +131,7 @@ class Scenes:
             registers = ThreadView(self.system.kernel, thread).regs
         except LookupError:
             return None
-        current = self.system.kernel.state.scheduler.current is thread and self.machine.cpu.cpl == 3
+        current = self.system.kernel.scheduler.running is thread and self.machine.cpu.cpl == 3
         where = "in the CPU" if current else "in the frame on its kernel stack"
         return Held(where, tuple(getattr(registers, name) for name in REGISTERS))
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.memory import KERNEL_BASE
-from callgate.kernel.abi.thread import ThreadState
 from callgate.kernel.core.symbols import symbol_of
 
 if TYPE_CHECKING:
     from callgate.kernel.core.records import Thread
     from callgate.kernel.machine import Stop
     from callgate.kernel.system import System
+    from callgate.kernel.tasks.scheduler import Scheduler
 
 REASONS = {
     "fuel": "out of fuel",
@@ -45,21 +45,22 @@ def summary(system: System, stop: Stop, number: int = 0) -> str:
 def _doing(system: System, stop: Stop) -> str:
     """Return which thread ran and where; or, if none did, which waits for what."""
     state = system.kernel.state
-    current = state.scheduler.current
+    scheduler = system.kernel.scheduler
+    current = scheduler.running
     if current is None:
         return f"at {system.machine.name_address(stop.eip)}"
     if current is not state.scheduler.idle:
         return f"{_name(current)} ran at {_place(system, current, stop.eip)}"
-    waiting = [thread for thread in state.tasks.threads.values() if _waits(thread)]
+    waiting = [thread for thread in state.tasks.threads.values() if _waits(scheduler, thread)]
     programs = [thread for thread in waiting if thread.process.number]
-    told = [f"{_name(thread)} waits {WAITS[WaitReason(thread.wait_reason)]}" for thread in programs or waiting]
+    told = [f"{_name(thread)} waits {WAITS[scheduler.reason_of(thread)]}" for thread in programs or waiting]
     return ", ".join(told) or "no thread runs"
 
 
-def _waits(thread: Thread) -> bool:
+def _waits(scheduler: Scheduler, thread: Thread) -> bool:
     """Whether a thread waits for something under way: not a server without work or a sleeping kernel thread."""
-    sleeps = thread.wait_reason == WaitReason.SLEEP and not thread.process.number
-    return thread.state == ThreadState.BLOCKED and thread.wait_reason in WAITS and not sleeps
+    reason = scheduler.reason_of(thread)
+    return reason in WAITS and (reason is not WaitReason.SLEEP or bool(thread.process.number))
 
 
 def _name(thread: Thread) -> str:

@@ -46,6 +46,7 @@ from callgate.kernel.machine.engine.sites import (
     LENGTHS,
     SITE_SLOTS,
     STACK,
+    TURN,
     UNMASKED,
     Cell,
     Sites,
@@ -63,7 +64,8 @@ LOAD_AT: Final = 1024  # where the second routine lies in the page
 STORE_AT: Final = 1280
 LOOKS: Final = {
     "always": ALWAYS,
-    "floating": FLOATING,
+    "special": FLOATING | TURN,
+    "turn": TURN,
     "gathers": GATHERS,
     "discards": DISCARDS,
     "gathers_x87": GATHERS_X87,

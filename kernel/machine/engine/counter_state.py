@@ -22,6 +22,7 @@ class CounterState(ctypes.Structure):
     `block_word` and `block_address` are of the plain block that executes, 0 if it is none (`machine.blocks`); `aborted`
     says that it has come to a device; `watched` is how many hooks have to be called for each instruction, or while it
     executes, so that no block is plain.
+    `turns`, `running` and `charged_at` are of the threads (`machine.observation.turns`).
     `stored` is what the instruction counted as `stored_at` has stored above 4 GiB, in bytes.
     """
 
@@ -69,6 +70,9 @@ class CounterState(ctypes.Structure):
         ("block_call", ctypes.c_void_p),
         ("aborted", ctypes.c_uint64),
         ("watched", ctypes.c_uint64),
+        ("turns", ctypes.c_void_p),
+        ("running", ctypes.c_void_p),
+        ("charged_at", ctypes.c_uint64),
     ]
 
 

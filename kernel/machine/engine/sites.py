@@ -21,6 +21,7 @@ ALWAYS, DIVIDES = 1, 2  # when a cell is reported; bits, which host code gathers
 # The work of host code at instructions of SSE and x87 (`machine.filters.simd`); it reports some of them.
 GATHERS, DISCARDS, GATHERS_X87, ALIGNED, UNMASKED, COMPUTES, LENGTHS, STACK = 4, 8, 16, 32, 64, 128, 256, 512
 LAST_TURN: Final = 1024  # reported if CX is 1: at LOOPE and LOOPNE
+TURN: Final = 2048  # host code charges the thread that ends its turn (`machine.observation.turns`)
 FLOATING: Final = 0x7FC  # all of these bits
 DISCARDED: Final = 2  # among the engine's exceptions, a bit that is none of them: exceptions with it do not count
 SITE_CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64)
@@ -30,10 +31,10 @@ SiteFunction = Callable[[], None]
 class Cell(ctypes.Structure):
     """A place in the code: executions counted, or (`call`) reported to Python.
 
-    `call` is ALWAYS, or DIVIDES: only if EDX is what the upper half of the smallest dividend there is may be
-    (`machine.filters.divisions.may_overflow`), which host code looks at by itself.  With bits of FLOATING host code
-    gathers exceptions, and reports an operand that is not aligned, or that not all exceptions are masked; the fields
-    from `base` on are addresses of the registers that the operand's address is made of.
+    `call` is TURN, which is never reported, ALWAYS, or DIVIDES: only if EDX is what the upper half of the smallest
+    dividend there is may be (`machine.filters.divisions.may_overflow`), which host code looks at by itself.  With bits
+    of FLOATING host code gathers exceptions, and reports an operand that is not aligned, or that not all exceptions are
+    masked; the fields from `base` on are addresses of the registers that the operand's address is made of.
 
     Cells whose addresses agree in their low 16 bits form a chain.
     """
@@ -64,6 +65,7 @@ class Sites:
         self.places: dict[int, int] = {}  # number of a call -> address
         self.number = 0
         self.fail = fail
+        self.turn: Callable[[], None] = lambda: None  # what PythonCounter does at a TURN
         self.added: Callable[[int], None] = lambda _address: None  # told of each new site
         self.view = memoryview(self.map).cast("B")
         self._callback = SITE_CALL(self._called)  # host code keeps its address
@@ -75,6 +77,10 @@ class Sites:
     def count(self, address: int, amount: int = 1) -> Cell:
         """Add `amount` to a cell whenever the instruction at `address` is about to execute."""
         return self._link(Cell(address=address, amount=amount))
+
+    def turns(self, address: int) -> None:
+        """Have host code charge a thread whenever the instruction at `address` is about to execute."""
+        self._link(Cell(address=address, call=TURN))
 
     def call(self, address: int, function: SiteFunction, when: int = ALWAYS) -> int:
         """Call `function` before the instruction at `address`; return a number for `remove`.
@@ -136,7 +142,10 @@ class Sites:
         for cell in self.cells.get(address & SITE_SLOTS - 1, ()):
             if cell.address == address:
                 cell.count += cell.amount
-                report = report or bool(cell.call)
+                if cell.call == TURN:
+                    self.turn()
+                else:
+                    report = report or bool(cell.call)
         if report:
             self._called(None, address)
 

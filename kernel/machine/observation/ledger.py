@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from callgate.kernel.machine.memory.accounts import BYTE_ACCOUNTS, FILE_ACCOUNTS, Account
+from callgate.kernel.machine.observation.turns import Turns
 
 if TYPE_CHECKING:
     from callgate.kernel.machine.engine.counter_state import CounterState
@@ -31,7 +32,7 @@ NOW = ("guest_instructions", "ring0", "ring3", "ring_changes", "host_call_count"
 COUNTED = (  # fields of the counting hook's state that a snapshot keeps
     *("count", "last_address", "ring_changes", "in_kernel", "user_kind", "site_done", "site_address"),
     *(f"file_bytes_{kind}" for kind in FILE_KINDS),
-    *("stored_at", "stored"),
+    *("stored_at", "stored", "charged_at"),
 )
 
 
@@ -151,6 +152,7 @@ class Ledger:
         self.dma_bytes: Counter[str] = Counter()
         self.blocking_waits = 0
         self.user_kind = "client"
+        self.turns = Turns(state)
 
     def __getattr__(self, name: str) -> int:
         """Return the value that `Counts` has by that name: `ledger.cr3_loads`, `ledger.guest_instructions`."""
@@ -222,11 +224,13 @@ class Ledger:
             cells,
             [dict(counter) for counter in self._counters],
             self.blocking_waits,
+            self.turns.save(),
         )
 
     def load(self, saved: tuple[Any, ...]) -> None:
         """Go back to saved values; counts of sites that were added since begin at zero."""
-        state, quadrants, cells, counters, self.blocking_waits = saved
+        state, quadrants, cells, counters, self.blocking_waits, turns = saved
+        self.turns.load(turns)
         for name, value in state.items():
             setattr(self.state, name, value)
         self.state.quadrants[:] = quadrants

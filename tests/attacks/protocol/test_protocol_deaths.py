@@ -10,7 +10,7 @@ from callgate.disk.media import MemoryMedium
 from callgate.kernel.abi.calls import Operation, ServerCall, SystemCall, WaitReason
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import size_of
-from callgate.kernel.abi.thread import GateFrame, ThreadControlBlock, ThreadState
+from callgate.kernel.abi.thread import GateFrame, ThreadControlBlock
 from callgate.kernel.core.control_block import word
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.records import PRIORITY_USER, Process
@@ -59,9 +59,8 @@ def begin(made: Any, attack: str) -> Process:
     return process
 
 
-def waits_for_file(process: Process) -> bool:
-    thread = process.threads[0]
-    return thread.state == ThreadState.BLOCKED and thread.wait_reason == WaitReason.FILE
+def waits_for_file(made: Any, process: Process) -> bool:
+    return bool(made.system.kernel.scheduler.reason_of(process.threads[0]) is WaitReason.FILE)
 
 
 @pytest.mark.thorough(one_in=2)
@@ -75,7 +74,7 @@ def test_a_thread_killed_while_the_kernel_reads_its_file_window_does_not_fault_f
     made = arena(MemoryMedium(synthetic.disk(100)), latency=Latency(command=500_000))
     attacker = begin(made, attack)
     for _ in range(1000):
-        if attacker.threads and waits_for_file(attacker):
+        if attacker.threads and waits_for_file(made, attacker):
             break
         made.run(fuel=20)
     else:

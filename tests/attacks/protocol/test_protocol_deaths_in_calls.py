@@ -11,7 +11,6 @@ import synthetic_server as synthetic
 from callgate.disk.drives.latency import Latency
 from callgate.disk.media import MemoryMedium
 from callgate.kernel.abi.calls import WaitReason
-from callgate.kernel.abi.thread import ThreadState
 from callgate.kernel.core.records import Process
 from callgate.kernel.machine.devices.serial import IRQ
 from callgate.kernel.servers import volumes
@@ -50,7 +49,7 @@ def begin(made: Any, call: str) -> Process:
     process: Process = made.start("windows", bytes([CALLS.index(call) + 1]))
     attention(made)
     for _ in range(1000):
-        if any(t.state == ThreadState.BLOCKED and t.wait_reason == WaitReason.FILE for t in process.threads):
+        if WaitReason.FILE in map(made.system.kernel.scheduler.reason_of, process.threads):
             return process
         made.run(20)
     pytest.fail(f"no thread waits: {process.exit_code}, {made.log}")

@@ -10,6 +10,7 @@ from callgate.disk.drives.latency import Latency
 from callgate.disk.images.builder import create_image
 from callgate.disk.media import MemoryMedium
 from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.thread import ThreadFlags
 from callgate.kernel.machine.devices.serial import IRQ
 from callgate.kernel.servers import volumes
 from uncached_reads import ANSWERING, ARRIVING, ASKING, calls_of_read
@@ -81,7 +82,8 @@ def test_a_reader_that_is_interrupted_or_killed_at_any_instruction_of_asking_doe
         else:
             kernel.threads.interrupt(process.threads[0])
         if how == "interrupted before":
-            process.threads[0].signal = False  # the wake-up has ended another wait
+            block = kernel.threads.block(process.threads[0])
+            block["flags"] &= ~ThreadFlags.SIGNALLED  # the wake-up has ended another wait
         asked = machine.clock.now
         made.run(until=kernel.guest.address("exit_thread"))
         assert kernel.scheduler.current.process is process

@@ -17,9 +17,9 @@ def test_threads_of_equal_priority_share_the_cpu_in_turns_of_a_millisecond(rig: 
     made.system.run(until=made.label_of("spinner", "start"))
     made.trace()
     threads = made.threads()
-    before = [thread.instructions for thread in threads]
+    before = [made.kernel.threads.retired(thread) for thread in threads]
     made.system.run(fuel=15_000_000)
-    shares = [thread.instructions - start for thread, start in zip(threads, before, strict=True)]
+    shares = [made.kernel.threads.retired(thread) - start for thread, start in zip(threads, before, strict=True)]
     assert max(shares) - min(shares) < 0.15 * sum(shares)
     numbers = {thread.number: index for index, thread in enumerate(threads)}
     order = [numbers[thread] for thread in made.happened("thread.switch") if thread in numbers]
@@ -41,10 +41,9 @@ def test_the_thread_of_higher_priority_runs_first_and_to_its_end(rig: Rigs) -> N
     made = rig("keeper", SPINNER, {**SPINNER, "count": 3_000_000, "priority": 9})
     made.system.run(fuel=5_000_000)
     assert made.codes == [None, None]
-    made.kernel.scheduler.charge()
-    low, high = made.threads()
-    assert low.instructions == 0
-    assert high.instructions > 4_000_000
+    low, high = map(made.kernel.threads.retired, made.threads())
+    assert low == 0
+    assert high > 4_000_000
     made.system.run(fuel=5_000_000)
     assert made.codes == [None, 0]
 

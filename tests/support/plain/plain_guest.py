@@ -28,6 +28,7 @@ from callgate.kernel.core.records import PRIORITY_IDLE, PRIORITY_USER, Endpoints
 from callgate.kernel.core.records import Tasks as TaskRecords
 from callgate.kernel.machine.cpu.fpu import from_area
 from callgate.kernel.machine.memory.accounts import Account
+from callgate.kernel.machine.observation.turns import Turns
 from callgate.kernel.memory.descriptor_tables import GlobalTable
 from callgate.kernel.memory.frames import FramePool
 from callgate.kernel.memory.page_tables import KernelSpace
@@ -77,10 +78,12 @@ class PlainMachine:
     def __init__(self, low: int, high: int) -> None:
         self.ram = PlainRam(low, high)
         self.clock = SimpleNamespace(now=0, retired=0)
-        self.state = SimpleNamespace(count=0)  # retired instructions
+        self.state = SimpleNamespace(count=0, charged_at=0)  # instructions: retired, and charged to threads
         self.cpu = SimpleNamespace(eip=0, cr0=0, cr2=0, gs=0)
         self.fpu = from_area(bytes(initial_area()))
-        self.ledger = SimpleNamespace(extra=Counter(), blocking_waits=0, boots=0, settle_boot=self._settle_boot)
+        self.ledger = SimpleNamespace(
+            extra=Counter(), blocking_waits=0, boots=0, settle_boot=self._settle_boot, turns=Turns(self.state)
+        )
         self.flushes = 0  # of the TLB
         self.changed_code: list[tuple[int, int]] = []
         self.host_calls = SimpleNamespace(register=self._register)
@@ -147,7 +150,6 @@ class Tasks:
             self.guest.words,
             self.guest.kernel_words.base,
             lambda: self.guest.now,
-            self.machine.state,
             lambda reason, woken: self.waits.append((reason, woken)),
             SchedulerState(),
             self.records,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.message import Message, ReplyType, SlotState
-from callgate.kernel.abi.thread import ThreadState
 from callgate.kernel.core.coroutines import RoutineCall, RoutineResult
 from callgate.kernel.core.records import EndpointState, Thread
 from callgate.kernel.ipc.endpoint_lifetimes import EndpointLifetimes
@@ -68,7 +68,7 @@ class Ipc(Tasks):
         self.run(thread)
         self.fields["slot_waiters"] += 1
         self.slots.host_slot_wait(0)
-        thread.state = ThreadState.BLOCKED
+        self.scheduler.note_wait(thread, WaitReason.SLOT)
         return self.threads.block(thread)["slot"] if thread.selector not in self.endpoint.waiters else None
 
     def take(self, count: int = 1, *, state: SlotState = SlotState.POSTED) -> list[int]:

@@ -146,7 +146,7 @@ def test_a_reader_is_among_the_waiters_of_its_span_before_the_read_is_posted(dat
     def post(call: RoutineCall) -> None:
         assert file.spans[0].waiters == [data.thread.selector]
         server.ipc_post_and_wait(call)
-        assert (file.spans[0].waiters, data.thread.signal) == ([], True)
+        assert (file.spans[0].waiters, data.scheduler.signalled(data.thread)) == ([], True)
 
     assert drive(data.fetching.obtain(file, 0, 1), ipc_post_and_wait=post)[0] is file.spans[0]
     assert (data.files_state.counters.requests, data.files_state.counters.waits) == (1, 1)

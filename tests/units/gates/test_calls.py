@@ -235,7 +235,8 @@ def test_a_thread_of_a_server_serves_its_endpoint_and_addresses_of_the_kernel_ar
     gate.frame["ebx"], gate.frame["ecx"] = 0x40_0000, 0xBFFF_0000
     process_calls.start_thread(thread, gate.frame)
     new = gate.endpoint.process.threads[-1]
-    assert (gate.frame["eax"], gate.endpoint.servers, new.state) == (new.number, [new.selector], ThreadState.READY)
+    assert (gate.frame["eax"], gate.endpoint.servers) == (new.number, [new.selector])
+    assert gate.scheduler.state_of(new) is ThreadState.READY
     for register, value in (("ebx", 0xC000_0000), ("ecx", 0xC000_0001)):
         gate.frame["ebx"], gate.frame["ecx"] = 0x40_0000, 0xC000_0000
         gate.frame[register] = value

@@ -42,7 +42,7 @@ def test_a_program_that_cannot_be_loaded_leaves_no_process(gate: Gate) -> None:
         programs.start(PROGRAM, "x", b"a" * 4096, 1)
     assert gate.records.processes == processes
     process = programs.start(PROGRAM, "x", b"a" * 4095, 1)
-    assert (process.parent, process.threads[0].state) == (1, ThreadState.READY)
+    assert (process.parent, gate.scheduler.state_of(process.threads[0])) == (1, ThreadState.READY)
 
 
 # Ends.

@@ -122,7 +122,7 @@ def test_a_caller_of_volume_information_waits_as_long_as_it_asked(gate: Gate, fl
 
 def test_threads_are_listed_by_number_with_the_instructions_used_so_far(gate: Gate) -> None:
     calls = information(gate)
-    gate.machine.state.count = 500
+    gate.machine.state.count, gate.machine.ledger.turns.words[0] = 500, gate.thread.selector
     gate.frame["ebx"] = 1
     calls.process_information(gate.thread, gate.frame)
     row = ProcessInformation.from_buffer_copy(gate.user_memory().read(USER_HEAP, size_of(ProcessInformation)))

@@ -18,7 +18,7 @@ from typing import Any, Final
 from callgate.asm.assembler import Program
 from callgate.asm.user import PROGRAMS
 from callgate.kernel.abi.memory import KERNEL_BASE
-from callgate.kernel.core.records import Process, Thread
+from callgate.kernel.core.records import Process
 from callgate.kernel.machine import Machine
 from callgate.kernel.machine.engine.executed import PASSED, RAN, TAKEN, Executed, Sheet, watch
 from callgate.kernel.programs.executable import Executable
@@ -186,7 +186,7 @@ class Coverage:
         executed.show(self.of(kernel.image).sheet)
         executed.show(self.alias_of(kernel.image).sheet)
         images: dict[int, bytes] = {}  # by number of the process
-        load, book = kernel.processes.load, kernel.scheduler.observer
+        load, scheduler = kernel.processes.load, kernel.scheduler
         shown: list[Sheet] = []
 
         def loaded(process: Process, program: Executable, arguments: bytes) -> int:
@@ -195,10 +195,8 @@ class Coverage:
                 self.images[digest] = own
             return load(process, program, arguments)
 
-        def switched(thread: Thread) -> None:
-            if book is not None:
-                book(thread)
-            program = self.images.get(images.get(thread.process.number, b""))
+        def switched() -> None:
+            program = self.images.get(images.get(scheduler.current.process.number, b""))
             sheets = [self.of(program).sheet] if program is not None else []
             if shown != sheets:
                 for sheet in shown:
@@ -208,7 +206,7 @@ class Coverage:
                     executed.show(sheet)
 
         kernel.processes.load = loaded  # type: ignore[method-assign]  # only while coverage is measured
-        kernel.scheduler.observer = switched
+        system.machine.probe("switch_resume", switched)
 
     def alias_of(self, program: Program) -> Watched:
         """Return the watched code of a kernel's first instructions, which run before paging is on."""
