@@ -45,6 +45,7 @@ class SystemOptions:
     latency: Latency | None = None  # of AHCI disks, in virtual time
     observe_operations: bool = False  # add up the cost of each operation (kernel/watching/costs.py)
     map_edges: bool = False  # map pages that hold neighbours' data too, instead of copying: leaks, for comparison
+    fast_path: bool = True  # hand the CPU over without asking policy where there is nothing to choose
     scratch: bool = False  # programs may write to mapped files; the changes end with the machine
     places: int = 0  # AHCI ports, if more than there are disks: for disks that are plugged in later
     mount_deadline: int = MOUNT_DEADLINE  # nanoseconds of virtual time that a server has to mount its volume

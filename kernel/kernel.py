@@ -14,7 +14,7 @@ from callgate.kernel.abi.selectors import GDT_FIRST_ENDPOINT
 from callgate.kernel.core.coroutines import Coroutines
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.log import Log
-from callgate.kernel.core.records import Process, Thread
+from callgate.kernel.core.records import Process
 from callgate.kernel.file_data.ageing import FileAgeing
 from callgate.kernel.file_data.ageing_timer import AgeingTimer
 from callgate.kernel.file_data.answers import Answers
@@ -332,11 +332,10 @@ class Kernel:
         self.windows.close_all(process)
         self.hosted.end_process(process)
 
-    def _count_wait(self, reason: int, woken: Thread | None) -> None:
-        """Count a wait; one for a reply also in its endpoint: the woken server thread's, or without one, GS's."""
-        self.machine.ledger.blocking_waits += 1
+    def _count_wait(self, reason: int) -> None:
+        """Count a wait that policy was asked for; one for a reply also in its endpoint, GS's."""
+        self.machine.ledger.extra["blocking_waits"] += 1
         if reason == WaitReason.REPLY:
-            number = woken.process.endpoint if woken else self.machine.cpu.gs // 8 - GDT_FIRST_ENDPOINT
-            endpoint = self.state.endpoints.by_number.get(number)
+            endpoint = self.state.endpoints.by_number.get(self.machine.cpu.gs // 8 - GDT_FIRST_ENDPOINT)
             if endpoint is not None:
                 self.slots.count_wait(endpoint)

@@ -82,6 +82,7 @@ class System:
         self.checks = Checks(self.kernel)
         self.kernel.check = self.checks.check
         self.kernel.map_edges = self.options.map_edges
+        self.kernel.threads.fast_path = self.options.fast_path
         self.kernel.scratch = self.options.scratch
         if self.options.history is not None:
             self.kernel.volumes.files["history"] = self.options.history

@@ -157,7 +157,7 @@ class Endpoint(Layout):
         "handles": "the handle that answers the slot's present request: slot index + generation * 256",
         "state": "SlotState",
         "replies": "replies taken from servers",
-        "blocking_waits": "waits of clients for a reply, counted by policy as it blocks them",
+        "blocking_waits": "waits of clients for a reply",
         "full_waits": "waits of clients for a slot",
         "bad_replies": "replies refused by the kernel",
         "aborted": "requests given up: client or server died, disk unplugged",

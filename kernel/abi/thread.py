@@ -29,6 +29,7 @@ class ThreadFlags(IntFlag):
     COROUTINE = 2  # a host call was answered by a coroutine that awaits `call_target`
     INTERRUPTED = 4  # its present or next wait for a server ends: Ctrl-C, or the end of the time set for it
     SIGNALLED = 8  # it was woken before it slept: its next wait returns at once
+    ASKS = 16  # it asks policy at each handoff, also where there is nothing to choose (--no-fast-path)
 
 
 class ThreadControlBlock(Layout):
@@ -205,7 +206,8 @@ class KernelWords(Layout):
         ("cr3", c_uint32),
         ("preempt", c_uint32),
         ("arm_timer", c_uint16),
-        ("fpu_live", c_uint16),
+        ("fpu_live", c_uint8),
+        ("ready", c_uint8),
         ("endpoints", c_uint32),
         ("ahci_base", c_uint32),
         ("ide_base", c_uint32),
@@ -214,7 +216,6 @@ class KernelWords(Layout):
         ("sector_lists", c_uint32),
         ("console_break", c_uint32),
         ("fpu_owner", c_uint32),
-        ("alone", c_uint32),
     ]
     _notes_ = {
         "current": "selector of the running thread",
@@ -223,6 +224,7 @@ class KernelWords(Layout):
         "preempt": "non-zero: the end of an interrupt asks for the next thread",
         "arm_timer": "non-zero: program the timer to interrupt after this many PIT ticks (1 to 65535)",
         "fpu_live": "non-zero: CR0.TS is clear and `fpu_owner` runs; one word with `arm_timer`, for `switch`",
+        "ready": "non-zero: a thread is ready; one word with `arm_timer`, for handoffs",
         "endpoints": "mask: endpoint block exists",
         "ahci_base": "linear address of the AHCI registers, 0 = none",
         "ide_base": "command block port of the first IDE channel, 0 = none",
@@ -231,11 +233,11 @@ class KernelWords(Layout):
         "sector_lists": "linear address of the first SectorList that waits for the disk, 0 = none",
         "console_break": "process for which the console has sent a break that it has not taken, 0 = none",
         "fpu_owner": "selector of the thread whose x87, MMX and SSE registers the CPU holds, 0 = none",
-        "alone": "non-zero: no other thread is ready, so that a thread that hands over leaves nothing to choose",
     }
 
 
 assert offset_of(KernelWords, "fpu_live") == offset_of(KernelWords, "arm_timer") + 2
+assert offset_of(KernelWords, "ready") == offset_of(KernelWords, "arm_timer") + 3
 assert offset_of(KernelWords, "arm_timer") % 4 == 0
 
 
@@ -315,6 +317,7 @@ class LedgerInformation(Layout):
         ("cpu_file_bytes", c_uint64),
         ("blocking_waits", c_uint64),
         ("requests", c_uint64),
+        ("fast_handoffs", c_uint64),
         ("metadata_bytes", c_uint64),
         ("program_bytes", c_uint64),
         ("server_bytes", c_uint64),

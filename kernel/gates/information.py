@@ -22,6 +22,7 @@ LEDGER_FIELDS = (
     "ring_changes",
     "blocking_waits",
     "requests",
+    "fast_handoffs",
     "metadata_bytes",
     "program_bytes",
     "server_bytes",

@@ -14,7 +14,6 @@ from callgate.kernel.abi.message import RING_CELL_UNPUBLISHED, Endpoint, Endpoin
 from callgate.kernel.core.errors import Shortage
 from callgate.kernel.core.records import RELEASES, EndpointState, Process, Thread
 from callgate.kernel.ipc.slots import SLOT_ERROR, Slots
-from callgate.kernel.machine.observation.turns import SERVER
 from callgate.kernel.memory.descriptor_tables import GlobalTable
 from callgate.kernel.memory.physical_memory import PhysicalMemory
 from callgate.kernel.tasks.threads import Threads
@@ -51,7 +50,7 @@ class EndpointLifetimes:
         self.in_use = in_use
 
     def create(self, process: Process, disk: int, start: int, sectors: int, name: str) -> EndpointState:
-        """Make an endpoint block for a server process: the volume `name`, `sectors` sectors of `disk` from `start` on.
+        """Make an endpoint block for a server process without threads: `sectors` of `disk` from `start` on.
 
         Requests wait until a server thread takes them.  NO_MEMORY, or NO_RESOURCES if all numbers are in use.
         """
@@ -65,8 +64,6 @@ class EndpointLifetimes:
         endpoint = EndpointState(number, block, process, disk, start, sectors, name)
         self.state.by_number[number] = endpoint
         process.endpoint = number
-        for thread in process.threads:
-            self.guest.machine.ledger.turns.account(thread.selector, SERVER)
 
         fields = self.slots.block(endpoint)
         fields["unused"] = 0xFFFF_FFFF

@@ -53,6 +53,7 @@ from callgate.kernel.machine.observation.ledger import Ledger
 from callgate.kernel.machine.observation.position import Position
 from callgate.kernel.machine.observation.stop import Stop
 from callgate.kernel.machine.observation.stream import EventStream
+from callgate.kernel.machine.observation.turns import WORDS
 from callgate.kernel.machine.running import Runner
 from unicorn import x86_const as x86
 from unicorn.unicorn_py3.unicorn import uclib
@@ -314,8 +315,8 @@ class Machine(Looking):
 
         `running` is the physical address of two words, the selectors of the running thread and of the next one.
         """
-        low = self.ram.regions[0]
-        self.ledger.turns.watch(self.counter.sites, self.address(place), low.address + running)
+        words = WORDS.from_buffer(self.ram.regions[0].buffer, running)
+        self.ledger.turns.watch(self.counter.sites, self.address(place), words)
 
     @contextmanager
     def probing(self, place: int | str, function: Callable[[], None]) -> Iterator[None]:

@@ -13,7 +13,7 @@ from callgate.kernel.machine.cpu.fpu import FloatingPoint, changed, from_area, t
 
 CR0_TS = 8
 AREA = offset_of(ThreadControlBlock, "fpu")
-LIVE_WORD = (offset_of(KernelWords, "arm_timer")) // 4  # fpu_live is its upper half
+LIVE_WORD = (offset_of(KernelWords, "arm_timer")) // 4  # fpu_live is its third byte
 LIVE_SHIFT = 16
 
 
@@ -36,7 +36,7 @@ class FloatingPointUnit:
     def live(self) -> bool:
         """Whether the running thread may use the registers without a trap."""
         words = self.guest.kernel_words
-        return bool(words.words[words.base + LIVE_WORD] >> LIVE_SHIFT)
+        return bool(words.words[words.base + LIVE_WORD] >> LIVE_SHIFT & 0xFF)
 
     def of(self, thread: Thread) -> FloatingPoint:
         """Return a thread's registers, wherever they are."""

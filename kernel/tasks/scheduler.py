@@ -29,7 +29,7 @@ assert offset_of(ThreadControlBlock, "wait_reason") == 4 * TCB_STATE + REASON_SH
 WORD_NEXT = offset_of(KernelWords, "next") // 4
 WORD_PREEMPT = offset_of(KernelWords, "preempt") // 4
 WORD_ARM_TIMER = offset_of(KernelWords, "arm_timer") // 4
-WORD_ALONE = offset_of(KernelWords, "alone") // 4
+READY_SHIFT = 24  # of `ready` in the word of `arm_timer`
 
 # Plain numbers: an enumeration's member costs an attribute look-up each time.
 READY = int(ThreadState.READY)
@@ -69,14 +69,13 @@ class Scheduler:
         words: memoryview,
         kernel_words: int,
         now: Callable[[], int],
-        count_wait: Callable[[int, Thread | None], None],
+        count_wait: Callable[[int], None],
         state: SchedulerState,
         tasks: Tasks,
     ) -> None:
         """Take low memory as words, the word index of `kernel_words`, the clock, and records.
 
-        `count_wait(reason, woken)` is called for each wait of COUNTED_WAITS, with the thread that is woken in the same
-        step.
+        `count_wait(reason)` is called for each wait of COUNTED_WAITS.
         """
         self.words = words
         self.kernel_words = kernel_words
@@ -96,39 +95,19 @@ class Scheduler:
             return
         words[thread.tcb + TCB_STATE] = BLOCKED | reason << REASON_SHIFT
         if reason in COUNTED_WAITS:
-            self.count_wait(reason, None)
+            self.count_wait(reason)
         self.choose()
 
     def host_handoff(self, value: int) -> None:
         """HANDOFF: wake the thread in the low half of `value`, block the current one for the high half.
 
-        The usual case, a sleeping thread and no other that is ready, is handled directly here; a choice among the
-        queues would have the same result.
+        Machine code asks only if there is something to choose or to arm; else it makes the switch by itself, with the
+        same result (HAND_OVER in asm/kernel/threads/switch.asm).
         """
-        state, words = self.state, self.words
         thread = self.tasks.threads.get(value & 0xFFFF)
-        current = self.running
-        reason = value >> 16
-        if (
-            thread is None
-            or current is None
-            or words[thread.tcb + TCB_STATE] & STATE_MASK != BLOCKED
-            or words[current.tcb + TCB_FLAGS] & SIGNALLED
-            or state.ready
-        ):
-            if thread is not None:
-                self._ready_or_signal(thread)
-            self.host_schedule(reason)
-            return
-        words[current.tcb + TCB_STATE] = BLOCKED | reason << REASON_SHIFT
-        if reason in COUNTED_WAITS:
-            self.count_wait(reason, thread)
-        words[thread.tcb + TCB_STATE] = RUNNING
-        state.known = thread
-        state.slice_end = 0
-        words[self.kernel_words + WORD_NEXT] = thread.selector
-        if state.sleepers:
-            self.arm()
+        if thread is not None:
+            self._ready_or_signal(thread)
+        self.host_schedule(value >> 16)
 
     def _ready_or_signal(self, thread: Thread) -> None:
         """Wake a thread without comparing priorities: the next thread is about to be chosen."""
@@ -267,7 +246,8 @@ class Scheduler:
     def _set_ready(self, mask: int) -> None:
         """Note which queues are not empty; while all are, no time slice ends."""
         self.state.ready = mask
-        self.words[self.kernel_words + WORD_ALONE] = not mask
+        word = self.kernel_words + WORD_ARM_TIMER
+        self.words[word] = self.words[word] & (1 << READY_SHIFT) - 1 | bool(mask) << READY_SHIFT
         if not mask:
             self.state.slice_end = 0
 
@@ -312,7 +292,7 @@ class Scheduler:
             return
         state.timer_due = due
         arm = self.kernel_words + WORD_ARM_TIMER
-        self.words[arm] = self.words[arm] & ~TICK_LIMIT | to_ticks(due - now)  # the upper half is fpu_live
+        self.words[arm] = self.words[arm] & ~TICK_LIMIT | to_ticks(due - now)
 
 
 def to_ticks(nanoseconds: int) -> int:

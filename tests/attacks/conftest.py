@@ -23,6 +23,7 @@ from callgate.kernel.system import System, SystemOptions
 from callgate.kernel.watching.leaks import leaks
 from callgate.tools.asmtest.board.programs import shipped_folders
 from file_sessions import session
+from ipc_rig import FAST_PATH
 
 __all__ = ["arena", "program_file", "session"]
 
@@ -56,7 +57,11 @@ class Arena:
     victims: list[Process] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        settings = {"shell": "commands" in self.options, "prepare": self._prepare} | self.options
+        settings = {
+            "shell": "commands" in self.options,
+            "prepare": self._prepare,
+            "fast_path": FAST_PATH,
+        } | self.options
         options = SystemOptions(log=self.log.append, output=self.printed.append, **settings)
         self.system = System(self.media, options)
 

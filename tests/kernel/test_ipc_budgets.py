@@ -9,19 +9,27 @@ from callgate.tools.bench.ipc import CLIENTS, Bench, call_gate, ipc_batch, null_
 
 def test_a_null_request_keeps_its_budget_from_the_clients_far_call_to_its_return() -> None:
     counts = null_request()
-    assert counts["guest_instructions"] == {"total": 301, "ring0": 269, "ring3": 32}
+    assert counts["guest_instructions"] == {"total": 299, "ring0": 267, "ring3": 32}
     assert counts["client_gates"] == 1
     assert counts["server_gates"] == 1
     assert counts["ring_changes"] == 4, "client to kernel, kernel to server, and the same way back"
     assert counts["cr3_loads"] == 2
     assert counts["pte_writes"] == 2
     assert counts["tlb_invalidations"] == 1
-    assert counts["host_calls"] == {"handoff": 2}
+    assert counts["host_calls"] == {}
+    assert counts["fast_handoffs"] == 2
     assert counts["requests"] == 1
     # None of them is for x87 and SSE while these are not used: `switch` needs no further comparison.
     assert counts["fpu_switches"] == 0
     assert "#NM" not in counts["exceptions"]
     assert counts["blocking_waits"] == 1
+
+
+def test_a_null_request_asks_policy_for_both_handoffs_if_it_is_to() -> None:
+    counts = null_request(fast_path=False)
+    assert counts["guest_instructions"] == {"total": 301, "ring0": 269, "ring3": 32}
+    assert counts["host_calls"] == {"handoff": 2}
+    assert (counts["fast_handoffs"], counts["cr3_loads"], counts["blocking_waits"]) == (0, 2, 1)
 
 
 def test_a_refused_request_costs_only_entering_and_leaving_the_gate() -> None:

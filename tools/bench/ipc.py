@@ -21,10 +21,10 @@ CLIENTS = 32
 class Bench:
     """A booted system with a null server and nothing else to do."""
 
-    def __init__(self, clients: int = 0) -> None:
+    def __init__(self, clients: int = 0, *, fast_path: bool = True) -> None:
         """Boot with `clients` processes that make null requests for ever."""
         self.clients = clients
-        self.system = System([], SystemOptions(shell=False, prepare=self._prepare))
+        self.system = System([], SystemOptions(shell=False, prepare=self._prepare, fast_path=fast_path))
         self.kernel = self.system.kernel
 
     def _prepare(self, kernel: Kernel) -> None:
@@ -39,13 +39,13 @@ class Bench:
         self.system.close()
 
 
-def null_request() -> dict[str, Any]:
-    """Return the ledger of one whole null request.
+def null_request(*, fast_path: bool = True) -> dict[str, Any]:
+    """Return the ledger of one whole null request, with or without handoffs that do not ask policy.
 
     From the client's far CALL to the return from it, and between them the server's far return, its handler and its
     next far CALL: the first instruction counted is the client's CALL, the last one its RETF.
     """
-    bench = Bench(clients=1)
+    bench = Bench(clients=1, fast_path=fast_path)
     machine = bench.system.machine
     program = program_image("bench_client")
     # The second request: the first one gives the slot its page.
@@ -69,10 +69,10 @@ def passage(machine: Machine, before: Counts) -> dict[str, Any]:
     return spent.as_dict()
 
 
-def ipc_null(rounds: int) -> dict[str, Any]:
+def ipc_null(rounds: int, *, fast_path: bool = True) -> dict[str, Any]:
     """Measure null requests of one client, one server thread waiting."""
-    counts = null_request()
-    bench = Bench(clients=1)
+    counts = null_request(fast_path=fast_path)
+    bench = Bench(clients=1, fast_path=fast_path)
     machine = bench.system.machine
     after = program_image("bench_client").address("after")
     bench.system.run(until=after)
@@ -84,7 +84,7 @@ def ipc_null(rounds: int) -> dict[str, Any]:
         machine.run(fuel=period * BATCH)
         samples.append(time.perf_counter() - start)
     bench.close()
-    return element("ipc-null", 1, counts, timing(samples, BATCH))
+    return element("ipc-null" if fast_path else "ipc-null-asking", 1, counts, timing(samples, BATCH))
 
 
 def cycle(machine: Machine, address: int) -> int:
@@ -223,12 +223,13 @@ def bench_ipc(rounds: int) -> list[dict[str, Any]]:
     empty = host_call(rounds)
     results = [
         ipc_null(rounds),
+        ipc_null(rounds, fast_path=False),
         ipc_batch(rounds),
         empty,
         call_gate(rounds),
         boot_time(rounds),
         snapshot_restore(rounds),
     ]
-    for result in results[:2]:
+    for result in results[:3]:
         result["ratio_to_host_call"] = round(result["wall_us"]["median"] / empty["wall_us"]["median"], 2)
     return results

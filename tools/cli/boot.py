@@ -68,6 +68,7 @@ be used; 130 interrupted.
 @machine_option("unplug")
 @machine_option("mount_deadline")
 @machine_option("map_edges")
+@machine_option("fast_path")
 @machine_option("scratch")
 @click.option(
     "--history",
@@ -105,6 +106,7 @@ def boot(
     unplug: tuple[tuple[int, int], ...],
     mount_deadline: int,
     map_edges: bool,
+    fast_path: bool,
     scratch: bool,
     history: Path | None,
     no_history: bool,
@@ -134,6 +136,7 @@ def boot(
         unplug=list(unplug),
         mount_deadline=mount_deadline,
         map_edges=map_edges,
+        fast_path=fast_path,
         scratch=scratch,
         history=history,
         keep_history=not no_history,

@@ -53,7 +53,7 @@ Exit codes: 0; 2 usage, or a command of -e or -x that was not carried out; 5 an 
 recording or a case that cannot be used; with --dap-port 3, a port that cannot be used.
 """
 EXIT_USAGE, EXIT_IMAGE = 2, 5
-MACHINE: Final = ("memory", "high_memory", "ide", "unplug", "mount_deadline", "map_edges", "scratch")
+MACHINE: Final = ("memory", "high_memory", "ide", "unplug", "mount_deadline", "map_edges", "fast_path", "scratch")
 
 
 @click.command(epilog=EPILOG)
@@ -72,6 +72,7 @@ MACHINE: Final = ("memory", "high_memory", "ide", "unplug", "mount_deadline", "m
 @machine_option("unplug")
 @machine_option("mount_deadline")
 @machine_option("map_edges")
+@machine_option("fast_path")
 @machine_option("scratch")
 @click.option(
     "--history-budget",

@@ -32,6 +32,7 @@ class MachineOptions(TypedDict):
     unplug: tuple[tuple[int, int], ...]
     mount_deadline: int
     map_edges: bool
+    fast_path: bool
     scratch: bool
     quiet: bool
 
@@ -97,6 +98,14 @@ OPTIONS: Final[dict[str, Callable[[Command], Command]]] = {
         is_flag=True,
         help="Map pages that hold a neighbour's data as well, instead of copying them (leaks; to compare).",
     ),
+    "fast_path": click.option(
+        "--no-fast-path",
+        "fast_path",
+        is_flag=True,
+        flag_value=False,
+        default=True,
+        help="Have policy decide each handoff of the CPU, also where there is nothing to choose (to compare).",
+    ),
     "scratch": click.option(
         "--scratch",
         is_flag=True,
@@ -106,8 +115,8 @@ OPTIONS: Final[dict[str, Callable[[Command], Command]]] = {
 }
 """The options of a machine by the names of their arguments."""
 REPORTING: Final = (
-    *("memory", "high_memory", "ide", "stats", "record", "fuel", "unplug", "mount_deadline", "map_edges", "scratch"),
-    "quiet",
+    *("memory", "high_memory", "ide", "stats", "record", "fuel", "unplug", "mount_deadline", "map_edges"),
+    *("fast_path", "scratch", "quiet"),
 )
 
 

@@ -18,7 +18,7 @@ FORMAT: Final = 1
 KEY: Final = "callgate recording"
 OPTIONS: Final = (
     *("memory", "high_memory", "ide", "commands", "interactive", "columns", "shell"),
-    *("map_edges", "scratch", "places", "mount_deadline"),
+    *("map_edges", "fast_path", "scratch", "places", "mount_deadline"),
 )
 """The options of a system that a guest can notice, beside its history of lines."""
 

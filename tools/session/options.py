@@ -46,6 +46,7 @@ class SessionOptions(NamedTuple):
     trace_option: str = "--trace"  # what names the file of the trace, in messages
     fuel: int | None = None
     map_edges: bool = False
+    fast_path: bool = True
     scratch: bool = False
     mount_deadline: int = 2000  # milliseconds of virtual time
     unplug: Sequence[tuple[int, int]] = ()  # (clock in ns, disk)

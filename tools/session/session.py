@@ -184,6 +184,7 @@ class Session:
             high_memory=self.options.high_memory,
             ide=self.options.ide,
             map_edges=self.options.map_edges,
+            fast_path=self.options.fast_path,
             scratch=self.options.scratch,
             mount_deadline=self.options.mount_deadline * 1_000_000,
             commands=self.options.commands,

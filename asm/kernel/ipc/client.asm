@@ -62,9 +62,8 @@ ipc_gate:
         lock btr dword ptr gs:[Endpoint.idle], eax
         jnc     .wait_signal
         movzx   eax, word ptr gs:[Endpoint.servers + eax * 2]
-        or      eax, WaitReason.REPLY << 16
         mov     ebp, gs
-        call    handoff
+        call    handoff_for_reply
         mov     gs, ebp
         cmp     byte ptr gs:[Endpoint.state + ecx], SlotState.DONE
         jne     .again
@@ -159,9 +158,8 @@ signal_and_wait:
         lock btr dword ptr gs:[Endpoint.idle], eax
         jnc     signal_and_wait
         movzx   eax, word ptr gs:[Endpoint.servers + eax * 2]
-        or      eax, WaitReason.REPLY << 16
         push    gs
-        call    handoff
+        call    handoff_for_reply
         pop     gs
 
 check_reply:

@@ -41,8 +41,7 @@ ipc_post_and_wait:
         call    sleeping_server
         test    eax, eax
         jz      .block
-        or      eax, WaitReason.FILE << 16
-        call    handoff
+        call    handoff_for_file
         jmp     ipc_post.posted
 .block:
         mov     eax, WaitReason.FILE

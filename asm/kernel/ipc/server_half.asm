@@ -168,16 +168,19 @@ next_request:
         jnz     .die
         test    ebx, ebx
         jz      .block
-        lea     eax, [ebx + WaitReason.REQUEST * 65536]
-        call    handoff
+        mov     eax, ebx
+        call    handoff_for_request
+.woken:
+        ; Usually there is a request now; if not, look whether to sleep again.
         mov     gs, word ptr fs:[ThreadControlBlock.endpoint]
+        call    fetch_slot
+        jnc     serve
         jmp     wait_request
 
 .block:
         mov     eax, WaitReason.REQUEST
         call    block
-        mov     gs, word ptr fs:[ThreadControlBlock.endpoint]
-        jmp     wait_request
+        jmp     .woken
 
 .look:
         call    fetch_slot

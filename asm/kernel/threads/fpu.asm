@@ -9,7 +9,7 @@
         mov     eax, cr0
         or      eax, CR0_TS
         mov     cr0, eax
-        mov     word ptr [kernel_words + KernelWords.fpu_live], 0
+        mov     byte ptr [kernel_words + KernelWords.fpu_live], 0
         .endm
 
 ; Load all of the registers from a FloatingPointArea.  Some CPUs, and the emulated one, leave the address of the last
@@ -35,7 +35,7 @@ trap_7:
         jz      trap_policy
 
         clts
-        mov     word ptr [kernel_words + KernelWords.fpu_live], 1
+        mov     byte ptr [kernel_words + KernelWords.fpu_live], 1
         mov     eax, fs:[ThreadControlBlock.selector]
         mov     ecx, [kernel_words + KernelWords.fpu_owner]
         cmp     eax, ecx

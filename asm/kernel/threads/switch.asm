@@ -16,15 +16,6 @@ block:
         HOST    SCHEDULE
         jmp     switch
 
-; handoff: wake one thread and wait, with a single decision about which thread runs next.
-;   in:        eax  selector of the thread to wake; upper 16 bits: WaitReason of this one
-;   out, clobbers, state: as block
-handoff:
-        pushfd
-        cli
-        HOST    HANDOFF
-        jmp     switch
-
 ; wake: wake a thread and go on, unless its priority is higher than that of this one.
 ;   in:        eax  selector of the thread
 ;   clobbers:  eax, es, gs, flags
@@ -53,8 +44,8 @@ yield:
 ;   state:     IF=0
 ;   leaves by: popfd, ret, when this thread is chosen again
 switch:
-        ; One comparison for two rare cases: arm_timer, and in the upper half fpu_live.
-        cmp     dword ptr [kernel_words + KernelWords.arm_timer], 0
+        ; One test for two rare cases: arm_timer, and in the byte after it fpu_live.
+        test    dword ptr [kernel_words + KernelWords.arm_timer], 0xffffff
         jne     .rare
 .common:
         push    eax
@@ -71,7 +62,7 @@ switch:
         je      .armed
         call    timer_arm
 .armed:
-        cmp     word ptr [kernel_words + KernelWords.fpu_live], 0
+        cmp     byte ptr [kernel_words + KernelWords.fpu_live], 0
         je      .done
         call    fpu_leave
 .done:
@@ -83,6 +74,63 @@ switch:
 .saved:
         mov     fs:[ThreadControlBlock.esp], esp
         mov     eax, [kernel_words + KernelWords.next]
+        jmp     switch_resume
+
+; HAND_OVER reason, ask: block this thread, and have the one with selector EAX run in its place, if that one sleeps, no
+; other thread is ready, and there is no timer to arm and no x87 or SSE state to lock: then there is nothing to choose,
+; and policy need not be asked (`Scheduler.host_handoff`).  Otherwise jump to `ask`, with EFLAGS pushed.
+;   state:     IF=0 afterwards; go on at switch_resume
+        .macro HAND_OVER reason, ask
+        pushfd
+        cli
+        test    dword ptr fs:[ThreadControlBlock.flags], ThreadFlags.SIGNALLED | ThreadFlags.ASKS
+        jnz     \ask
+        cmp     dword ptr [kernel_words + KernelWords.arm_timer], 0
+        jne     \ask
+
+        ; The thread may have ended since its selector was noted: its descriptor is gone then, or another thread's.
+        verr    ax
+        jnz     \ask
+        mov     es, eax
+        cmp     word ptr es:[ThreadControlBlock.state], ThreadState.BLOCKED
+        jne     \ask
+        pushad
+        mov     fs:[ThreadControlBlock.esp], esp
+        mov     dword ptr fs:[ThreadControlBlock.state], ThreadState.BLOCKED | \reason << 16
+        mov     dword ptr es:[ThreadControlBlock.state], ThreadState.RUNNING
+        .ledger fast_handoffs
+        mov     [kernel_words + KernelWords.next], eax
+        .endm
+
+; handoff_for_reply: wake a server thread and wait for its reply, with a single decision about which thread runs next.
+; handoff_for_file: the same, and wait for data of a file.
+; handoff_for_request: wake a client and wait for a request.
+;   in:        eax  selector of the thread to wake; handoff_for_reply: gs  endpoint
+;   out:       as block
+;   clobbers:  eax, es, gs, flags
+;   state:     ring 0, any IF
+;   leaves by: ret
+handoff_for_reply:
+        HAND_OVER WaitReason.REPLY, .ask
+        .ledger blocking_waits
+        lock inc dword ptr gs:[Endpoint.blocking_waits]
+        jmp     switch_resume
+.ask:
+        or      eax, WaitReason.REPLY << 16
+        HOST    HANDOFF
+        jmp     switch
+
+handoff_for_file:
+        HAND_OVER WaitReason.FILE, .ask
+        .ledger blocking_waits
+        jmp     switch_resume
+.ask:
+        or      eax, WaitReason.FILE << 16
+        HOST    HANDOFF
+        jmp     switch
+
+handoff_for_request:
+        HAND_OVER WaitReason.REQUEST, .ask
 
 ; switch_resume: the second half, also the first one's way into a thread that never ran.
 ;   in:        eax  selector of the thread
@@ -109,6 +157,13 @@ switch_resume:
         popad
         popfd
         ret
+
+        .frame  like switch
+handoff_for_request.ask:
+        or      eax, WaitReason.REQUEST << 16
+        HOST    HANDOFF
+        jmp     switch
+
 ; switch_first: enter the first thread.
 ;   in:        kernel_words.next
 ;   state:     IF=0, no current thread

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SITE_NAMES = (
     *("cr3_loads", "pte_writes", "tlb_invalidations", "server_gates", "client_gates", "requests"),
+    "fast_handoffs",  # of the CPU from one thread to another, which policy is not asked for
     "fpu_switches",  # of the x87, MMX and SSE registers, from one thread to another
     "metadata_bytes",  # of locked blocks: the file systems' own structures
     "program_bytes",  # of files that policy reads to load them as programs
@@ -28,7 +29,9 @@ SITE_NAMES = (
     "inflated_bytes",  # that hosted servers have decompressed, whether or not they were used
 )
 FILE_KINDS = ("kernel", "server", "client")
-NOW = ("guest_instructions", "ring0", "ring3", "ring_changes", "host_call_count")  # of `Counts`, beside the sites
+WAITS = "blocking_waits"  # not a site of `Counts`, although machine code counts some
+# Of `Counts`, beside the sites.
+NOW = ("guest_instructions", "ring0", "ring3", "ring_changes", "host_call_count", WAITS)
 COUNTED = (  # fields of the counting hook's state that a snapshot keeps
     *("count", "last_address", "ring_changes", "in_kernel", "user_kind", "site_done", "site_address"),
     *(f"file_bytes_{kind}" for kind in FILE_KINDS),
@@ -150,7 +153,6 @@ class Ledger:
         self.exceptions: Counter[str] = Counter()
         self.interrupts: Counter[str] = Counter()
         self.dma_bytes: Counter[str] = Counter()
-        self.blocking_waits = 0
         self.user_kind = "client"
         self.turns = Turns(state)
 
@@ -169,7 +171,7 @@ class Ledger:
         """Return every counter's value now."""
         state = self.state
         ring0 = state.quadrants[3]
-        sites = {name: self._site(name) for name in (*self.cells, *self.extra, *BYTE_ACCOUNTS)}
+        sites = {name: self._site(name) for name in (*self.cells, *self.extra, *BYTE_ACCOUNTS) if name != WAITS}
         by_cpu = (state.file_bytes_kernel, state.file_bytes_server, state.file_bytes_client)
         return Counts(
             ring0,
@@ -181,7 +183,7 @@ class Ledger:
             dict(self.interrupts),
             {kind: count + self._by_python(kind) for kind, count in zip(FILE_KINDS, by_cpu, strict=True)},
             dict(self.dma_bytes),
-            self.blocking_waits,
+            self._site(WAITS),
         )
 
     def _site(self, name: str) -> int:
@@ -223,13 +225,12 @@ class Ledger:
             list(self.state.quadrants),
             cells,
             [dict(counter) for counter in self._counters],
-            self.blocking_waits,
             self.turns.save(),
         )
 
     def load(self, saved: tuple[Any, ...]) -> None:
         """Go back to saved values; counts of sites that were added since begin at zero."""
-        state, quadrants, cells, counters, self.blocking_waits, turns = saved
+        state, quadrants, cells, counters, turns = saved
         self.turns.load(turns)
         for name, value in state.items():
             setattr(self.state, name, value)

@@ -13,6 +13,7 @@ from callgate.kernel.machine.engine.counter_state import CounterState
 from callgate.kernel.machine.engine.sites import Sites
 
 SELECTORS: Final = 1 << 13  # of a descriptor table
+WORDS: Final = ctypes.c_uint32 * 2
 SERVER, CLIENT = 1, 2  # accounts: their numbers in `ledger.FILE_KINDS`
 
 
@@ -31,13 +32,13 @@ class Turns:
         self.table = (Turn * SELECTORS)()
         self.view = memoryview(self.table).cast("B")
         self.used = 0  # bytes of the table
-        self.words = (ctypes.c_uint32 * 2)()  # selectors of the running thread and of the next one
+        self.words = WORDS()  # selectors of the running thread and of the next one
         state.turns = ctypes.addressof(self.table)
 
-    def watch(self, sites: Sites, address: int, running: int) -> None:
-        """Let a turn end whenever the instruction at linear `address` executes; `running`: the words in host memory."""
-        self.words = (ctypes.c_uint32 * 2).from_address(running)
-        self.state.running = running
+    def watch(self, sites: Sites, address: int, words: "ctypes.Array[ctypes.c_uint32]") -> None:
+        """Let a turn end whenever the instruction at linear `address` executes; `words` overlays the guest's two."""
+        self.words = words
+        self.state.running = ctypes.addressof(words)
         sites.turn = self.end
         sites.turns(address)
 

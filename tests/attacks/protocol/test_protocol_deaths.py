@@ -185,7 +185,7 @@ def test_a_call_of_a_thread_that_has_been_killed_is_not_made(arena: Arenas, call
     made.run()
     kernel = made.kernel
     thread = kernel.state.endpoints.by_number[0].process.threads[0]
-    kernel.scheduler.state.current = thread
+    kernel.scheduler.start(thread)
     thread.killed = True
     frame = thread.stack - size_of(GateFrame)
     kernel.guest.words[thread.tcb + word(ThreadControlBlock, "frame")] = frame

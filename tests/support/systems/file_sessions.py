@@ -18,6 +18,7 @@ from callgate.kernel.programs.executable import Executable, parse_elf
 from callgate.kernel.system import System, SystemOptions
 from callgate.kernel.watching.leaks import leaks
 from callgate.tools.asmtest.board.programs import shipped_folders
+from ipc_rig import FAST_PATH
 
 PROGRAMS = Path(__file__).parents[2] / "kernel" / "files" / "programs"
 FUEL = 400_000_000
@@ -103,7 +104,9 @@ def session() -> Iterator[Callable[..., Session]]:
                 result.start(name, argument)
 
         disks = [ImageFile(item) if isinstance(item, Path) else item for item in media]
-        settings = SystemOptions(shell=False, prepare=prepare, log=log.append, output=printed.append, **options)
+        settings = SystemOptions(
+            shell=False, prepare=prepare, log=log.append, output=printed.append, **{"fast_path": FAST_PATH, **options}
+        )
         result = Session(System(disks, settings), log, printed)
         if trace:
             result.system.trace(result.events.append)

@@ -1,5 +1,6 @@
 """A system with one native server and checking clients, nothing else: whole message flows without a shell."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -26,6 +27,8 @@ from callgate.tools.asmtest.board.programs import shipped_folders
 TESTS = Path(__file__).parents[2]
 PROGRAMS = (TESTS / "kernel" / "ipc" / "programs", TESTS / "attacks" / "servers" / "programs")
 FUEL = 5_000_000
+# Set, the variable has policy asked at each handoff, in all systems that these tests make.
+FAST_PATH = not os.environ.get("CALLGATE_NO_FAST_PATH")
 CLIENT_ORIGIN = 0x0080_0000  # where no server lies, so that a stop in a client is in no server
 
 
@@ -61,12 +64,14 @@ class Rig:
     server: str
     wanted: list[Client]
     defines: dict[str, int] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
     clients: list[Process] = field(default_factory=list)
     events: list[tuple[str, int, dict[str, object]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        options = SystemOptions(shell=False, memory=16 << 20, prepare=self.prepare, log=self.log.append)
+        settings: dict[str, Any] = {"fast_path": FAST_PATH, **self.options}
+        options = SystemOptions(shell=False, memory=16 << 20, prepare=self.prepare, log=self.log.append, **settings)
         self.system = System([], options)
         self.kernel = self.system.kernel
         self.machine = self.system.machine
@@ -155,9 +160,11 @@ class Rigs:
     def __init__(self) -> None:
         self.made: list[Rig] = []
 
-    def __call__(self, server: str, *clients: dict[str, Any], **defines: int) -> Rig:
+    def __call__(
+        self, server: str, *clients: dict[str, Any], options: dict[str, Any] | None = None, **defines: int
+    ) -> Rig:
         """Make a rig; each client is a dictionary of what differs from `Client`'s defaults."""
-        rig = Rig(server, [Client(**client) for client in clients], defines)
+        rig = Rig(server, [Client(**client) for client in clients], defines, options or {})
         self.made.append(rig)
         return rig
 

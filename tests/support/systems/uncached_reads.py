@@ -4,7 +4,7 @@ from typing import Any
 
 from callgate.kernel.abi.calls import HostCall, SystemCall
 
-ASKING = ["SYSTEM", "HANDOFF"]
+ASKING = ["SYSTEM"]
 ANSWERING = ["SERVER", "REPLIED", "SCHEDULE"]
 ARRIVING = ["DISK_DONE", "FILE_READY", "YIELD", "RESUME"]
 

@@ -31,6 +31,7 @@ class Machine(TypedDict):
     ide: bool
     mount_deadline: int
     map_edges: bool
+    fast_path: bool
     scratch: bool
 
 

@@ -29,7 +29,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_an_uncached_read_makes_two_host_calls_to_ask_three_to_answer_and_four_when_the_data_arrive(
+def test_an_uncached_read_makes_one_host_call_to_ask_three_to_answer_and_four_when_the_data_arrive(
     session: Sessions, image: Path
 ) -> None:
     made = session(image, programs=[("reader", "r/d0/FILE.TXT")], latency=LATENCY)
