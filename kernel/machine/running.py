@@ -208,6 +208,10 @@ class Runner:
         finally:
             self.waiting = False
 
+    def requested(self) -> Stop | None:
+        """Return the stop that has been requested while nothing runs, which the next run would forget; None without."""
+        return None if self.control.request is None else self._stop(*self.control.request)
+
     def _stop(self, reason: str, detail: object = None) -> Stop:
         machine = self.machine
         return Stop(reason, machine.clock.retired, machine.cpu.eip, detail, machine.clock.now)

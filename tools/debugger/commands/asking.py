@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from callgate.kernel.common.near_miss import those_like
 from callgate.tools.debugger.commands.language import Desk, command, count_in
@@ -31,6 +32,9 @@ from callgate.tools.debugger.workbench.expressions import COMPARED, Expression, 
 from callgate.tools.debugger.workbench.facts import endpoints_of, server_fact, slot_fact, slot_number, state_named
 from callgate.tools.debugger.workbench.failure import CommandError
 from callgate.tools.debugger.workbench.workbench import Workbench
+
+if TYPE_CHECKING:
+    from callgate.kernel.machine.memory.outside import Outside
 
 Row = TypeVar("Row")
 Asked = TypeVar("Asked")
@@ -156,17 +160,24 @@ def who_of_register(desk: Desk, kind: Kind, register: str, stretch: Stretch) -> 
 
     def words(touch: RegisterTouch) -> str:
         change = f" becomes {touch.after:#010x}" if touch.after != touch.before else ""
+        if touch.by:
+            return f"{register} = {touch.before:#010x}{change}, by {touch.by}"
         by = f"{bench.code.name(touch.address)}  {touch.instruction}"
         return f"{register} = {touch.before:#010x}{change}, by {by}, {touch.thread}"
 
     watch = RegisterWatch(bench.chain.tracer, register, lambda: before_instruction(bench.history), thread)
+    writes, reads = kind is not Kind.READ, kind is not Kind.WRITE
+
+    @contextmanager
+    def watching() -> Iterator[None]:
+        def around(what: Outside) -> AbstractContextManager[None]:
+            return watch.outside(what, lambda: bench.history.moment, answer.add)
+
+        with watch.watching(writes=writes, reads=reads, told=answer.add), bench.history.surrounded(around, when=writes):
+            yield
+
     with bench.stops.suspended():
-        asked(
-            lambda: stretch.scan(
-                answer,
-                lambda: watch.watching(writes=kind is not Kind.READ, reads=kind is not Kind.WRITE, told=answer.add),
-            )
-        )
+        asked(lambda: stretch.scan(answer, watching))
     say(desk, answer, lambda touch: touch.moment, words)
 
 

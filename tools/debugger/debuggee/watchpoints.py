@@ -10,7 +10,8 @@ Hooks make every load and store of every program slower, so there are some only 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
@@ -19,6 +20,8 @@ from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.machine.cpu.exceptions import name_of
 from callgate.kernel.machine.engine.counter import address_of
 from callgate.kernel.machine.memory.accounts import Account
+from callgate.kernel.machine.memory.outside import SetUp, Write
+from callgate.tools.debugger.target.target import BY_TEST, BY_USER
 from unicorn import UC_HOOK_MEM_READ, UC_HOOK_MEM_WRITE
 from unicorn.unicorn_const import UC_MEM_WRITE
 from unicorn.unicorn_py3.unicorn import uclib
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from callgate.kernel.core.records import Process
     from callgate.kernel.machine import Machine
     from callgate.kernel.machine.devices.ports import HostFunction
+    from callgate.kernel.machine.memory.outside import Outside
     from callgate.tools.debugger.debuggee.memory import Memory
     from callgate.tools.debugger.debuggee.world import World
 
@@ -250,11 +254,14 @@ class Watchpoints:
         """Return the record of a watchpoint's process, another one after a restore; None if there is none now."""
         return self.world.process(point.process)
 
-    def _compare(self, by: str) -> None:
-        """Report ranges whose bytes have changed though the CPU has not written them; translate them again."""
+    def _compare(self, by: str, *, ending: bool = True) -> None:
+        """Report ranges whose bytes have changed though the CPU has not written them; translate them again.
+
+        With `ending` false no run ends by it: only those that are told are.
+        """
         for point in self.known:
             now = self._bytes(point)
-            if now != point.bytes and point.kind is not Kind.READ:
+            if now != point.bytes and point.kind is not Kind.READ and (ending or point.told is not None):
                 changed = next(
                     (i for i, pair in enumerate(zip(now, point.bytes, strict=False)) if pair[0] != pair[1]), 0
                 )
@@ -287,6 +294,17 @@ class Watchpoints:
             point.bytes = self._bytes(point)
         do()
         self._compare(f"the test's function for {name}")
+
+    @contextmanager
+    def outside(self, what: Outside) -> Iterator[None]:
+        """Report what comes from outside within the block: of a test's set-up all, of a change by hand what is told."""
+        for point in self.known:
+            point.bytes = self._bytes(point)  # what the CPU has written since
+        yield
+        if isinstance(what, SetUp):
+            self._compare(BY_TEST, ending=self.machine.breakpoints.enabled)  # not on the way to another moment
+        elif isinstance(what, Write):
+            self._compare(BY_USER, ending=False)
 
     def _transferred(self, physical: int, length: int) -> None:
         if self.dma_watch is not None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import NoReturn
 
 from callgate.kernel.machine import Stop
-from callgate.kernel.machine.memory.outside import SetUp
+from callgate.kernel.machine.memory.outside import Outside, SetUp
 from callgate.kernel.machine.observation.position import Position
 from callgate.tools.debugger.history.checkpoints import Checkpoint, Checkpoints, Moment
 from callgate.tools.debugger.history.interrupts import HistoryInterrupted, Interrupts
 from callgate.tools.debugger.target import Target
 from callgate.tools.recording import Occurred, RunDiffers
+
+Around = Callable[[Outside], AbstractContextManager[object]]
 
 
 class Repeating:
@@ -28,6 +30,7 @@ class Repeating:
         self.occurred: list[Occurred] = []  # from outside, in order
         self.happened = 0  # how many of them have, where the system is
         self.restored: list[Callable[[], None]] = []  # called when a checkpoint has been restored
+        self.around: list[Around] = []  # each is entered while something from outside comes again
         self.silent = False
 
     @property
@@ -44,7 +47,9 @@ class Repeating:
             stop = self.machine.run(fuel=left, until=until, goal=wanted)
             self.machine.runner.settle()
             if due is not None and self.machine.position >= due and (stop.reason == "position" or self._set_up_next()):
+                self.machine.control.request = None
                 self._happen()
+                return self.machine.runner.requested() or stop  # it may have written what is watched
         return stop
 
     def _set_up_next(self) -> bool:
@@ -56,9 +61,11 @@ class Repeating:
         entry = self.occurred[self.happened]
         if self.machine.position != entry.position:
             raise RunDiffers(f"the run was to come to {entry.position} and is at {self.machine.position}")
-        with self._quietly():
+        with self._quietly(), ExitStack() as stack:
+            for around in self.around:
+                stack.enter_context(around(entry.what))
             self.target.repeat(entry.what)
-        self.happened += 1
+            self.happened += 1
 
     @contextmanager
     def _quietly(self) -> Iterator[None]:
@@ -72,6 +79,17 @@ class Repeating:
             serial.flush()
         finally:
             self.silent, stream.repeating, serial.source = before
+
+    @contextmanager
+    def surrounded(self, around: Around, *, when: bool = True) -> Iterator[None]:
+        """Have something entered while something from outside comes again, for as long as the block lasts."""
+        if when:
+            self.around.append(around)
+        try:
+            yield
+        finally:
+            if when:
+                self.around.remove(around)
 
     def _no_more_input(self, _size: int) -> NoReturn:
         raise RunDiffers(f"the run waits for input at {self.machine.position}, where it did not")

@@ -18,6 +18,9 @@ Told = TypeVar("Told", str, bytes)
 POWER_ON: Final = "as it was at the beginning of the history"
 FIRST_CALL: Final = "the test, which has set it up for its first call, or left it as it was"
 """What is said of a value that nothing has written since the history began."""
+BY_USER: Final = "a change by hand"
+BY_TEST: Final = "the test, which has set it up for the call that begins here"
+"""What is said of a change that comes from outside."""
 
 
 class NoKernel(Exception):

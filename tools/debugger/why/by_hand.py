@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from callgate.kernel.machine.memory.outside import SetRegister, SetUp, Write
 from callgate.tools.debugger.history import Moment
+from callgate.tools.debugger.target.target import BY_TEST, BY_USER
 from callgate.tools.debugger.why.locations import InMemory, InRegister, Location
 
 if TYPE_CHECKING:
     from callgate.tools.debugger.history import History
 
-BY_USER: Final = "a change by hand"
-BY_TEST: Final = "the test, which has set it up for the call that begins here"
 BY_FUNCTION: Final = "the test's function for {}"
 
 

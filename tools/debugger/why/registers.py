@@ -7,14 +7,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from callgate.kernel.machine.memory.outside import SetUp
+from callgate.tools.debugger.target.target import BY_TEST, BY_USER
+
 if TYPE_CHECKING:
+    from callgate.kernel.machine.memory.outside import Outside
     from callgate.tools.debugger.history import Moment
     from callgate.tools.debugger.why.path import Tracer
 
 
 @dataclass(slots=True)
 class RegisterTouch:
-    """An instruction that reads or writes a register: `moment` is before it; `after` is the value that it leaves."""
+    """An instruction that reads or writes a register: `moment` is before it; `after` is the value that it leaves.
+
+    `by` is what else has written it, in words; `moment` is after that.
+    """
 
     moment: Moment
     before: int
@@ -22,6 +29,7 @@ class RegisterTouch:
     address: int
     instruction: str
     thread: str
+    by: str = ""
 
 
 class RegisterWatch:
@@ -58,6 +66,18 @@ class RegisterWatch:
                 yield
             finally:
                 self._close()
+
+    @contextmanager
+    def outside(
+        self, what: Outside, moment: Callable[[], Moment], told: Callable[[RegisterTouch], None]
+    ) -> Iterator[None]:
+        """Call a function if what comes from outside within the block changes the register."""
+        self._close()
+        before = self._value()
+        yield
+        if self._value() != before:
+            by = BY_TEST if isinstance(what, SetUp) else BY_USER
+            told(RegisterTouch(moment(), before, self._value(), 0, "", "", by))
 
     def _close(self) -> None:
         """Note what the last instruction has left."""

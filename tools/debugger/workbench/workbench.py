@@ -44,6 +44,7 @@ class Workbench:
         self.lines = Lines(self)
         self.found: list[Moment] = []  # the numbered moments of the last answer
         self.timeline = Timeline(history)
+        history.around.append(self.debuggee.watchpoints.outside)
         history.restored.append(self._restored)
         history.branched.append(self._branched)
 
