@@ -27,6 +27,7 @@ class Desk:
     before: dict[str, int] | None = None  # registers as they were when they were last shown
     ended: bool = False
     scope: dict[str, object] = field(default_factory=dict)  # names that `py` has set
+    displays: list[str] = field(default_factory=list)  # expressions that are shown wherever the system stops
     progress: Callable[[float], None] = lambda _share: None  # told how much of a query is done, from 0 to 1
 
     def show(self, lines: Iterable[str]) -> None:
@@ -76,8 +77,9 @@ def find(line: str) -> tuple[Command, str]:
     The longest name wins: `back step` before `back`.
     """
     known = by_name()
-    if line.startswith("x/"):
-        line = f"x {line[1:]}"
+    for examined in ("x", "xp"):
+        if line.startswith(f"{examined}/"):
+            line = f"{examined} {line[len(examined) :]}"
     words = line.split()
     for count in range(min(3, len(words)), 0, -1):
         name = " ".join(words[:count])

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from callgate.kernel.machine import Stop
+from callgate.kernel.machine.observation.position import Position
 from callgate.tools.debugger.commands.language import Desk, command, count_in
-from callgate.tools.debugger.commands.views import where
+from callgate.tools.debugger.commands.views import symbol_or_number, where
 from callgate.tools.debugger.debuggee import watchpoints
 from callgate.tools.debugger.history import Moment
 from callgate.tools.debugger.workbench.code import number_of
+from callgate.tools.debugger.workbench.expressions import Expression
 from callgate.tools.debugger.workbench.failure import CommandError
 from callgate.tools.debugger.workbench.stops import EVENT
 from callgate.tools.debugger.workbench.workbench import PHASES, REQUEST, Workbench
@@ -25,6 +27,18 @@ def report(desk: Desk, stop: Stop | None) -> None:
     if stop is not None:
         desk.show(reason(desk, stop))
     desk.show(where(desk.bench))
+    desk.show(displayed(desk))
+
+
+def displayed(desk: Desk) -> Iterator[str]:
+    """Yield the expressions that are to be shown at each stop, with their values."""
+    for number, text in enumerate(desk.displays, 1):
+        try:
+            lines = symbol_or_number(desk.bench, desk.bench.meanings.value(Expression(text))).splitlines()
+        except CommandError as error:
+            lines = [str(error)]
+        yield f"  {number}: {text} = {lines[0]}"
+        yield from lines[1:]
 
 
 def reason(desk: Desk, stop: Stop) -> list[str]:
@@ -150,6 +164,25 @@ def until(desk: Desk, rest: str) -> None:
     finally:
         if stopping.number in desk.bench.stops.known:
             desk.bench.stops.remove(stopping.number)
+
+
+@command("sb", "N", "run N instructions, or to a stop before that", examples=("sb 1000",))
+def instructions(desk: Desk, rest: str) -> None:
+    """Run for some instructions."""
+    _run_to(desk, desk.bench.machine.clock.retired + count_in(rest))
+
+
+@command("sba", "N", "run until N instructions have retired, or to a stop before that", examples=("sba 20000",))
+def instructions_in_all(desk: Desk, rest: str) -> None:
+    """Run to a number of instructions."""
+    number = count_in(rest)
+    if number <= desk.bench.machine.clock.retired:
+        raise CommandError(f"{number:,} instructions have retired already: goto {number} goes back there")
+    _run_to(desk, number)
+
+
+def _run_to(desk: Desk, retired: int) -> None:
+    report(desk, desk.bench.history.run(goal=Position(retired)))
 
 
 @command(

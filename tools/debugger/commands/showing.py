@@ -99,21 +99,21 @@ def _stops_in(desk: Desk, rest: str) -> list[int]:
     return numbers or list(desk.bench.stops.known)
 
 
-@command("disable|disa", "[N …]", "let stops end no run, all if none is named; they keep their numbers")
+@command("disable|disa|bpd", "[N …]", "let stops end no run, all if none is named; they keep their numbers")
 def disable(desk: Desk, rest: str) -> None:
     """Disable stops."""
     for number in _stops_in(desk, rest):
         desk.bench.stops.enable(number, on=False)
 
 
-@command("enable|en", "[N …]", "let stops end runs again, all if none is named")
+@command("enable|en|bpe", "[N …]", "let stops end runs again, all if none is named")
 def enable(desk: Desk, rest: str) -> None:
     """Enable stops."""
     for number in _stops_in(desk, rest):
         desk.bench.stops.enable(number, on=True)
 
 
-@command("info break|info b|stops", "", "the stops")
+@command("info break|info b|stops|blist", "", "the stops")
 def info_break(desk: Desk, rest: str) -> None:
     """List stops."""
     nothing(rest)
@@ -138,7 +138,9 @@ def info_events(desk: Desk, rest: str) -> None:
 # Looking.
 
 
-@command("registers|r|regs|info registers", "", "the registers; * marks those that have changed since the last time")
+@command(
+    "registers|r|regs|info registers|info r", "", "the registers; * marks those that have changed since the last time"
+)
 def registers(desk: Desk, rest: str) -> None:
     """Show registers."""
     nothing(rest)
@@ -174,15 +176,21 @@ def list_(desk: Desk, rest: str) -> None:
 )
 def examine(desk: Desk, rest: str) -> None:
     """Show memory."""
+    count, size, place = numbers_in(rest, "x/16b esp")
+    desk.show(views.memory(desk.bench, place_of(desk, place), count, size))
+
+
+def numbers_in(rest: str, example: str) -> tuple[int, int, str]:
+    """Return what `/NF PLACE` asks for: how many numbers of how many bytes, and where; CommandError."""
     found = re.fullmatch(r"(?:/(\d*)([bhwgx]*)\s+)?(.+)", rest)
     if found is None:
-        raise CommandError("x/NF ADDRESS, as x/16b esp")
+        raise CommandError(f"/NF ADDRESS, as {example}")
     letters = [letter for letter in found[2] or "" if letter in SIZES]
     size = SIZES[letters[-1]] if letters else 4
     count = int(found[1] or 16)
     if not 1 <= count * size <= MOST_SHOWN:
         raise CommandError(f"{count} numbers of {size} bytes: at most {MOST_SHOWN} bytes are shown at once")
-    desk.show(views.memory(desk.bench, place_of(desk, found[3]), count, size))
+    return count, size, found[3]
 
 
 def place_of(desk: Desk, text: str) -> int:
@@ -196,7 +204,7 @@ def place_of(desk: Desk, text: str) -> int:
 
 
 @command(
-    "print|p/x|eval", "EXPRESSION", "the value of an expression", examples=("print eax + 4", "print message.error")
+    "print|p/x|eval|calc", "EXPRESSION", "the value of an expression", examples=("print eax + 4", "print message.error")
 )
 def print_(desk: Desk, rest: str) -> None:
     """Show a value."""
@@ -206,7 +214,7 @@ def print_(desk: Desk, rest: str) -> None:
     desk.show(views.symbol_or_number(desk.bench, value).splitlines())
 
 
-@command("threads|info threads|t", "", "the threads, with their states in words")
+@command("threads|info threads|t|tasks", "", "the threads, with their states in words")
 def threads(desk: Desk, rest: str) -> None:
     """Show threads."""
     nothing(rest)

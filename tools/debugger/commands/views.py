@@ -97,6 +97,14 @@ def memory(bench: Workbench, address: int, count: int, size: int) -> list[str]:
     data = bench.debuggee.memory.read(process, address, count * size)
     if not data:
         raise CommandError(f"{address:#010x}: no memory is mapped there")
+    lines = dump(data, address, size)
+    if len(data) < count * size:
+        lines.append(f"{address + len(data):08x}  not mapped")
+    return lines
+
+
+def dump(data: bytes, address: int, size: int) -> list[str]:
+    """Return bytes as numbers of `size` bytes, 16 bytes a line, with the address of each line."""
     lines = []
     for offset in range(0, len(data), 16):
         row = data[offset : offset + 16]
@@ -104,8 +112,6 @@ def memory(bench: Workbench, address: int, count: int, size: int) -> list[str]:
         shown = " ".join(f"{int.from_bytes(number, 'little'):0{2 * size}x}" for number in numbers)
         text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
         lines.append(f"{address + offset:08x}  {shown:<{(2 * size + 1) * 16 // size}} {text}")
-    if len(data) < count * size:
-        lines.append(f"{address + len(data):08x}  not mapped")
     return lines
 
 

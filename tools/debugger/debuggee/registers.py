@@ -30,6 +30,13 @@ SEGMENTS: Final = ("cs", "ss", "ds", "es", "fs", "gs")
 PUSHED: Final = ("eax", "ecx", "edx", "ebx", "ebp", "esi", "edi")
 CONTROL: Final = ("cr0", "cr2", "cr3", "cr4")
 DEBUG: Final = ("dr0", "dr1", "dr2", "dr3", "dr6", "dr7")
+#: Bits of control registers by name, and of EFER (Intel SDM vol. 3, 2.5 and 2.2.1).
+CR0: Final = {"PE": 0, "MP": 1, "EM": 2, "TS": 3, "ET": 4, "NE": 5, "WP": 16, "AM": 18, "NW": 29, "CD": 30, "PG": 31}
+CR4: Final = {
+    "VME": 0, "PVI": 1, "TSD": 2, "DE": 3, "PSE": 4, "PAE": 5, "MCE": 6, "PGE": 7, "PCE": 8, "OSFXSR": 9,
+    "OSXMMEXCPT": 10, "UMIP": 11, "SMEP": 20, "SMAP": 21,
+}  # fmt: skip
+EFER: Final = {"SCE": 0, "LME": 8, "LMA": 10, "NXE": 11}
 FRAME_WORDS: Final = offset_of(SwitchFrame, "registers") // 4
 LOADS: Final = {"gdtr": "LGDT", "idtr": "LIDT", "ldtr": "LLDT", "tr": "LTR"}
 READ_ONLY: Final = {

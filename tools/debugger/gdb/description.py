@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from callgate.tools.debugger.debuggee.registers import CR0, CR4, EFER
 from callgate.tools.debugger.gdb.protocol.errors import Refused
 
 if TYPE_CHECKING:
@@ -23,12 +24,6 @@ EFLAGS: Final[Fields] = {
     "CF": 0, "": 1, "PF": 2, "AF": 4, "ZF": 6, "SF": 7, "TF": 8, "IF": 9, "DF": 10, "OF": 11, "IOPL": (12, 13),
     "NT": 14, "RF": 16, "VM": 17, "AC": 18, "VIF": 19, "VIP": 20, "ID": 21,
 }  # fmt: skip
-CR0: Final = {"PE": 0, "MP": 1, "EM": 2, "TS": 3, "ET": 4, "NE": 5, "WP": 16, "AM": 18, "NW": 29, "CD": 30, "PG": 31}
-CR4: Final = {
-    "VME": 0, "PVI": 1, "TSD": 2, "DE": 3, "PSE": 4, "PAE": 5, "MCE": 6, "PGE": 7, "PCE": 8, "OSFXSR": 9,
-    "OSXMMEXCPT": 10, "UMIP": 11, "SMEP": 20, "SMAP": 21,
-}  # fmt: skip
-EFER: Final = {"SCE": 0, "LME": 8, "LMA": 10, "NXE": 11}
 FLAGS: Final = {"i386_eflags": EFLAGS, "cr0_flags": CR0, "cr4_flags": CR4, "efer_flags": EFER}
 GENERAL: Final = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
 SEGMENTS: Final = ("cs", "ss", "ds", "es", "fs", "gs")

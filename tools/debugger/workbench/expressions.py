@@ -13,6 +13,7 @@ import ast
 import operator
 from collections.abc import Callable, Mapping
 from enum import IntEnum
+from functools import cached_property
 from typing import Any, Final
 
 from callgate.kernel.abi.calls import Operation, ServerCall, SystemCall, WaitReason
@@ -80,6 +81,13 @@ class Expression:
         for node in ast.walk(self.tree):
             if isinstance(node, ast.BinOp) and not isinstance(node.op, (*BINARY, ast.LShift, ast.RShift)):
                 raise CommandError("operators are + - * // % & | ^ << >>, and comparisons")
+
+    @cached_property
+    def conjuncts(self) -> list[Expression]:
+        """What all has to hold for it to hold."""
+        if isinstance(self.tree, ast.BoolOp) and isinstance(self.tree.op, ast.And):
+            return [Expression(ast.unparse(node)) for node in self.tree.values]
+        return [self]
 
     def value(self, names: Names, read: Read) -> Any:
         """Return the value now; CommandError says what has none.

@@ -36,6 +36,22 @@ OF_KERNEL: Final = ("op", "operation", "message", "request", "slot", "endpoint")
 SIZES: Final = ("byte", "word", "dword", "qword")
 
 
+class Endpoints(dict[int, Structure]):
+    """The endpoints by number; compared with a number, it is that of the running thread's request."""
+
+    def __init__(self, blocks: dict[int, Structure], present: Callable[[], int]) -> None:
+        super().__init__(blocks)
+        self.present = present
+
+    def __eq__(self, other: object) -> bool:
+        return self.present() == other if isinstance(other, int) else super().__eq__(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = None  # as a dictionary has none
+
+
 class Meanings:
     """What names mean in one system."""
 
@@ -91,6 +107,25 @@ class Meanings:
         except CommandError:
             return False
 
+    def may_hold(self, expression: Expression, fields: Mapping[str, object]) -> bool:
+        """Whether a condition may hold at an event with these fields, whatever registers and memory are then."""
+
+        def named(name: str) -> object:
+            if name not in fields and (name in REGISTERS or name in self.special):
+                raise CommandError(f"{name} is not known")
+            return fields[name]
+
+        def read(_linear: int, _size: int) -> bytes:
+            raise CommandError("memory is not known")
+
+        for part in expression.conjuncts:
+            try:
+                if not part.value(named, read):
+                    return False
+            except CommandError:
+                continue
+        return True
+
     def _register(self, name: str) -> int:
         if name not in REGISTERS:
             raise LookupError(name)
@@ -127,8 +162,13 @@ class Meanings:
         assert len(slots) == SLOTS
         return slots
 
-    def _endpoints(self) -> dict[int, Structure]:
-        return {number: self._block(endpoint) for number, endpoint in self._known().items()}
+    def _endpoints(self) -> Endpoints:
+        blocks = {number: self._block(endpoint) for number, endpoint in self._known().items()}
+        return Endpoints(blocks, self._endpoint_of_request)
+
+    def _endpoint_of_request(self) -> int:
+        name = self._request().endpoint
+        return next(number for number, endpoint in self._known().items() if endpoint.name == name)
 
     def _known(self) -> dict[int, EndpointState]:
         return self.debuggee.kernel.state.endpoints.by_number

@@ -47,6 +47,7 @@ class Stopping:
     enabled: bool = True
     what: object = None  # None: it is not in the system now
     kinds: tuple[str, ...] | None = None  # of the events that it waits for; None: it waits for something else
+    condition: Expression | None = None  # of the event
 
     def reports(self, detail: object) -> bool:
         """Whether it is what the machine reports."""
@@ -123,7 +124,7 @@ class Stops:
         if changes is not None:
             return self._add_changes(place, changes, expression, once=once)
         kinds = self.kinds(place)
-        if place in self.machine.addresses or not kinds:
+        if not kinds or (place in self.machine.addresses and not self._marks(place, kinds)):
             if expression is not None:
                 self.meanings.check(expression, event=False)
             return self._add_place(place, expression, once=once)
@@ -137,8 +138,13 @@ class Stops:
             stream.unsubscribe,
             once=once,
         )
-        stopping.kinds = tuple(kinds)
+        stopping.kinds, stopping.condition = tuple(kinds), expression
         return stopping
+
+    def _marks(self, label: str, kinds: list[str]) -> bool:
+        """Whether a label stands where one of these events comes: the event is the same place, and has fields."""
+        address = self.machine.addresses[label]
+        return any(site.address == address and site.kind in kinds for site in self.machine.event_sites.known)
 
     def listener(self, expression: Expression | None) -> Listener:
         """Return a listener that ends the run at each event for which a condition holds."""
@@ -212,6 +218,14 @@ class Stops:
                     return None
                 wanted.update(stopping.kinds)
         return frozenset(wanted)
+
+    def may_end(self, event: Event) -> bool:
+        """Whether an event may have ended a run, as far as its fields say it."""
+        for stopping in self.known.values():
+            if stopping.enabled and event.kind in (stopping.kinds or ()):
+                if stopping.condition is None or self.meanings.may_hold(stopping.condition, event.fields):
+                    return True
+        return False
 
     def remove(self, number: int) -> None:
         """Remove a stop; CommandError if there is none of this number."""

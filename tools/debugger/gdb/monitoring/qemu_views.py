@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from callgate.kernel.abi import memory as layout
-from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE
+from callgate.kernel.abi.memory import HIGH_MEMORY
 from callgate.kernel.machine.cpu.descriptors import ACCESSED, CODE_DATA, PRESENT
 from callgate.kernel.machine.cpu.paging import ADDRESS, NX
-from callgate.kernel.machine.memory.accounts import Account
-from callgate.kernel.machine.memory.bus import DmaError
+from callgate.tools.debugger.debuggee.mappings import mappings
 
 if TYPE_CHECKING:
     from callgate.kernel.core.records import Process
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from callgate.tools.debugger.debuggee import Debuggee
     from callgate.tools.debugger.debuggee.threads import DebugThread
 
-Mapping = tuple[int, int, int, bool]  # linear, entry, bytes, large
 FLAG_LETTERS = ((10, "D"), (11, "O"), (7, "S"), (6, "Z"), (4, "A"), (2, "P"), (0, "C"))
 SYSTEM_SEGMENTS = {1: "TSS16-avl", 2: "LDT", 3: "TSS16-busy", 9: "TSS32-avl", 11: "TSS32-busy"}
 BIG = 1 << 22  # of a descriptor's upper half: 32-bit code or stack
@@ -89,38 +87,12 @@ def floating(fpu: FloatingPoint) -> Iterator[str]:
         yield from (" ".join(cells[index : index + 2]) for index in range(0, len(cells), 2))
 
 
-def mappings(debuggee: Debuggee, process: Process) -> Iterator[Mapping]:
-    """Yield every page that is mapped, by linear address; its rights are those of all levels together."""
-    ram = debuggee.machine.ram
-
-    def entries(table: int, count: int) -> tuple[int, ...]:
-        try:
-            return struct.unpack(f"<{count}Q", ram.read(table, 8 * count, Account.MACHINE))
-        except DmaError:
-            return ()
-
-    for high, pointer in enumerate(entries(process.pointers & 0xFFFF_FFE0, 4)):
-        if not pointer & layout.PTE_PRESENT:
-            continue
-        for middle, directory in enumerate(entries(pointer & ADDRESS, 512)):
-            linear = high << 30 | middle << 21
-            if not directory & layout.PTE_PRESENT:
-                continue
-            if directory & layout.PTE_LARGE:
-                yield linear, directory, layout.LARGE_PAGE_SIZE, True
-                continue
-            rights = directory & (layout.PTE_USER | layout.PTE_WRITABLE) | ~(layout.PTE_USER | layout.PTE_WRITABLE)
-            for low, entry in enumerate(entries(directory & ADDRESS, 512)):
-                if entry & layout.PTE_PRESENT:
-                    yield linear | low << 12, entry & rights | directory & NX, PAGE_SIZE, False
-
-
 def memory(debuggee: Debuggee, process: Process) -> str:
     """Return `info mem`: runs of pages with the same rights."""
     if not debuggee.machine.paging.mode().paging:
         return "PG disabled\n"
     runs: list[tuple[int, int, str]] = []
-    for linear, entry, size, _ in mappings(debuggee, process):
+    for linear, entry, size, _ in mappings(debuggee.machine, process.pointers):
         rights = f"{'u' if entry & layout.PTE_USER else '-'}r{'w' if entry & layout.PTE_WRITABLE else '-'}"
         if runs and runs[-1][1] == linear and runs[-1][2] == rights:
             runs[-1] = (runs[-1][0], linear + size, rights)
@@ -134,7 +106,7 @@ def translations(debuggee: Debuggee, process: Process) -> str:
     if not debuggee.machine.paging.mode().paging:
         return "PG disabled\n"
     lines = []
-    for linear, entry, size, large in mappings(debuggee, process):
+    for linear, entry, size, large in mappings(debuggee.machine, process.pointers):
         letters = "".join(
             letter if entry & bit and (bit != layout.PTE_LARGE or large) else "-" for bit, letter in TLB_LETTERS
         )

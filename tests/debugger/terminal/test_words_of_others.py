@@ -1,0 +1,127 @@
+"""The words of gdb and of Bochs's debugger that look at the machine, and stop it."""
+
+import io
+import re
+from collections.abc import Iterator
+
+import pytest
+from callgate.asm.assembler.cache import cache_directory
+from callgate.disk.images.demo import demo_image
+from callgate.disk.media import open_image
+from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.system import System, SystemOptions
+from callgate.tools.debugger.commands.prompt import Prompt
+from callgate.tools.debugger.history import History
+from callgate.tools.debugger.workbench.failure import CommandError
+from callgate.tools.debugger.workbench.workbench import Workbench
+from debugger_lines import said
+
+RUN = re.compile(r"([0-9a-f]{8})-([0-9a-f]{8}) -> ([0-9a-f]{9})-([0-9a-f]{9})  r([u-])([w-])([x-])")
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Prompt]:
+    """A debugger that stands where the server of the first partition loads a request's registers."""
+    with System([open_image(demo_image(cache_directory()))], SystemOptions(commands="df")) as system:
+        bench = Workbench(system, History(system))
+        prompt = Prompt(bench, io.StringIO())
+        prompt.line("until ipc.load if op == FREE_SPACE and thread == 10")
+        yield prompt
+        bench.close()
+
+
+@pytest.fixture
+def prompt(served: Prompt) -> Prompt:
+    said(served, "delete")
+    said(served, "goto 14996")
+    return served
+
+
+def test_each_stretch_of_info_tab_is_what_a_walk_through_the_page_tables_finds(prompt: Prompt) -> None:
+    paging = prompt.desk.bench.machine.paging
+    runs = RUN.findall(said(prompt, "info tab"))
+    assert len(runs) > 10
+    mapped = set()
+    for begin, end, physical, last, *rights in runs:
+        for page in range(int(begin, 16), int(end, 16), PAGE_SIZE):
+            found = paging.walk(page)
+            assert found.physical == page - int(begin, 16) + int(physical, 16)
+            assert [found.user, found.writable, found.executable] == [letter != "-" for letter in rights]
+            mapped.add(page)
+        assert int(last, 16) - int(physical, 16) == int(end, 16) - int(begin, 16)
+    around = {page + step for page in mapped for step in (-PAGE_SIZE, PAGE_SIZE)} - mapped
+    assert all(paging.walk(page).physical is None for page in around if 0 <= page < 1 << 32)
+
+
+def test_registers_are_shown_with_the_names_of_their_bits_and_with_bases(prompt: Prompt) -> None:
+    cpu = prompt.desk.bench.machine.cpu
+    control = said(prompt, "creg").splitlines()
+    assert control[0] == f"cr0  {cpu.cr0:08x}  PG WP NE ET TS MP PE"
+    assert control[-1].endswith("NXE")
+    segments = said(prompt, "sreg").splitlines()
+    assert segments[0] == "cs   001b  base 00000000"
+    assert f"gdtr       base {cpu.table('gdtr')[0]:08x}" in segments[6]
+    assert "SF" in said(prompt, "info eflags")
+    assert said(prompt, "ptime").startswith("14,996 instructions, ")
+
+
+def test_physical_memory_is_that_of_the_page_which_a_linear_address_leads_to(prompt: Prompt) -> None:
+    linear = said(prompt, "x/8w 0xa0000000").replace("a0000", "00278")
+    assert said(prompt, "xp/8w 0x278000") == linear
+    stack = said(prompt, "print-stack 4").splitlines()
+    assert [line.split()[1] for line in stack] == said(prompt, "x/4w esp").split()[1:5]
+    with pytest.raises(CommandError, match="no memory has this physical address"):
+        prompt.line("xp 0xfffffff0")
+
+
+def test_addresses_of_segments_and_linear_ones_are_the_same_stop_in_a_flat_segment(prompt: Prompt) -> None:
+    texts = [said(prompt, line).split(": ")[1] for line in ("lb 0x4000d7", "vb 0x1b:0x4000d7", "break 0x4000d7")]
+    assert len(set(texts)) == 1
+    assert said(prompt, "blist").count("hits") == 3
+    said(prompt, "bpd")
+    assert said(prompt, "blist").count("disabled") == 3
+    for line, why in (("lb take_slot", "a number"), ("vb 0x1b", "vb SELECTOR:OFFSET"), ("vb 0xfff8:0", "no selector")):
+        with pytest.raises(CommandError, match=why):
+            prompt.line(line)
+
+
+def test_a_number_of_instructions_ends_a_run_and_so_does_a_stop_before_it(prompt: Prompt) -> None:
+    assert said(prompt, "sb 100").startswith("instruction 15,096")
+    assert said(prompt, "sba 15200").startswith("instruction 15,200")
+    with pytest.raises(CommandError, match="15,000 instructions have retired already: goto 15000 goes back there"):
+        prompt.line("sba 15000")
+    said(prompt, "break ipc.take")
+    assert said(prompt, "sba 99999999").startswith("stop ")
+
+
+def test_an_expression_that_is_displayed_is_shown_at_each_stop_until_it_is_taken_away(prompt: Prompt) -> None:
+    assert said(prompt, "display eip") == "  1: eip = 0x40009e = 4194462\n"
+    said(prompt, "display message.eax")
+    assert said(prompt, "stepi").splitlines()[-2:] == ["  1: eip = 0x4000a1 = 4194465", "  2: message.eax = 0x0 = 0"]
+    said(prompt, "undisplay 1")
+    assert "eip =" not in said(prompt, "stepi")
+    with pytest.raises(CommandError, match="there are 1"):
+        prompt.line("undisplay 7")
+    said(prompt, "undisplay")
+    assert "message" not in said(prompt, "where")
+
+
+def test_a_symbol_and_a_line_are_found_by_address_and_by_name(prompt: Prompt) -> None:
+    assert said(prompt, "info symbol eip") == "0x0040009e is start+0x9e\n"
+    assert said(prompt, "info line").startswith("asm/user/servers/hosted.asm:80: mov")
+    assert said(prompt, "info line take_slot").startswith("asm/kernel/ipc/slots.asm:34: cmp")
+    with pytest.raises(CommandError, match="no symbol is known there"):
+        prompt.line("info symbol 0x90000000")
+
+
+@pytest.mark.parametrize(("condition", "thread"), [("endpoint == 0", 3), ("endpoint != 0", 10), ("endpoint == 2", 11)])
+def test_a_break_at_a_reply_of_an_endpoint_is_the_event_and_stops_there(
+    prompt: Prompt, condition: str, thread: int
+) -> None:
+    said(prompt, "goto start")
+    assert (
+        said(prompt, f"break reply if op == free_space and {condition}")
+        .partition(": ")[2]
+        .startswith("event ipc.reply")
+    )
+    assert f"event ipc.reply thread={thread:#x} " in said(prompt, "continue")
