@@ -10,7 +10,7 @@ from callgate.tools.debugger.history import History, timeline
 from callgate.tools.debugger.workbench.workbench import Workbench
 from debugger_lines import said
 
-PLACES = ("disk.submit", "ipc.reply if type == 2 and thread == 10")
+PLACES = ("disk.submit", "ipc.reply if type == 2 and op == FREE_SPACE and thread == 10")
 
 
 def ways_back(prompt: Prompt, stop: str) -> list[str]:
@@ -52,6 +52,17 @@ def test_nothing_is_repeated_where_no_event_has_come(prompt: Prompt, bench: Work
         passed.clear()
         assert said(prompt, "back continue").startswith("this is the beginning")
         assert passed
+
+
+def test_nothing_is_repeated_after_an_event_whose_fields_say_that_a_condition_does_not_hold(
+    prompt: Prompt, bench: Workbench
+) -> None:
+    said(prompt, "continue")
+    said(prompt, "break ipc.take if eax >= 0 and thread == 8")
+    passed: list[int] = []
+    with bench.machine.probing("take_slot", lambda: passed.append(bench.debuggee.threads.running().number)):
+        assert "thread=0x8" in said(prompt, "back continue")
+    assert set(passed) <= {8}
 
 
 def test_events_before_the_time_line_began_are_looked_for(boot_demo: Callable[[str], System]) -> None:

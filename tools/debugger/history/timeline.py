@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -186,16 +186,19 @@ class Timeline:
         """Return how many events have come at a place in the run: those before it and at it."""
         return bisect_right(self.entries, retired, key=_retired)
 
-    def latest(self, kinds: Collection[str], end: Position) -> int | None:
+    def latest(self, kinds: Collection[str], end: Position, counts: Callable[[Event], bool]) -> int | None:
         """Return a number of retired instructions before which the last event of some kinds before `end` has come.
 
-        None if it may have come at any time: there are kinds among them that are not listened to, or were not then.
+        Of events that are kept only those are looked at for which `counts` returns True.  None if it may have come at
+        any time: there are kinds among them that are not listened to, or were not then.
         """
         if not self.kinds.issuperset(kinds) or end.retired < self.first:
             return None
         for entry in reversed(self.entries[: self.count_to(end.retired)]):
             same = entry.retired == end.retired  # where the CPU halts time passes, and where one is delivered none
-            if entry.event.kind in kinds and not (same and not end.delivered and entry.event.clock >= end.clock):
+            if entry.event.kind not in kinds or (same and not end.delivered and entry.event.clock >= end.clock):
+                continue
+            if counts(entry.event):
                 return entry.retired + 1
         limit = min(self.begin, end.retired)
         stretches = [known[: bisect_left(known, limit / STRETCH)] for kind in kinds if (known := self.early.get(kind))]

@@ -8,6 +8,8 @@ from typing import Final
 
 from callgate.kernel.machine import Stop
 from callgate.kernel.machine.cpu.paging import PageFault
+from callgate.kernel.machine.observation.position import Position
+from callgate.kernel.machine.observation.stream import Event
 from callgate.kernel.system import System
 from callgate.tools.debugger.debuggee import Debuggee
 from callgate.tools.debugger.history import History, HistoryInterrupted, Moment
@@ -163,14 +165,15 @@ class Workbench:
 
     def back(self) -> Stop | None:
         """Go back to the last thing that ends a run; None, and to the beginning, if there is none."""
-        return self._back(self.stops.kinds_wanted())
+        return self._back(self.stops.kinds_wanted(), self.stops.may_end)
 
-    def _back(self, kinds: Collection[str] | None) -> Stop | None:
+    def _back(self, kinds: Collection[str] | None, counts: Callable[[Event], bool]) -> Stop | None:
         """Do so; if only events of some kinds can end a run, the time line knows where the last one has come."""
-        known = self.timeline.latest
-        stop = self.history.back_to(
-            lambda stop: stop.reason in ENDS, latest=lambda end: None if kinds is None else known(kinds, end)
-        )
+
+        def latest(end: Position) -> int | None:
+            return None if kinds is None else self.timeline.latest(kinds, end, counts)
+
+        stop = self.history.back_to(lambda stop: stop.reason in ENDS, latest=latest)
         self._arrive()
         return stop
 
@@ -230,9 +233,12 @@ class Workbench:
 
     def back_to_event(self, name: str) -> Stop | None:
         """Go back to the last event of a kind, as `to_event`."""
-        wanted = self.stops.kinds_wanted()
+        wanted, kinds = self.stops.kinds_wanted(), self.stops.kinds(name)
         with self._listening(name):
-            return self._back(None if wanted is None else wanted.union(self.stops.kinds(name)))
+            return self._back(
+                None if wanted is None else wanted.union(kinds),
+                lambda event: event.kind in kinds or self.stops.may_end(event),
+            )
 
     def why(self, text: str, most: int = 1) -> Iterator[Link]:
         """Yield what wrote a register or memory last, and from where that came, at most `most` links; CommandError."""
