@@ -67,6 +67,9 @@ def test_the_size_in_a_directory_page_comes_from_a_byte_of_the_image(boot_bench:
     assert "its Python is not followed" in links[0].note
     assert (links[-1].by, links[-1].source) == ("DMA", None)
     assert links[-1].note.startswith(f"disk d0, sector {at // 512}, byte {at % 512}: byte {at:,} of demo-")
+    command = re.search(r"by READ_FPDMA_QUEUED from sector (\d+) on, slot \d+ of port 0$", links[-1].note)
+    assert command
+    assert int(command[1]) <= at // 512
     assert (bench.history.moment, bench.machine.cpu.registers()) == (here, origin)
 
 

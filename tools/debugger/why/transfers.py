@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
+from callgate.disk.drives.ata import Code
 from callgate.kernel.abi.memory import SECTOR_SIZE
+from callgate.kernel.machine.observation.stream import Event
 from callgate.tools.debugger.target import Target
+
+COMMAND: Final = "disk.command"
+IN_FLIGHT: Final = 256  # commands, of all ports and channels together
 
 
 class Read(NamedTuple):
@@ -19,6 +25,7 @@ class Read(NamedTuple):
     physical: int
     size: int
     retired: int
+    command: str  # that the controller carries out, in words; "" if it is not known
 
 
 class Reads:
@@ -29,8 +36,12 @@ class Reads:
         self.media = target.system.media if target.has_kernel else []
         self.found: list[Read] = []
         self.plain: list[tuple[object, Callable[[int, Sequence[memoryview]], None]]] = []
+        self.commands: deque[Event] = deque(maxlen=IN_FLIGHT)  # that controllers have begun, the last one at the end
+        self.listener = self.commands.append
 
     def __enter__(self) -> Self:
+        if COMMAND in self.machine.stream.kinds:
+            self.machine.stream.subscribe(self.listener, [COMMAND], again=True)
         for disk, medium in enumerate(self.media):
             plain = medium.read_into
             self.plain.append((medium, plain))
@@ -40,6 +51,7 @@ class Reads:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.machine.stream.unsubscribe(self.listener)
         for medium, _ in self.plain:
             delattr(medium, "read_into")
 
@@ -47,15 +59,22 @@ class Reads:
         self, disk: int, plain: Callable[[int, Sequence[memoryview]], None]
     ) -> Callable[[int, Sequence[memoryview]], None]:
         def read_into(lba: int, views: Sequence[memoryview]) -> None:
-            offset = lba * SECTOR_SIZE
+            offset, command = lba * SECTOR_SIZE, self._command(lba)
             for view in views:
                 physical = self._physical(view)
                 if physical is not None:
-                    self.found.append(Read(disk, offset, physical, len(view), self.machine.clock.retired))
+                    self.found.append(Read(disk, offset, physical, len(view), self.machine.clock.retired, command))
                 offset += len(view)
             plain(lba, views)
 
         return read_into
+
+    def _command(self, lba: int) -> str:
+        """Return in words the last command that reads from a sector on, as a controller has told of it."""
+        for event in reversed(self.commands):
+            if event.fields["lba"] == lba:
+                return command_in_words(event.fields)
+        return ""
 
     def _physical(self, view: memoryview) -> int | None:
         """Return the physical address of a view of RAM; None for memory of the controller's own."""
@@ -81,5 +100,14 @@ class Reads:
                 at = read.offset + physical - read.physical
                 path = getattr(self.media[read.disk], "path", None)
                 image = f" of {path.name}" if path is not None else ""
-                return f"disk d{read.disk}, sector {at // SECTOR_SIZE}, byte {at % SECTOR_SIZE}: byte {at:,}{image}"
+                place = f"disk d{read.disk}, sector {at // SECTOR_SIZE}, byte {at % SECTOR_SIZE}: byte {at:,}{image}"
+                return f"{place}\n  by {read.command}" if read.command else place
         return ""
+
+
+def command_in_words(fields: Mapping[str, object]) -> str:
+    """Return what `disk.command` tells: the command by name, where it was issued, and its first sector."""
+    code, lba = int(str(fields["code"])), fields["lba"]
+    name = Code(code).name if code in set(Code) else f"command {code:#x}"
+    where = f"slot {fields['slot']} of port {fields['port']}" if "port" in fields else f"channel {fields['channel']}"
+    return f"{name} from sector {lba} on, {where}"
