@@ -1,4 +1,4 @@
-"""gdb's own view of registers, memory and threads against the machine's, at random stops."""
+"""gdb's own view of registers, memory, threads and callers against the machine's and ours, at random stops."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from callgate.kernel.abi.thread import KERNEL_STACK_SIZE
 from callgate.kernel.system import System
 from callgate.kernel.watching.thread_view import ThreadView
+from callgate.tools.debugger.debuggee.frames import frames
 from callgate.tools.debugger.gdb.monitoring.monitor import Monitor
 
 REGISTERS = (
@@ -61,7 +62,12 @@ def one(stop):
     inferior = gdb.selected_inferior()
     read = lambda at, size: bytes(inferior.read_memory(at, size)).hex()
     threads = sorted(thread.name for thread in threads if thread.name)  # gdb keeps the last one of an ended process
-    print("STOP " + json.dumps([clock, values, read(values["esp"], {stack}), read(values["eip"], {code}), threads]))
+    frame, callers = gdb.newest_frame(), []
+    while frame is not None:
+        callers.append(frame.pc())
+        frame = frame.older()
+    memory = [read(values["esp"], {stack}), read(values["eip"], {code})]
+    print("STOP " + json.dumps([callers, clock, values, *memory, threads]))
 for stop in range({stops}):
     try:
         one(stop)
@@ -98,7 +104,8 @@ def test_gdb_sees_at_random_stops_what_the_machine_says(
     plain = Monitor._clock
 
     def noted(monitor: Monitor, text: str, thread: Any) -> str:
-        ours.append(view(system))
+        debuggee = monitor.debuggee
+        ours.append([[frame.eip for frame in frames(debuggee, debuggee.threads.running())], *view(system)])
         return plain(monitor, text, thread)
 
     monkeypatch.setattr(Monitor, "_clock", noted)
