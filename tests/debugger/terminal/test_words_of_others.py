@@ -80,7 +80,12 @@ def test_addresses_of_segments_and_linear_ones_are_the_same_stop_in_a_flat_segme
     assert said(prompt, "blist").count("hits") == 3
     said(prompt, "bpd")
     assert said(prompt, "blist").count("disabled") == 3
-    for line, why in (("lb take_slot", "a number"), ("vb 0x1b", "vb SELECTOR:OFFSET"), ("vb 0xfff8:0", "no selector")):
+    for line, why in (
+        ("lb take_slot", "a number"),
+        ("vb 0x1b", "vb SELECTOR:OFFSET"),
+        ("vb 0xfff8:0", "no selector"),
+        ("lb 0x1ffffffff", "no address of 32 bits"),
+    ):
         with pytest.raises(CommandError, match=why):
             prompt.line(line)
 

@@ -7,7 +7,8 @@ from typing import Final
 
 from callgate.kernel.abi.memory import PTE_USER, PTE_WRITABLE
 from callgate.kernel.machine.cpu.descriptors import Segment
-from callgate.kernel.machine.cpu.paging import ADDRESS, NX
+from callgate.kernel.machine.cpu.paging import ADDRESS, NX, PageFault
+from callgate.kernel.machine.memory.bus import DmaError
 from callgate.tools.debugger.commands import views
 from callgate.tools.debugger.commands.language import Desk, command, count_in
 from callgate.tools.debugger.commands.moving import displayed, nothing
@@ -157,7 +158,10 @@ def virtual_break(desk: Desk, rest: str) -> None:
     if selector is None or offset is None:
         raise CommandError("vb SELECTOR:OFFSET, as vb 0x1b:0x400000")
     known = desk.bench.machine.descriptors
-    entries = dict(known.ldt() if selector & 4 else known.gdt())
+    try:
+        entries = dict(known.ldt() if selector & 4 else known.gdt())
+    except (PageFault, DmaError):
+        raise CommandError("the descriptor table lies where no memory is mapped") from None
     segment = entries.get(selector & ~3) or entries.get(selector & ~7)
     if not isinstance(segment, Segment):
         raise CommandError(f"{selector:#x} is no selector of a segment; gdt and ldt list them")

@@ -166,6 +166,8 @@ class Stops:
         return self._add_at(address, process if process.number else None, expression, once=False)
 
     def _add_at(self, address: int, process: Process | None, expression: Expression | None, *, once: bool) -> Stopping:
+        if not 0 <= address < LINEAR_END:
+            raise CommandError(f"{address:#x} is no address of 32 bits")
         conditions = [] if expression is None else [lambda: self.meanings.holds(expression)]
         points = self.debuggee.breakpoints
         text = f"{self.code.name(address, process)}" + (f" of {process.name}" if process else "")
