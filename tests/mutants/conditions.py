@@ -3,8 +3,8 @@
     python tests/mutants/conditions.py          the conditions that nothing accounts for
     python tests/mutants/conditions.py --counts how many there are, and what accounts for them
 
-A condition is the test of an `if`, an `elif` or an `a if b else c` in a room of `ROOMS`.  To switch it off is to
-evaluate it and to go on as if it were false.  Each condition is in one of three places:
+A condition is the test of an `if`, an `elif` or an `a if b else c` in a function of the kernel's policy.  To switch it
+off is to evaluate it and to go on as if it were false.  Each condition is in one of three places:
 
 * a mutant of `tests/mutants` changes or removes it, or all that it decides (a check or a rule);
 * `conditions/noticed.toml` names a test that fails when it is switched off (`search.py` finds and tries them);
@@ -80,6 +80,8 @@ class _Finder(ast.NodeVisitor):
         self.scopes.pop()
 
     def _add(self, node: Decision) -> None:
+        if not self.scopes:  # of a module: whether types are being checked
+            return
         name = f"{'.'.join(self.scopes)}: {ast.unparse(node.test)}"
         self._seen[name] += 1
         number = self._seen[name]
@@ -178,6 +180,25 @@ def account() -> Account:
         pairs(read_noticed()),
         {pair for _, group in read_left_out() for pair in pairs(group)},
     )
+
+
+def table(state: Account, left_out: Iterable[tuple[str, dict[str, list[str]]]]) -> str:
+    """Return how many conditions there are, and those that are left out with the reasons, as Markdown."""
+    tests = [test for listed in read_noticed().values() for test in listed.values()]
+    attacks = sum(test.startswith("tests/attacks/") for test in tests)
+    rows = [
+        ("in the kernel's policy", len(state.conditions)),
+        ("that a mutant of the lists below changes, or all that they decide", len(state.mutants)),
+        ("without which another test fails; it is an attack's", attacks),
+        ("without which another test fails; it is not an attack's", len(tests) - attacks),
+        ("left out", len(state.left_out)),
+    ]
+    text = ["| conditions | number |", "| --- | --- |", *(f"| {what} | {number} |" for what, number in rows), ""]
+    text += ["| left out | why no test fails without it |", "| --- | --- |"]
+    for reason, listed in left_out:
+        names = [f"`{file}`: `{name}`".replace("|", "\\|") for file, found in listed.items() for name in found]
+        text.append(f"| {'<br>'.join(names)} | {reason} |")
+    return "\n".join([*text, ""])
 
 
 def pairs(listed: Mapping[str, Iterable[str]]) -> set[tuple[str, str]]:

@@ -1,0 +1,27 @@
+"""A system as Python makes it: what it refuses, and what it says of itself."""
+
+import pytest
+from callgate.disk.media import MemoryMedium
+from callgate.kernel.system import System, SystemOptions
+
+
+@pytest.mark.parametrize("memory", [14 << 20, (16 << 20) + 4096, 770 << 20])
+def test_low_memory_has_a_size_that_the_kernel_can_map(memory: int) -> None:
+    with pytest.raises(ValueError, match="low memory is 16 MiB to 768 MiB, in steps of 2 MiB"):
+        System(options=SystemOptions(memory=memory))
+
+
+@pytest.mark.parametrize(("ide", "places"), [(True, 4), (False, 1)])
+def test_a_disk_has_one_of_the_places_of_its_controller(ide: bool, places: int) -> None:
+    with System([MemoryMedium(bytes(512))], SystemOptions(ide=ide, log=[].append)) as system:
+        with pytest.raises(ValueError, match=f"there is no disk {places}; {places} could be there, from 0 on"):
+            system.unplug(places)
+        system.unplug(places - 1)
+
+
+def test_a_system_shows_its_disks_and_how_it_has_ended() -> None:
+    with System(options=SystemOptions(commands="exit 3", log=[].append)) as system:
+        assert repr(system).startswith("<system, no disks, ")
+        assert "ended" not in repr(system)
+        system.run()
+        assert ", ended with 3, " in repr(system)
