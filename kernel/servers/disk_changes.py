@@ -58,8 +58,6 @@ class DiskChanges:
 
     def host_disk_changed(self, place: int) -> None:
         """DISK_CHANGED: a disk has been plugged in at a place, or removed from it."""
-        if self.mounting.scheduler.running is None:
-            return  # found at boot: mounted by the first thread
         present = place in self.disks.present()
         key = self.disks.key(place)
         for endpoint in list(self.servers.endpoints.by_number.values()):

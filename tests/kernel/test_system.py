@@ -25,3 +25,11 @@ def test_a_system_shows_its_disks_and_how_it_has_ended() -> None:
         assert "ended" not in repr(system)
         system.run()
         assert ", ended with 3, " in repr(system)
+
+
+@pytest.mark.parametrize("observed", [True, False])
+def test_the_cost_of_operations_is_added_up_where_it_is_asked_for(observed: bool) -> None:
+    options = SystemOptions(commands="ls /rom", observe_operations=observed, log=[].append)
+    with System(options=options) as system:
+        system.run()
+        assert bool(system.statistics()["operations"]) == observed

@@ -91,6 +91,16 @@ def test_urgent_lines_are_passed_on_and_a_server_is_named_by_its_volume(lines: l
     assert lines[LOG_BURST - 2 :] == ["/d0p1: 2 more lines left out"]
 
 
+def test_urgent_lines_that_were_left_out_are_counted_where_urgent_lines_are_shown(lines: list[str]) -> None:
+    heard: list[str] = []
+    log = Log(LogState(), plain_guest(), Endpoints(), lines.append, heard.append)
+    for _ in range(LOG_BURST + 1):
+        log.urgent("noise", a_program(9))
+    log.finish()
+    assert heard[LOG_BURST:] == ["process 9 and what it started: 1 more line left out"]
+    assert lines == []
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 from callgate.kernel.abi.calls import ServerCall, SystemCall
 from callgate.kernel.abi.errors import ErrorCode
@@ -10,7 +13,7 @@ from callgate.kernel.abi.selectors import MAX_THREADS
 from callgate.kernel.abi.thread import HostedBlock, HostedGate, ThreadState
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.servers import lifecycle
-from callgate.kernel.servers.hosted_servers import BYTES_LIMIT, HandlerStuck
+from callgate.kernel.servers.hosted_servers import BYTES_LIMIT, HandlerStuck, time_limit
 from callgate.kernel.servers.mounting import GRACE, MOUNT_DEADLINE, Report
 from callgate.kernel.tasks.processes import KILLED_EXIT_CODE
 from callgate.server.errors import FileSystemError
@@ -264,3 +267,28 @@ def test_the_end_of_one_thread_ends_its_server_and_its_requests(system: System) 
     assert state.process.exit_code == KILLED_EXIT_CODE
     system.native.thread_ended(state.process.threads[0], state.process)
     assert state.swept
+
+
+# Handlers that do not return.
+
+
+def test_a_handler_on_a_thread_without_signals_is_stopped_when_its_time_is_used_up() -> None:
+    """As under a debugger, where the system runs on a thread of its own."""
+    raised: list[str] = []
+
+    def spin() -> None:
+        end = time.thread_time() + 1
+        while time.thread_time() < end:
+            pass
+
+    def handler() -> None:
+        try:
+            with time_limit(0.02):
+                spin()
+        except HandlerStuck as stuck:
+            raised.append(str(stuck))
+
+    thread = threading.Thread(target=handler)
+    thread.start()
+    thread.join()
+    assert raised == ["handler did not return within 0.02 s"]

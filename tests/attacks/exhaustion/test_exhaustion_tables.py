@@ -35,6 +35,7 @@ def test_one_process_more_than_there_are_descriptors_for_does_not_get_another_on
     assert refused.value.code is ErrorCode.NO_RESOURCES
     for child in children:
         processes.discard(child)
+    processes.discard(processes.create("one that has the place of another"))
     made.assert_unharmed()
 
 

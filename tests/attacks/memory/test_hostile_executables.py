@@ -6,13 +6,19 @@ from typing import Any
 
 import pytest
 from callgate.asm.assembler.output.elf import HEADER, IDENT, PROGRAM_HEADER
+from callgate.asm.assembler.output.elf_format import SECTION_HEADER, SHT_SYMTAB
 from callgate.disk.images.builder import create_image
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, USER_HEAP, USER_PROGRAM, USER_STACK_TOP
+from callgate.kernel.machine.devices.serial import IRQ
+from callgate.kernel.programs import images
+from callgate.kernel.programs.executable import parse_elf
+from callgate.kernel.tasks.processes import FAULT_EXIT_CODE
 
 Arenas = Callable[..., Any]
 
 CODE = b"\xeb\xfe"  # jmp $, which a program that was started would execute until the fuel is used up
 READ, WRITE, EXECUTE = 4, 2, 1
+HLT = 0xF4  # which ring 3 must not execute
 
 
 def elf(*segments: tuple[int, int, int, int, int], entry: int = USER_PROGRAM, **changes: Any) -> bytes:
@@ -71,3 +77,27 @@ def test_a_file_that_is_no_sound_program_is_refused_and_harms_no_other(
     made.run()
     made.assert_unharmed()
     assert made.output == b"BAD: not an executable of this system\nas it was\n", made.log
+
+
+def test_a_program_whose_symbol_table_ends_with_half_a_symbol_is_ended_by_its_fault_as_any_other(
+    arena: Arenas,
+) -> None:
+    made = arena()
+    made.run()
+    file = bytearray(images.program_file("hello"))
+    *_, at, _, _, _, _, size, count, _ = HEADER.unpack_from(file)
+    places = range(at, at + count * size, size)
+    table = next(place for place in places if SECTION_HEADER.unpack_from(file, place)[1] == SHT_SYMTAB)
+    header = list(SECTION_HEADER.unpack_from(file, table))
+    header[5] -= 7  # bytes
+    SECTION_HEADER.pack_into(file, table, *header)
+    processes = made.kernel.processes
+    process = processes.create("half")
+    entry = processes.load(process, parse_elf(bytes(file)), b"")
+    made.kernel.guest.ram.view(process.pages[entry & -PAGE_SIZE] + entry % PAGE_SIZE, 1)[0] = HLT
+    processes.start(process, entry)
+    made.system.machine.pic.lower_line(IRQ)  # the CPU may be halted
+    made.system.machine.pic.raise_line(IRQ)
+    assert made.run().reason == "halt"
+    assert process.exit_code == FAULT_EXIT_CODE, made.log
+    made.assert_unharmed()

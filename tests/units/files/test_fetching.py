@@ -166,6 +166,20 @@ def test_a_reader_that_comes_back_before_its_data_waits_for_them_and_is_counted_
     assert (len(asked), data.files_state.counters.waits) == (1, 1)
 
 
+def test_a_reader_that_is_woken_again_and_again_is_once_among_the_waiters(data: FileData) -> None:
+    file = data.new_file(PAGE)
+    asked: list[RoutineCall] = []
+    waiters: list[list[int]] = []
+
+    def block(_call: RoutineCall) -> None:
+        waiters.append(list(file.spans[0].waiters))
+        if len(waiters) == 3:
+            Server(data).ipc_post_and_wait(asked[0])
+
+    drive(data.fetching.obtain(file, 0, 1), ipc_post_and_wait=asked.append, block=block)
+    assert waiters == [[data.thread.selector]] * 3
+
+
 @pytest.mark.parametrize("state", ["dead", "closed", "killed"])
 def test_nothing_is_read_of_a_file_that_is_gone_or_for_a_killed_thread(data: FileData, state: str) -> None:
     file = data.new_file(PAGE)
