@@ -31,7 +31,11 @@ def test_a_fault_is_reported_with_the_symbol_of_the_programs_own_file(tmp_path: 
     system = System([ImageFile(tmp_path / "disk.img")], SystemOptions(commands="/d0/BAD", log=log.append))
     system.run(fuel=50_000_000)
     system.close()
-    assert any("ended by #PF page fault: read of 0x00000000" in line and "<broken.here>" in line for line in log), log
+    (report,) = (line for line in log if "ended by #PF page fault: read of 0x00000000" in line)
+    title, registers, *code = report.splitlines()
+    assert title.endswith(" <broken.here>")
+    assert " esp=bfff" in registers
+    assert "<broken.here>" in code[0]
 
 
 def test_symbols_of_a_program_are_those_that_nm_lists(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from callgate.kernel.abi.memory import USER_HEAP, USER_STACK_TOP
 from callgate.kernel.abi.selectors import MAX_THREADS
 from callgate.kernel.abi.thread import HostedBlock, HostedGate, ThreadState
 from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.programs.rom_image import DIRECTORY, EXECUTABLE, children, directory_names
 from callgate.kernel.servers import lifecycle
 from callgate.kernel.servers.hosted_servers import BYTES_LIMIT, HandlerStuck, time_limit
 from callgate.kernel.servers.mounting import GRACE, MOUNT_DEADLINE, Report
@@ -292,3 +293,21 @@ def test_a_handler_on_a_thread_without_signals_is_stopped_when_its_time_is_used_
     thread.start()
     thread.join()
     assert raised == ["handler did not return within 0.02 s"]
+
+
+# The volume in the kernel's own memory.
+
+
+def test_a_directory_of_the_rom_lists_its_files_and_directories_and_not_theirs() -> None:
+    files = {"a": b"1", "d/b": b"22", "d/e/c": b"333", "dd": b""}
+    directories = directory_names(files)
+    assert directories == {"", "d", "d/e"}
+    listed = {
+        name: [(one.name, one.attributes, one.size, one.identifier) for one in children(name, directories, files)]
+        for name in sorted(directories)
+    }
+    assert listed == {
+        "": [("a", EXECUTABLE, 1, 1), ("d", DIRECTORY, 0, 2), ("dd", EXECUTABLE, 0, 3)],
+        "d": [("b", EXECUTABLE, 2, 1), ("e", DIRECTORY, 0, 2)],
+        "d/e": [("c", EXECUTABLE, 3, 1)],
+    }

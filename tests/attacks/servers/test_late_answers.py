@@ -11,6 +11,7 @@ from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.selectors import SLOTS
 from callgate.kernel.core.records import Process
+from callgate.kernel.gates import information_calls
 from callgate.kernel.machine.devices.serial import IRQ
 from callgate.kernel.servers import volumes
 from callgate.server.errors import FileSystemError
@@ -159,3 +160,15 @@ def test_a_server_without_memory_for_half_a_page_does_not_make_the_file_end_ther
     assert made.run().reason == "halt"
     assert (first.exit_code, second.exit_code) == (DISTURBED, HELD)
     made.assert_unharmed()
+
+
+def test_a_client_with_a_deadline_has_it_although_the_server_that_it_woke_computes_for_ever(
+    arena: Arenas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server has the CPU from its client directly, and no other thread is ready: only the timer takes it."""
+    for patience in ("BRIEFLY", "PATIENCE"):
+        monkeypatch.setattr(information_calls, patience, 1_000_000)
+    made = arena(commands="df")
+    made.wanted.append(lambda: setattr(made.server("computing", "late"), "hidden", False))
+    assert made.run(fuel=30_000_000).reason == "exit"
+    assert b"does not answer" in made.output

@@ -10,7 +10,7 @@ from callgate.kernel.core.errors import DiskError, ServerFault
 from callgate.kernel.core.records import Thread
 from callgate.kernel.file_data.ageing_timer import PERIOD
 from callgate.kernel.file_data.hunger import STARVED_LIMIT, TRIES, Patience
-from callgate.kernel.file_data.objects import FileObject
+from callgate.kernel.file_data.objects import FileObject, sequence_of
 from callgate.kernel.file_data.spans import Span
 from plain_files import PAGE, FileData
 from plain_guest import drive, refusal, returned
@@ -129,10 +129,14 @@ def look(data: FileData) -> list[RoutineCall]:
 def test_data_that_are_idle_at_two_checks_are_released_and_the_server_is_told(data: FileData) -> None:
     file, span, window = mapped(data)
     data.mapping.tables.mark_dirty(data.shell.pointers, window + PAGE)  # accessed
+    flushes = data.guest.machine.flushes
     look(data)
+    assert data.guest.machine.flushes == flushes + 1, "the CPU notes the next access"
     look(data)
     assert (span.idle, span in file.spans) == (1, True)
+    sequence = sequence_of(data.guest.ram, file)
     look(data)
+    assert sequence_of(data.guest.ram, file) != sequence
     assert (file.spans, data.noted()) == ([], [(Operation.RELEASE, 9)])
     assert data.entry(data.shell.files[1], 0) == 0
     assert data.cache.state.locked == 0
