@@ -33,3 +33,12 @@ def test_the_cost_of_operations_is_added_up_where_it_is_asked_for(observed: bool
     with System(options=options) as system:
         system.run()
         assert bool(system.statistics()["operations"]) == observed
+
+
+def test_what_ring_3_touches_is_booked_to_servers_and_to_others() -> None:
+    with System(options=SystemOptions(commands="ls /rom", log=[].append)) as system:
+        kinds = []
+        for event in ("ipc.fetch", "system_gate"):
+            assert system.run(until=event).reason == "until"
+            kinds.append(system.machine.ledger.user_kind)
+        assert kinds == ["server", "client"]

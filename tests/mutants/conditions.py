@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import ast
 import difflib
+import re
 import sys
 import tomllib
 from collections import Counter
@@ -34,6 +35,7 @@ OTHER_ROOMS = ("abi", "machine", "watching")
 NOTICED = LISTS / "conditions" / "noticed.toml"
 LEFT_OUT = LISTS / "conditions" / "left_out.toml"
 Decision = ast.If | ast.IfExp
+JUMP = re.compile(r"\s+j(?!mp\b)[a-z]+\s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +132,29 @@ def is_changed(condition: Condition, lines: set[int]) -> bool:
 
 def named_by_mutants(conditions: Iterable[Condition], mutants: Iterable[Mutant], root: Path = ROOT) -> set[Condition]:
     """Return the conditions that mutants change or remove, or whose body they do."""
+    changes = changes_of(mutants, root)
+    return {one for one in conditions if any(is_changed(one, lines) for lines in changes.get(one.file, ()))}
+
+
+def changes_of(mutants: Iterable[Mutant], root: Path = ROOT) -> dict[str, list[set[int]]]:
+    """Return the lines that each mutant of a file changes."""
     changes: dict[str, list[set[int]]] = {}
     for mutant in mutants:
-        if mutant.file.endswith(".py"):
-            text = (root / mutant.file).read_text(encoding="utf-8")
-            changes.setdefault(mutant.file, []).append(changed_lines(text, text.replace(mutant.old, mutant.new)))
-    return {one for one in conditions if any(is_changed(one, lines) for lines in changes.get(one.file, ()))}
+        text = (root / mutant.file).read_text(encoding="utf-8")
+        changes.setdefault(mutant.file, []).append(changed_lines(text, text.replace(mutant.old, mutant.new)))
+    return changes
+
+
+def jumps(mutants: Iterable[Mutant], root: Path = ROOT) -> tuple[int, int]:
+    """Return how many conditional jumps the kernel's machine code has, and how many of their lines mutants change."""
+    changes = changes_of((mutant for mutant in mutants if mutant.file.startswith("asm/kernel/")), root)
+    found = {
+        (path.relative_to(root).as_posix(), number)
+        for path in (root / "asm" / "kernel").rglob("*.asm")
+        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1)
+        if JUMP.match(line)
+    }
+    return len(found), len(found & {(file, line) for file, sets in changes.items() for lines in sets for line in lines})
 
 
 def read_noticed(path: Path = NOTICED) -> dict[str, dict[str, str]]:
@@ -193,6 +212,8 @@ def table(state: Account, left_out: Iterable[tuple[str, dict[str, list[str]]]]) 
         ("without which another test fails; it is not an attack's", len(tests) - attacks),
         ("left out", len(state.left_out)),
     ]
+    there, changed = jumps(read_lists())
+    rows += [("conditional jumps of machine code", there), ("conditional jumps that mutants change", changed)]
     text = ["| conditions | number |", "| --- | --- |", *(f"| {what} | {number} |" for what, number in rows), ""]
     text += ["| left out | why no test fails without it |", "| --- | --- |"]
     for reason, listed in left_out:

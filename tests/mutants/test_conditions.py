@@ -75,6 +75,11 @@ def state() -> conditions.Account:
     return conditions.account()
 
 
+def test_each_condition_of_the_kernel_has_a_mutant_or_a_test_that_notices_or_a_reason(state) -> None:
+    missing = [condition.title for condition in state.missing]
+    assert missing == [], "write an attack and a mutant; else: python tests/mutants/search.py --find"
+
+
 def test_no_list_names_a_condition_that_the_kernel_does_not_have_or_that_another_list_has(state) -> None:
     assert state.stale == []
 
@@ -86,6 +91,20 @@ def test_the_tests_that_notice_a_condition_exist() -> None:
             path, _, name = test.partition("::")
             text = texts.setdefault(path, (ROOT / path).read_text(encoding="utf-8"))
             assert f"def {name.partition('[')[0]}(" in text, test
+
+
+def test_the_counts_and_reasons_of_the_security_document_are_those_of_the_lists(
+    state, request: pytest.FixtureRequest
+) -> None:
+    document = ROOT / "docs" / "security.md"
+    before, begin, rest = document.read_text(encoding="utf-8").partition("<!-- conditions -->\n")
+    _, end, after = rest.partition("<!-- end of conditions -->")
+    assert begin
+    assert end
+    wanted = f"{before}{begin}{conditions.table(state, conditions.read_left_out())}{end}{after}"
+    if request.config.getoption("--refresh-transcripts"):
+        document.write_text(wanted, encoding="utf-8")
+    assert document.read_text(encoding="utf-8") == wanted, "pytest --refresh-transcripts tests/mutants"
 
 
 def test_conditions_are_found_in_policy_alone_and_named_by_function_and_text(sample: Path) -> None:

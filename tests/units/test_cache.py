@@ -205,6 +205,16 @@ def test_a_read_waits_until_all_its_blocks_are_in_memory_and_notifies_once() -> 
     assert calls == []
 
 
+def test_a_thread_that_wants_a_block_on_its_way_to_another_one_is_woken_too() -> None:
+    rig = CacheRig()
+    first = rig.cache.lock(DISK, [1])
+    drive(rig.cache.read(DISK, first.to_read))  # for file data, whose arrival machine code counts
+    second = rig.cache.lock(DISK, [1])
+    rig.cache.notify(second.missing, 0x210)
+    rig.end()
+    assert rig.woken == [0x210]
+
+
 def test_a_killed_reader_gives_up_and_leaves_its_block_until_the_disk_has_written_it() -> None:
     rig = CacheRig(blocks=1)
 

@@ -174,6 +174,35 @@ def test_the_machine_stops_when_servers_have_been_told_or_a_millisecond_later(ri
     assert rig.stops == 1
 
 
+def test_the_machine_stops_as_soon_as_the_last_server_has_answered(rig: ReleasesRig) -> None:
+    rig.back.add(rig.endpoint, Operation.CLOSE, 1)
+    rig.back.end()
+    rig.post()
+    rig.answer()
+    assert rig.poster.state == ThreadState.READY
+    rig.post()
+    assert rig.stops == 1
+
+
+def test_threads_that_wait_for_a_server_to_catch_up_are_woken_when_it_has(rig: ReleasesRig) -> None:
+    rig.back.limit = 4
+    for number in range(3):
+        rig.back.add(rig.endpoint, Operation.CLOSE, number)
+    rig.post()
+    waits = []
+
+    def block(call: RoutineCall) -> None:
+        waits.append((call.eax, list(rig.queue.behind)))
+        rig.answer()
+        assert rig.queue.behind == [rig.thread.selector], "two are still to be sent"
+        rig.post()
+        rig.answer()
+        assert (rig.thread.signal, rig.queue.behind) == (True, [])
+
+    assert drive(rig.back.catch_up(rig.endpoint), block=block)[0]
+    assert waits == [(WaitReason.FILE, [rig.thread.selector])]
+
+
 def test_without_deferred_releases_the_machine_stops_at_once(rig: ReleasesRig) -> None:
     rig.back.end()
     assert rig.stops == 1

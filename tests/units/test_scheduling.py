@@ -164,6 +164,26 @@ def test_a_thread_that_runs_alone_has_no_slice_and_no_timer() -> None:
     assert (rig.kernel["preempt"], rig.armed) == (0, 0)
 
 
+def test_a_thread_that_has_run_alone_has_a_slice_from_the_moment_at_which_another_is_ready() -> None:
+    rig = SchedulerRig()
+    rig.wake_all(rig.thread())
+    rig.scheduler.host_yield(0)
+    _ = rig.armed
+    rig.wake_all(rig.thread())
+    assert rig.armed == 1193
+
+
+def test_each_thread_that_has_the_cpu_next_is_observed() -> None:
+    rig = SchedulerRig()
+    seen: list[Thread] = []
+    rig.scheduler.observer = seen.append
+    client, server = rig.thread(), rig.thread()
+    rig.wake_all(client)
+    rig.scheduler.host_yield(0)
+    rig.scheduler.host_handoff(server.selector | WaitReason.REPLY << 16)
+    assert seen == [client, server]
+
+
 def test_sleepers_are_woken_in_the_order_of_their_times_and_not_before() -> None:
     rig = SchedulerRig()
     late, early = rig.thread(), rig.thread()

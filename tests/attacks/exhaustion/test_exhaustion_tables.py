@@ -7,6 +7,7 @@ import pytest
 import silent_servers as servers
 import synthetic_server as synthetic
 from callgate.disk.media import MemoryMedium
+from callgate.kernel.abi import limits
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.selectors import GDT_FIRST_LDT, MAX_PROCESSES
@@ -82,3 +83,18 @@ def test_a_process_for_which_memory_is_short_takes_none_of_it(arena: Arenas) -> 
         for frame in taken:
             low.release(frame)
     made.assert_unharmed()
+
+
+def test_the_last_frames_that_programs_leave_are_the_shells(arena: Arenas) -> None:
+    made = arena(commands="ls /rom")
+    other = made.start("runaway", b"")
+    assert made.system.run(until="system_gate").reason == "until"
+    shares, low = made.kernel.processes.shares, made.kernel.memory.low
+    shell = made.kernel.state.tasks.processes[made.kernel.state.tasks.shell]
+    taken = [low.allocate() for _ in range(low.available - limits.FRAMES_RESERVED_PROGRAMS)]
+    shares.check_free(shell, 1)
+    with pytest.raises(PolicyError) as refused:
+        shares.check_free(other, 1)
+    assert refused.value.code is ErrorCode.NO_MEMORY
+    for frame in taken:
+        low.release(frame)

@@ -7,6 +7,7 @@ from callgate.kernel.abi.file import SpanState
 from callgate.kernel.abi.limits import SPANS_OF_FILE
 from callgate.kernel.core.coroutines import RoutineCall
 from callgate.kernel.core.errors import GivenUp, ServerAnswer
+from callgate.kernel.core.records import EndpointState
 from callgate.kernel.file_data.fetching import SPAN_BYTES
 from callgate.kernel.file_data.hunger import TRIES
 from callgate.kernel.file_data.objects import FileObject
@@ -122,9 +123,27 @@ def test_the_spans_of_a_file_are_limited_and_the_most_idle_one_is_released_for_a
     with refusal(ErrorCode.NO_MEMORY):
         drive(data.fetching.post(file, 1 << 29, 1))
     spans[7].state = SpanState.READY
+    other = data.new_file(PAGE)
+    data.put(other, 0, 1).idle = spans[7].idle + 1
     drive(data.fetching.post(file, 1 << 29, 1))
+    assert other.spans, "the room is to be made in this file"
     assert spans[7] not in file.spans
     assert len(file.spans) == SPANS_OF_FILE
+
+
+def test_a_reader_that_has_waited_for_its_server_to_catch_up_looks_for_its_data_again(
+    data: FileData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = data.new_file(PAGE)
+    brought: list[Span] = []
+
+    async def catch_up(_endpoint: EndpointState) -> bool:
+        brought.append(data.put(file, 0, 1))
+        return True
+
+    monkeypatch.setattr(data.fetching.letting_go.releases, "catch_up", catch_up)
+    found, calls = drive(data.fetching.obtain(file, 0, 1))
+    assert (found, calls) == (brought[0], [])
 
 
 def test_a_request_that_cannot_be_posted_leaves_nothing(data: FileData) -> None:
