@@ -131,7 +131,8 @@ def verify(words: Sequence[str], jobs: int) -> int:
     for result in attempt(tasks, jobs):
         if not result.get("failed"):
             left += 1
-            print(f"not noticed: {result['file']}: {result['name']}")  # noqa: T201
+            why = result.get("error", "its test has passed, or is not there")
+            print(f"not noticed: {result['file']}: {result['name']}: {why}")  # noqa: T201
     print(f"{len(tasks) - left} noticed, {left} not, of {len(tasks)} conditions")  # noqa: T201
     return left
 
