@@ -44,6 +44,8 @@ class Completion:
     def left_unread(self, keys: set[tuple[int, int]]) -> None:
         """No disk request will read these blocks: count them down in the lists that wait for them."""
         for number, (_, span) in list(self.state.waiting.items()):
+            if keys.isdisjoint((disk, block) for kind, disk, block in span.pins if kind == "block"):
+                continue
             if self.lists.linked(span.list_frame) and self.lists.mark_unread(span.list_frame, keys):
                 self.arrived(number)
 
