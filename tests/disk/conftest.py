@@ -3,6 +3,7 @@
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from mmap import mmap
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,8 @@ class Board:
     """A host for one device: RAM below 4 MiB and from 4 GiB up, a clock, interrupt lines, an event log."""
 
     clock: int = 0
-    low: bytearray = field(default_factory=lambda: bytearray(RAM_SIZE))
-    high: bytearray = field(default_factory=lambda: bytearray(RAM_SIZE))
+    low: mmap = field(default_factory=lambda: mmap(-1, RAM_SIZE))  # whose zeros take time only where they are looked at
+    high: mmap = field(default_factory=lambda: mmap(-1, RAM_SIZE))
     lines: set[int] = field(default_factory=set)
     rises: list[int] = field(default_factory=list)
     log: list[tuple[str, dict[str, Any]]] = field(default_factory=list)

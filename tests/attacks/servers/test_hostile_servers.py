@@ -172,7 +172,7 @@ def attacked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callab
         evil = MemoryMedium(MAGIC.ljust(1 << 16, b"\0"))
         system = System([evil, ImageFile(good)], SystemOptions(commands=commands, log=log.append, output=output.append))
         systems.append(system)
-        system.kernel.hosted.step_seconds = 0.3
+        system.kernel.hosted.step_seconds = 0.1
         system.kernel.hosted.steps_limit = 500
         stop = system.run(fuel=50_000_000)
         assert stop.reason == "exit", (stop, log)
