@@ -34,6 +34,7 @@ from callgate.kernel.machine.observation.event_sites import EventSite
 from callgate.kernel.machine.observation.stream import Event
 from callgate.kernel.memory.frames import FramePool
 from callgate.kernel.programs.images import kernel_image, program_image
+from callgate.kernel.servers.hosted_servers import ALARM
 from callgate.kernel.state import KernelState
 from callgate.kernel.watching.checks import Checks
 
@@ -129,7 +130,8 @@ class System:
 
     def run(self, *, fuel: int | None = None, until: int | Callable[[], bool] | str | None = None) -> Stop:
         """Run the machine: `Machine.run`, to which the kernel's labels and the events are known."""
-        return self.machine.run(fuel=fuel, until=until)
+        with ALARM.kept():
+            return self.machine.run(fuel=fuel, until=until)
 
     def trace(self, listener: Callable[[Event], None]) -> None:
         """Call `listener` with every event from now on, those of the assembly sources included."""

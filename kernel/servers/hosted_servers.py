@@ -210,6 +210,57 @@ REPLY = offset_of(HostedBlock, "reply")
 CALL = struct.Struct("<7I")  # gate and six registers, as they lie in the block
 
 
+class Alarm:
+    """Raises HandlerStuck on the main thread when the CPU time allowed is used up, and again every AGAIN_SECONDS.
+
+    The signal's handler is installed for a step.  Within `kept` it stays for the steps that follow: to exchange it for
+    each takes longer than most steps.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.runs = 0  # that keep the handler
+        self.before: Any = None  # the handler that is to come back
+        self.installed = False
+
+    def set(self, seconds: float) -> None:
+        """Allow the main thread a number of seconds of CPU time from now on."""
+        if not self.installed:
+            self.before = signal.signal(signal.SIGVTALRM, self._expired)
+            self.installed = True
+        self.seconds = seconds
+        signal.setitimer(signal.ITIMER_VIRTUAL, seconds, AGAIN_SECONDS)
+
+    def clear(self) -> None:
+        """Allow any time."""
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        self._remove()
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Leave the handler where it is, once it has been installed, to the end of the block."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        self.runs += 1
+        try:
+            yield
+        finally:
+            self.runs -= 1
+            self._remove()
+
+    def _remove(self) -> None:
+        if self.installed and not self.runs:
+            self.installed = False
+            signal.signal(signal.SIGVTALRM, self.before)
+
+    def _expired(self, _signal: int, _frame: FrameType | None) -> None:
+        raise HandlerStuck(f"handler did not return within {self.seconds:g} s")
+
+
+ALARM = Alarm()  # of the process, as the signal is
+
+
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
     """Raise HandlerStuck in the block when it has used the CPU time allowed.
@@ -222,16 +273,11 @@ def time_limit(seconds: float) -> Iterator[None]:
             yield
         return
 
-    def expired(_signal: int, _frame: FrameType | None) -> None:
-        raise HandlerStuck(f"handler did not return within {seconds:g} s")
-
-    previous = signal.signal(signal.SIGVTALRM, expired)
-    signal.setitimer(signal.ITIMER_VIRTUAL, seconds, AGAIN_SECONDS)
+    ALARM.set(seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, previous)
+        ALARM.clear()
 
 
 @contextmanager

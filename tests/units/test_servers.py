@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 
@@ -14,7 +15,7 @@ from callgate.kernel.abi.thread import HostedBlock, HostedGate, ThreadState
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.programs.rom_image import DIRECTORY, EXECUTABLE, children, directory_names
 from callgate.kernel.servers import lifecycle
-from callgate.kernel.servers.hosted_servers import BYTES_LIMIT, HandlerStuck, time_limit
+from callgate.kernel.servers.hosted_servers import ALARM, BYTES_LIMIT, HandlerStuck, time_limit
 from callgate.kernel.servers.mounting import GRACE, MOUNT_DEADLINE, Report
 from callgate.kernel.tasks.processes import KILLED_EXIT_CODE
 from callgate.server.errors import FileSystemError
@@ -28,6 +29,35 @@ from plain_servers import PROGRAM, Handler, System
 def system(monkeypatch: pytest.MonkeyPatch) -> System:
     monkeypatch.setattr(lifecycle, "program_executable", lambda _name: PROGRAM)
     return System()
+
+
+# The limit of CPU time.
+
+
+def compute_within(seconds: float) -> None:
+    with time_limit(seconds):
+        while True:
+            pass
+
+
+def test_the_handler_of_the_limits_signal_stays_for_the_steps_of_a_run_and_is_then_the_one_that_was_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exchanged, exchange = [], signal.signal
+    monkeypatch.setattr(signal, "signal", lambda *what: exchanged.append(what[1]) or exchange(*what))
+    before = signal.getsignal(signal.SIGVTALRM)
+    with ALARM.kept():
+        for _ in range(3):
+            with time_limit(100), ALARM.kept():
+                assert signal.getitimer(signal.ITIMER_VIRTUAL)[0] > 0
+            assert signal.getitimer(signal.ITIMER_VIRTUAL)[0] == 0
+        with pytest.raises(HandlerStuck, match=r"within 0\.01 s"):
+            compute_within(0.01)
+    assert signal.getsignal(signal.SIGVTALRM) == before
+    with time_limit(100):
+        assert signal.getsignal(signal.SIGVTALRM) != before
+    assert signal.getsignal(signal.SIGVTALRM) == before
+    assert exchanged == [ALARM._expired, before] * 2
 
 
 # Mounting.
