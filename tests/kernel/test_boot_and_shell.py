@@ -6,6 +6,8 @@ from pathlib import Path
 
 import host_programs
 import pytest
+from callgate.asm.assembler.cache import cache_directory
+from callgate.disk.images.demo import demo_image
 from callgate.disk.media import FaultInjecting, ImageFile, MemoryMedium
 from callgate.kernel.abi.errors import ERROR_TEXT, ErrorCode
 from callgate.kernel.programs.images import program_image
@@ -48,11 +50,8 @@ def test_files_that_start_at_any_sector_are_read_through_private_copies(boot, fa
     assert run.leaks() == []
 
 
-def test_an_aligned_file_is_touched_only_by_the_console(boot, tmp_path: Path) -> None:
-    from callgate.disk.images.demo_making import build_demo
-
-    build_demo(tmp_path / "demo.img")
-    run = boot("cat PATTERN.BIN", tmp_path / "demo.img")
+def test_an_aligned_file_is_touched_only_by_the_console(boot) -> None:
+    run = boot("cat PATTERN.BIN", demo_image(cache_directory()))
     assert len(run.output) == 3 << 20
     counts = run.system.machine.ledger.counts()
     # WRITE sends the bytes on behalf of the client, one load each, by OUTSB in ring 0; no other code reads them.

@@ -37,7 +37,10 @@ def booted() -> Iterator[tuple[System, Any]]:
     """A demo system at its prompt, with a snapshot to go back to."""
     system = boot()
     system.run(fuel=50_000_000)
-    yield system, system.snapshot()
+    kept = system.snapshot()
+    assert system.kernel.check() == []
+    yield system, kept
+    system.restore(kept)
     system.close()
 
 
@@ -45,14 +48,12 @@ def booted() -> Iterator[tuple[System, Any]]:
 def test_an_invariant_that_is_broken_is_found(booted: tuple[System, Any], broken: Break) -> None:
     system, kept = booted
     system.restore(kept)
-    assert system.kernel.check() == []
     broken(system.kernel)
     found = system.kernel.check()
     name, text = BREAKS[broken]
     assert any(line.startswith(f"{name}: ") and text in line for line in found), found
     assert {line.partition(":")[0] for line in found} <= {name} | ALSO.get(broken, set()), found
     system.checks.dma.found.clear()
-    system.restore(kept)
 
 
 @pytest.mark.breaks_invariants
