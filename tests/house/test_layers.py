@@ -63,6 +63,7 @@ def test_every_room_is_in_the_order_and_no_room_has_a_circle(graph: ImportGraph)
     assert [options["name"] for kind in KINDS for options in contracts(kind) if not kept(options, graph)] == []
 
 
+@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize(("options", "lower", "upper"), list(neighbours()))
 def test_an_import_of_the_room_above_or_beside_breaks_the_contract(
     graph: ImportGraph, options: dict[str, Any], lower: str, upper: str

@@ -17,8 +17,8 @@ from callgate.kernel.programs.executable import Executable, parse_elf
 from callgate.kernel.watching.leaks import leaks
 
 HELD, KILLED = 0, 9
-TOTAL = int(os.environ.get("CALLGATE_GARBAGE", "30"))
-IN_ONE_TEST = 30
+TOTAL = int(os.environ.get("CALLGATE_GARBAGE", "15"))
+IN_ONE_TEST = 15
 CODE, DATA = 0x40_0000, 0x50_0000
 SIZE = layout.PAGE_SIZE
 FUEL = 20_000  # instructions, after which a program that goes on is killed

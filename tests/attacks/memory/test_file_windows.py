@@ -60,7 +60,7 @@ def after(layout: Layout, whole: list[bool]) -> bytes:
     return b"".join(bytes([PATTERN]) * SECTOR if one else old for one, old in zip(whole, sectors, strict=True))
 
 
-@pytest.mark.thorough(one_in=3)
+@pytest.mark.thorough(one_in=5)
 @pytest.mark.parametrize("map_edges", [False, True])
 @pytest.mark.parametrize("seed", range(6))
 def test_only_whole_pages_of_a_file_can_be_written_to(
