@@ -15,7 +15,7 @@ from callgate.disk.media import MemoryMedium
 
 HELD = 0
 CALLS = 4000
-TOTAL = int(os.environ.get("CALLGATE_RANDOM_CALLS", "4000"))
+TOTAL = int(os.environ.get("CALLGATE_RANDOM_CALLS", "8000"))
 SEEDS = range(0x1234, 0x1234 + max(2, -(-TOTAL // CALLS)))
 VOLUME = 1  # the ROM has number 0, and the disk of these tests has no file system
 

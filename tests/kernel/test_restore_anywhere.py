@@ -1,6 +1,6 @@
 """A system goes back to a snapshot from any instruction of a workload, and then runs as it did the first time.
 
-CALLGATE_RESTORE_POINTS says from how many random instants of the workload (30).
+CALLGATE_RESTORE_POINTS says from how many random instants of the workload (30; a plain run takes one in three).
 """
 
 import os

@@ -1,6 +1,6 @@
 """Programs of random bytes and of instructions that a CPU refuses: each ends alone, by itself or by being killed.
 
-CALLGATE_GARBAGE is how many there are (default 30); the checks of a change make 600.
+CALLGATE_GARBAGE is how many there are (default 15); the checks of a change make 600.
 """
 
 import os
