@@ -19,6 +19,15 @@ def bench(boot_demo: Callable[[str], System]) -> Iterator[Workbench]:
     bench.close()
 
 
+@pytest.fixture(scope="module")
+def resting(boot_for_all: Callable[[str], System]) -> Iterator[Prompt]:
+    """A prompt for all tests of a file, which leave the system before its first instruction."""
+    system = boot_for_all("df")
+    bench = Workbench(system, History(system))
+    yield Prompt(bench, io.StringIO())
+    bench.close()
+
+
 @pytest.fixture
 def prompt(bench: Workbench) -> Prompt:
     return Prompt(bench, io.StringIO())

@@ -30,7 +30,7 @@ def test_steps_by_line_stop_where_single_steps_come_to_another_line_and_go_back_
 ) -> None:
     bench.history.run(fuel=begin)
     origin = bench.history.moment
-    expected = line_beginnings(bench, 30)
+    expected = line_beginnings(bench, 15)
     bench.history.go(origin)
     forward = []
     for _ in expected:

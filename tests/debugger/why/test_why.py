@@ -115,7 +115,7 @@ def test_each_writer_is_the_last_one(boot_bench: Callable[[str], Workbench]) -> 
     history, machine = bench.history, bench.machine
     history.run()
     for end in (12_345, 14_800):
-        history.go(history.moment_at(end - 150))
+        history.go(history.moment_at(end - 80))
         changes: dict[str, int] = {}
         while machine.position.retired < end:
             before = machine.cpu.registers()

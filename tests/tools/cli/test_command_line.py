@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from callgate.disk.images.builder import create_image
 from forked import Forked
 
 Callgate = Callable[..., subprocess.CompletedProcess[str]]
@@ -137,8 +138,7 @@ def test_streams_that_the_shell_has_closed_are_not_written_to(tmp_path: Path, cl
     # The image must not be taken for the console because it gets the console's number.
     image = tmp_path / "a.img"
     arguments = [sys.executable, "-c", "from callgate.tools.cli.main import main; main()"]
-    made = subprocess.run([*arguments, "disk", "create", str(image), "--from", str(tmp_path)], check=False)
-    assert made.returncode == 0
+    create_image(image, tmp_path)
     before = image.read_bytes()
     line = f'exec "$@" {closed}'
     boot = ["sh", "-c", line, "sh", *arguments, "boot", "-q", str(image), "-c", "echo done; exit 5"]
