@@ -1,9 +1,14 @@
 """`callgate debug --dap-port`: an editor that connects, ports that cannot be used, options that make no sense."""
 
 import json
+import signal
 import socket
+from io import BytesIO
+from queue import SimpleQueue
+from typing import Any
 
 import pytest
+from callgate.tools.debugger.dap.adapter import Adapter
 from forked import Forked
 
 
@@ -26,6 +31,28 @@ def test_an_editor_connects_to_the_port_that_is_said_and_the_adapter_ends_with_i
                 assert json.loads(stream.read(length))["body"]["supportsStepBack"] is True
         assert adapter.wait(20) == 0
         assert adapter.stderr.read() == b""
+
+
+def test_ctrl_c_as_the_client_goes_away_does_not_keep_the_adapter() -> None:
+    """The queue's `get` has an item when Ctrl-C comes, and has not returned it yet."""
+
+    class Interrupted(SimpleQueue[Any]):
+        def get(self, block: bool = True, timeout: float | None = None) -> Any:
+            item = super().get(block, timeout)
+            signal.raise_signal(signal.SIGINT)
+            return item
+
+    request = b'{"seq": 1, "type": "request", "command": "initialize"}'
+    output = BytesIO()
+    adapter = Adapter(BytesIO(b"Content-Length: %d\r\n\r\n" % len(request) + request), output, refuse)
+    adapter.queue = Interrupted()
+    adapter.serve()
+    assert b'"supportsStepBack": true' in output.getvalue()
+
+
+def refuse(*_: object) -> Any:
+    """Launch nothing."""
+    raise AssertionError
 
 
 def test_a_port_that_is_in_use_is_named() -> None:

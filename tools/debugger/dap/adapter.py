@@ -54,6 +54,7 @@ class Adapter:
         self.queue: SimpleQueue[Message | None] = SimpleQueue()
         self.lock = Lock()
         self.busy = False
+        self.taking = False  # a message, which Ctrl-C may end
         self.ended = False
         self.main = get_ident()
         self.decoder = getincrementaldecoder("utf-8")("replace")  # output may end within a character
@@ -94,19 +95,26 @@ class Adapter:
 
     def serve(self) -> None:
         """Serve the client."""
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        before = signal.signal(signal.SIGINT, self._ctrl_c)
         Thread(target=self._read, daemon=True).start()
         try:
             while not self.ended:
                 with suppress(KeyboardInterrupt):  # it came too late for what ran
+                    self.taking = False
                     message = self.queue.get()
                     if message is None:
                         break
+                    self.taking = True
                     self._take(message)
         finally:
             signal.signal(signal.SIGINT, before)
             if self.session is not None:
                 self.session.close()
+
+    def _ctrl_c(self, _number: int, _frame: object) -> None:
+        """End what a message has begun.  Between two there is nothing to end, and the next one must not be lost."""
+        if self.taking:
+            raise KeyboardInterrupt
 
     def _take(self, message: Message) -> None:
         try:
