@@ -117,7 +117,7 @@ def test_three_hundred_moments_in_any_order_are_what_they_were(ended: History) -
 
 def test_steps_back_and_forward_pass_the_same_positions(ended: History) -> None:
     places = [ended.machine.position]
-    for _ in range(100):
+    for _ in range(40):
         assert ended.step_back()
         places.append(ended.machine.position)
     assert places == sorted(set(places), reverse=True)
@@ -138,7 +138,7 @@ def test_steps_back_pass_each_exception_and_interrupt_that_was_delivered(ended: 
     ended.run()
     machine.stream.unsubscribe(listener)
     assert len(delivered) > 20
-    for place in delivered[:: len(delivered) // 8]:
+    for place in delivered[:: len(delivered) // 4]:
         ended.go(Moment(Position(place.retired + 2), sum(entry.position <= place for entry in ended.occurred)))
         passed = []
         while machine.position >= place and ended.step_back():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from callgate.asm.assembler.cache import cache_directory
+from callgate.disk.images.builder import create_image
 from callgate.disk.images.demo import demo_image
 from callgate.disk.media import ImageError, open_image
 from callgate.kernel.machine.memory.outside import (
@@ -116,7 +117,10 @@ def test_an_image_that_differs_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_holes_in_a_copy_of_an_image_make_no_difference(tmp_path: Path) -> None:
     image, file = tmp_path / "a.img", tmp_path / "a.cgr"
-    image.write_bytes(demo_image(cache_directory()).read_bytes())
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "A.TXT").write_text("text\n")
+    create_image(tmp_path / "made.img", tmp_path / "files", fs="fat16")
+    image.write_bytes((tmp_path / "made.img").read_bytes())
     record(file, image)
     content, blocks = image.read_bytes(), image.stat().st_blocks
     with image.open("wb") as stream:

@@ -3,7 +3,7 @@
 import io
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 from callgate.asm.assembler.cache import cache_directory
@@ -86,12 +86,12 @@ def test_a_register_of_a_reply_is_followed_into_the_server_and_back(boot_bench: 
 
 
 def test_registers_of_a_request_are_followed_from_the_server_to_the_client(
-    boot_bench: Callable[[str], Workbench],
+    boot_bench: Callable[[str], Workbench], some_of: Callable[[Iterable[str], int], list[str]]
 ) -> None:
     bench = boot_bench("cat README.TXT")
     carry_out(bench, "until ipc.load if op == OPEN", "stepi 5")
     assert bench.debuggee.threads.running().number == 10
-    for name in ("eax", "ebx", "ecx", "edx"):
+    for name in some_of(("eax", "ebx", "ecx", "edx"), 2):
         links: list[Link] = list(bench.chain.links(InRegister(name), 4))
         rings = [re.findall(r"thread (\d+) .*ring (\d)", link.thread)[0] for link in links]
         assert rings == [("10", "3"), ("12", "0"), ("12", "0"), ("12", "0")]
@@ -109,7 +109,9 @@ def test_a_write_by_the_last_instruction_is_the_last_write(boot_bench: Callable[
     assert link.moment.position.retired == written_by - 1
 
 
-def test_each_writer_is_the_last_one(boot_bench: Callable[[str], Workbench]) -> None:
+def test_each_writer_is_the_last_one(
+    boot_bench: Callable[[str], Workbench], some_of: Callable[[Iterable[str], int], list[str]]
+) -> None:
     """The oracle steps through the same stretch, and compares the register before and after each instruction."""
     bench = boot_bench("df")
     history, machine = bench.history, bench.machine
@@ -123,7 +125,7 @@ def test_each_writer_is_the_last_one(boot_bench: Callable[[str], Workbench]) -> 
             after = machine.cpu.registers()
             changes |= {name: machine.position.retired for name in after if after[name] != before[name]}
         history.go(history.moment_at(end))
-        for name in ("eax", "ebx", "ecx", "edx", "esi", "edi", "ebp", "esp"):
+        for name in some_of(("eax", "ebx", "ecx", "edx", "esi", "edi", "esp", "ebp"), 2):
             link = next(bench.chain.links(InRegister(name), 1))
             found = link.moment.position.retired + 1
             assert found >= changes.get(name, 0)  # an instruction may write the value that was there
@@ -134,10 +136,10 @@ def test_the_path_is_that_of_single_steps(boot_bench: Callable[[str], Workbench]
     bench = boot_bench("df")
     history, machine = bench.history, bench.machine
     history.run()
-    begin, end = history.moment_at(14_000), history.moment_at(15_000)
+    begin, end = history.moment_at(14_300), history.moment_at(14_700)
     history.go(begin)
     steps = {}
-    while machine.position.retired < 15_000:
+    while machine.position.retired < 14_700:
         retired, eip = machine.position.retired, machine.cpu.eip
         history.step()
         if machine.position.retired > retired:

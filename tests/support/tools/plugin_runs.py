@@ -3,12 +3,13 @@
 import re
 from typing import Any
 
-# Plugins that cases have nothing to do with: pytest looks through each for fixtures at every start, Hypothesis' imports
-# all of Hypothesis to write its summary, and those for threads and finalizers collect garbage five times at the end.
+import pytest
+
+# Plugins that cases have nothing to do with: pytest looks through each for fixtures at every start, and those for
+# threads and finalizers collect garbage five times at the end.
 UNUSED = (
-    *("hypothesispytest", "xdist", "xdist.looponfail", "timeout", "cacheprovider"),
-    *("doctest", "faulthandler", "legacypath", "pastebin", "setuponly", "setupplan", "stepwise", "subtests"),
-    *("threadexception", "unittest", "unraisableexception"),
+    *("cacheprovider", "doctest", "faulthandler", "legacypath", "logging", "pastebin", "setuponly", "setupplan"),
+    *("stepwise", "subtests", "threadexception", "unittest", "unraisableexception"),
 )
 # After an error of collection pytest would make a traceback through itself for the summary, which takes longest.
 QUICKLY = (*(word for name in UNUSED for word in ("-p", f"no:{name}")), "--continue-on-collection-errors")
@@ -17,5 +18,10 @@ COMMAND = re.compile(r"^callgate debug .*$", re.MULTILINE)  # in a report: it op
 
 
 def run_within(pytester: Any, *arguments: str) -> Any:
-    """Run pytest in this process, in the folder of `pytester`; return its result."""
-    return pytester.runpytest_inprocess(*QUICKLY, *arguments)
+    """Run pytest in this process, in the folder of `pytester`, with no other installed plugin; return its result.
+
+    pytest would look through the files of all packages for plugins whose assertions it is to rewrite.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+        return pytester.runpytest_inprocess("-p", "callgate", *QUICKLY, *arguments)
