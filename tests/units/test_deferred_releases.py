@@ -179,7 +179,7 @@ def test_the_machine_stops_as_soon_as_the_last_server_has_answered(rig: Releases
     rig.back.end()
     rig.post()
     rig.answer()
-    assert rig.poster.state == ThreadState.READY
+    assert rig.scheduler.state_of(rig.poster) == ThreadState.READY
     rig.post()
     assert rig.stops == 1
 
@@ -197,7 +197,7 @@ def test_threads_that_wait_for_a_server_to_catch_up_are_woken_when_it_has(rig: R
         assert rig.queue.behind == [rig.thread.selector], "two are still to be sent"
         rig.post()
         rig.answer()
-        assert (rig.thread.signal, rig.queue.behind) == (True, [])
+        assert (rig.scheduler.signalled(rig.thread), rig.queue.behind) == (True, [])
 
     assert drive(rig.back.catch_up(rig.endpoint), block=block)[0]
     assert waits == [(WaitReason.FILE, [rig.thread.selector])]

@@ -18,15 +18,15 @@ class SchedulerRig:
     def __init__(self) -> None:
         self.words = memoryview(bytearray(0x10000)).cast("I")
         self.clock = 0
-        self.waits: list[tuple[int, Thread | None]] = []
+        self.waits: list[int] = []
         self.records, self.state = Tasks(), SchedulerState()
         self.scheduler = Scheduler(self.words, WORDS, lambda: self.clock, self.count_wait, self.state, self.records)
         self.kernel = ControlBlock(self.words, KernelWords, WORDS)
         self.state.idle = self.thread(0)
         self.scheduler.start(self.state.idle)
 
-    def count_wait(self, reason: int, woken: Thread | None) -> None:
-        self.waits.append((reason, woken))
+    def count_wait(self, reason: int) -> None:
+        self.waits.append(reason)
 
     def thread(self, priority: int = 8) -> Thread:
         number = len(self.records.threads)
@@ -98,7 +98,7 @@ def test_a_wake_up_before_the_wait_is_not_lost_and_counts_once() -> None:
     rig.scheduler.host_schedule(WaitReason.REPLY)
     assert (rig.next, rig.waits) == (thread.selector, [])
     rig.scheduler.host_schedule(WaitReason.REPLY)
-    assert (rig.next, rig.waits) == (IDLE, [(WaitReason.REPLY, None)])
+    assert (rig.next, rig.waits) == (IDLE, [WaitReason.REPLY])
 
 
 @pytest.mark.parametrize("reason", WaitReason)
@@ -108,7 +108,7 @@ def test_only_waits_that_a_request_causes_are_counted(reason: WaitReason) -> Non
     rig.scheduler.host_yield(0)
     rig.scheduler.host_schedule(reason)
     counted = {WaitReason.REPLY, WaitReason.SLOT, WaitReason.DISK, WaitReason.FILE}
-    assert rig.waits == [(reason, None)] * (reason in counted)
+    assert rig.waits == [reason] * (reason in counted)
 
 
 def test_a_handoff_switches_directly_to_a_sleeping_thread() -> None:
@@ -120,7 +120,7 @@ def test_a_handoff_switches_directly_to_a_sleeping_thread() -> None:
     assert (rig.next, rig.scheduler.running) == (server.selector, server)
     assert rig.scheduler.state_of(client) is ThreadState.BLOCKED
     assert rig.scheduler.reason_of(client) is WaitReason.REPLY
-    assert rig.waits == [(WaitReason.REPLY, server)]
+    assert rig.waits == [WaitReason.REPLY]
 
 
 def test_a_handoff_waits_its_turn_after_other_threads_that_are_ready() -> None:
@@ -171,17 +171,6 @@ def test_a_thread_that_has_run_alone_has_a_slice_from_the_moment_at_which_anothe
     _ = rig.armed
     rig.wake_all(rig.thread())
     assert rig.armed == 1193
-
-
-def test_each_thread_that_has_the_cpu_next_is_observed() -> None:
-    rig = SchedulerRig()
-    seen: list[Thread] = []
-    rig.scheduler.observer = seen.append
-    client, server = rig.thread(), rig.thread()
-    rig.wake_all(client)
-    rig.scheduler.host_yield(0)
-    rig.scheduler.host_handoff(server.selector | WaitReason.REPLY << 16)
-    assert seen == [client, server]
 
 
 def test_sleepers_are_woken_in_the_order_of_their_times_and_not_before() -> None:

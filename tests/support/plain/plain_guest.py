@@ -127,8 +127,8 @@ def plain_guest(low: int = 8 << 20, high: int = 1 << 20) -> Guest:
 class Tasks:
     """Memory, scheduler, threads and processes on a plain guest, wired as in the kernel; a shell runs.
 
-    `frames` of low memory and `blocks` of high memory can be given out.  Calls of the managers are recorded: `waits`
-    (reason, woken), `let_go` (processes), `lines` of the log; `reclaim` returns what is released under pressure.
+    `frames` of low memory and `blocks` of high memory can be given out.  Calls of the managers are recorded:
+    `let_go` (processes), `lines` of the log; `reclaim` returns what is released under pressure.
     """
 
     def __init__(self, *, frames: int = 1536, blocks: int = 64) -> None:
@@ -141,7 +141,6 @@ class Tasks:
         self.low, self.high, self.tables = low, high, self.memory.tables
         self.gdt = GlobalTable(self.guest.ram, self.guest.physical("gdt"), self.guest.address("server_gate"))
         self.records, self.endpoints = TaskRecords(), Endpoints()
-        self.waits: list[tuple[int, Thread | None]] = []
         self.let_go: list[Process] = []
         self.lines: list[str] = []
         self.reclaim: Callable[[Callable[[], bool]], bool] = lambda _enough: False
@@ -150,7 +149,7 @@ class Tasks:
             self.guest.words,
             self.guest.kernel_words.base,
             lambda: self.guest.now,
-            lambda reason, woken: self.waits.append((reason, woken)),
+            lambda _reason: None,
             SchedulerState(),
             self.records,
         )
