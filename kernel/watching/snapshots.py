@@ -7,9 +7,10 @@ coroutine cannot be kept, so a snapshot is taken between requests.
 
 from __future__ import annotations
 
+import io
 import pickle
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from callgate.kernel.abi.calls import HostCall, ServerCall
 from callgate.kernel.gates.host_calls import CALL_NAMES
@@ -24,6 +25,19 @@ if TYPE_CHECKING:
 
 
 STEP: Final = CALL_NAMES[HostCall.SERVER][ServerCall.HOSTED_STEP]
+
+
+class Records(pickle.Unpickler):
+    """Reads policy's records.  Each of their classes is looked up once in a process, not at each restore."""
+
+    known: ClassVar[dict[tuple[str, str], Any]] = {}
+
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        """Return a class by the names of its module and its own."""
+        name = module_name, global_name
+        if name not in self.known:
+            self.known[name] = super().find_class(*name)
+        return self.known[name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +83,7 @@ def restore(kernel: Kernel, snapshot: SystemSnapshot) -> None:
     check_restorable(kernel.machine, snapshot.machine)
     abandon(kernel)
     kernel.machine.restore(snapshot.machine)
-    state: KernelState = pickle.loads(snapshot.policy)  # noqa: S301 - pickled by `take` in this process
+    state: KernelState = Records(io.BytesIO(snapshot.policy)).load()  # pickled by `take` in this process
     state.hosted = {
         number: server.duplicate(kernel.hosted.memory_of(state.tasks.processes[number]))
         for number, server in snapshot.servers.items()
