@@ -40,7 +40,7 @@ def switch(task: Task, tests: Iterable[str]) -> list[Task]:
         asked.write_text(json.dumps(task | {"to": str(to)}), encoding="utf-8")
         search = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
         environment = os.environ | {"SWITCHING": str(asked), "PYTHONPATH": search, "PYTHONDONTWRITEBYTECODE": "1"}
-        options = ["-q", "-n", "0", "--assert=plain", "-p", "no:cacheprovider", "-p", "switching"]
+        options = ["-q", "-n", "0", "--timeout=300", "--assert=plain", "-p", "no:cacheprovider", "-p", "switching"]
         done = subprocess.run(
             [sys.executable, "-m", "pytest", *options, *sorted(set(tests))],
             cwd=ROOT,

@@ -17,6 +17,7 @@ import builtins
 import gc
 import json
 import os
+import resource
 import signal
 import sys
 import time
@@ -29,7 +30,8 @@ from typing import Any
 import pytest
 from conditions import ROOT, files, find
 
-TIME_LIMIT = 300  # seconds for the tests of one condition; pytest's own limit, for one test, is 120
+CPU_LIMIT = 10  # seconds of CPU time for the tests of one condition: a test that takes longer does not end
+TIME_LIMIT = 300  # seconds for them on a host that does other things too
 SLOW = -1  # the status of a process that was ended because it took longer
 AWAITED_GENERATOR = 0x100  # CO_ITERABLE_COROUTINE, which types.coroutine adds to a function's code
 WARM = 3  # tests that run before the first fork: they assemble the kernel
@@ -147,12 +149,13 @@ class Try:
         result.unlink()
         if status == SLOW:
             return {"error": f"its tests took longer than {TIME_LIMIT} s, which may be the host's fault"}
-        if os.WIFSIGNALED(status):  # a test has broken the emulator
+        if os.WIFSIGNALED(status):  # a test computes for ever (SIGXCPU), or has broken the emulator
             return {"failed": found.get("running"), "how": f"signal {os.WTERMSIG(status)}"}
         return found if status == 0 else {"error": "the process of its tests failed: see its output"}
 
     def _child(self, task: dict[str, Any], tests: Sequence[pytest.Item], result: Path) -> None:
         try:
+            resource.setrlimit(resource.RLIMIT_CPU, (CPU_LIMIT, resource.getrlimit(resource.RLIMIT_CPU)[1]))
             path = ROOT / task["file"]
             replace(path, self.functions[path], lambda name, test: off(test) if name == task["name"] else test)
             reports = Reports()
