@@ -202,6 +202,7 @@ def test_coroutines_of_one_thread_nest_and_those_of_two_do_not_mix() -> None:
     threads.now = 0x400
     threads.coroutines.host_resume(0)
     assert order == ["inner", "outer", "other"]
+    assert threads.coroutines.stacks == {}
 
 
 def test_closing_coroutines_ends_the_innermost_first_even_one_that_awaits_in_a_finally() -> None:

@@ -87,6 +87,20 @@ def test_readers_of_one_range_share_a_request_and_wait_for_it(data: FileData) ->
     assert (span.kept, data.files_state.counters.waits) == (0, 1)
 
 
+def test_a_second_request_waits_for_the_first_data_which_tell_where_pages_begin(data: FileData) -> None:
+    file = data.new_file(16 * PAGE, shift=None)
+    server = Server(data)
+    asked: list[RoutineCall] = []
+    drive(data.fetching.post(file, 0, PAGE), ipc_post=asked.append)
+
+    def block(_call: RoutineCall) -> None:
+        assert [span.position for span in file.spans] == [0]
+        server.ipc_post_and_wait(asked[0])
+
+    found, _ = drive(data.fetching.obtain(file, 8 * PAGE, 1), block=block, ipc_post_and_wait=server.ipc_post_and_wait)
+    assert found.position == 8 * PAGE
+
+
 def test_a_servers_error_reaches_its_reader_and_another_reader_asks_again(data: FileData) -> None:
     file = data.new_file(PAGE)
     errors = [GivenUp(ErrorCode.KILLED), GivenUp(ErrorCode.INTERRUPTED)] * TRIES
