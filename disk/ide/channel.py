@@ -27,7 +27,7 @@ FLOATING = 0xFF
 DIAGNOSTIC_PASSED = 0x01
 SIGNATURE = {COUNT: 1, LBA_LOW: 1, LBA_MID: 0, LBA_HIGH: 0}
 RESET_DELAY = 2000  # ns
-DRQ = int(Status.DRQ)  # asked for with each word of data, and `&` of flags takes 30 times as long as of integers
+DRQ = int(Status.DRQ)  # looked at with each word of data: with integers, `&` takes a twentieth of the time
 
 
 class Channel:
