@@ -70,11 +70,12 @@ def run_line(line: str) -> Outcome:
     words = shlex.split(ours)
     if not words or {"|", "<", ">", "&&", ";"} & set(words):
         return run_in_shell(line)
-    first = run_in_shell(before or "true")
-    assert (first.stderr, first.status) == (b"", 0), before
-    if link == "|":
-        return outcome(Forked(*words, stdin=subprocess.PIPE), first.stdout)
-    assert first.stdout == b"", before
+    if link:
+        first = run_in_shell(before)
+        assert (first.stderr, first.status) == (b"", 0), before
+        if link == "|":
+            return outcome(Forked(*words, stdin=subprocess.PIPE), first.stdout)
+        assert first.stdout == b"", before
     if source:
         with Path(source).open("rb") as file:
             return outcome(Forked(*words, stdin=file.fileno()))

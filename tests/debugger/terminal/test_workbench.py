@@ -86,7 +86,7 @@ def test_an_event_before_is_found_in_the_same_place_whether_the_time_line_knows_
 ) -> None:
     def ways() -> list[Moment]:
         bench.history.go(end)
-        found = [bench.history.moment for _ in range(4) if bench.back_to_event(name) is not None]
+        found = [bench.history.moment for _ in range(2) if bench.back_to_event(name) is not None]
         assert bench.back_to_event("shell.line") is None  # it is no event of this run
         return [*found, bench.history.moment]
 

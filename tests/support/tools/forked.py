@@ -87,18 +87,23 @@ class Forked:
 
     def poll(self) -> int | None:
         """Return the exit code, or minus the signal; None while the process runs."""
-        if self.returncode is None and select.select([self.report], [], [], 0)[0]:
+        if self.returncode is None and self._ends_within(0):
             self._end()
         return self.returncode
 
     def wait(self, timeout: float = EXPECTED) -> int:
         """Wait for the end; return the exit code, or minus the signal."""
         if self.returncode is None:
-            if not select.select([self.report], [], [], timeout)[0]:
+            if not self._ends_within(timeout):
                 raise subprocess.TimeoutExpired("callgate", timeout)
             self._end()
         assert self.returncode is not None
         return self.returncode
+
+    def _ends_within(self, seconds: float) -> bool:
+        waiting = select.poll()
+        waiting.register(self.report, select.POLLIN)
+        return bool(waiting.poll(seconds * 1000))
 
     def _end(self) -> None:
         self.returncode = self._number()

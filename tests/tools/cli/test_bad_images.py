@@ -274,6 +274,7 @@ def volume(request: pytest.FixtureRequest, command_line: Command, image: Any, pa
         yield volume
 
 
+@pytest.mark.thorough(one_in=2)
 class TestChains:
     """Readable data are printed, the command fails, the reason is named, the other files are unharmed."""
 
@@ -312,6 +313,7 @@ class TestChains:
         assert outcome.status == 0
 
 
+@pytest.mark.thorough(one_in=2)
 class TestDirectories:
     def test_a_directory_loop_is_an_error_of_that_directory_alone(self, volume: Any) -> None:
         inner = volume.record(b"INNER   TXT")
