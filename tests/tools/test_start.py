@@ -3,12 +3,14 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from callgate.tools.bench import starting
 
 SCRIPT = """
-import sys
+import atexit, gc, sys
+atexit.register(lambda: print(gc.get_freeze_count()))
 sys.argv = ["callgate", "boot", "-q", "-c", "exit 7"]
 from callgate.tools.cli.main import main
 try:
@@ -66,21 +68,27 @@ TOOLS = {
 }
 
 
-def boot() -> str:
-    """Boot in a process of its own; return what SCRIPT prints."""
+@cache
+def boot() -> list[str]:
+    """Boot in a process of its own; return the lines that SCRIPT prints: status and modules, and objects at the end."""
     script = [sys.executable, "-c", SCRIPT]
-    return subprocess.run(script, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True).stdout
+    done = subprocess.run(script, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
 
 
 def test_a_boot_imports_no_module_that_it_has_no_use_for(command_line: Callable[..., Any]) -> None:
     assert command_line("boot", "-q", "-c", "exit 7").status == 7  # now everything is in the cache
-    status, *names = boot().split()
+    status, *names = boot()[0].split()
     assert status == "7"
     modules = set(names)
     assert modules & UNUSED == set()
     packages = {name.rpartition(".")[0] for name in modules}
     for room, wanted in (("callgate.asm.", ASSEMBLER), ("callgate.tools.", TOOLS)):
         assert {name for name in modules - packages if name.startswith(room)} == wanted
+
+
+def test_python_looks_for_no_garbage_when_a_command_has_ended() -> None:
+    assert int(boot()[1]) > 10_000  # objects that the collector passes over
 
 
 def test_the_start_is_compared_with_the_engines_by_turns(monkeypatch: Any) -> None:
