@@ -28,7 +28,7 @@ def inspected(command_line: CommandLine, image: Path) -> dict[str, Any]:
     return dict(volume)
 
 
-@pytest.mark.thorough(one_in=2)
+@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_file_system_is_called_what_its_server_calls_it(
     command_line: CommandLine, tmp_path: Path, kind: Kind
