@@ -220,3 +220,25 @@ def test_a_dead_thread_is_in_no_queue_and_is_not_woken() -> None:
     rig.wake_all(dead, other)
     assert list(rig.state.queues[8]) == [other]
     assert rig.words[dead.tcb + 6] == ThreadState.DEAD
+
+
+def test_a_thread_that_has_gone_is_dead_whatever_the_next_one_with_its_selector_does() -> None:
+    rig = SchedulerRig()
+    gone = rig.thread()
+    rig.scheduler.note_wait(gone, WaitReason.INPUT)
+    del rig.records.threads[gone.selector]
+    assert (rig.scheduler.state_of(gone), rig.scheduler.reason_of(gone)) == (ThreadState.DEAD, WaitReason.NOTHING)
+
+
+def test_a_slice_ends_with_the_last_thread_that_wants_the_cpu() -> None:
+    rig = SchedulerRig()
+    running, dead, late = rig.thread(), rig.thread(), rig.thread()
+    rig.wake_all(running)
+    rig.scheduler.host_yield(0)
+    rig.wake_all(dead)
+    rig.scheduler.forget(dead)
+    rig.clock = 5 * MILLISECOND
+    rig.scheduler.host_tick(0)
+    _ = rig.armed
+    rig.wake_all(late)
+    assert rig.armed == 1193

@@ -60,6 +60,19 @@ def test_the_handler_of_the_limits_signal_stays_for_the_steps_of_a_run_and_is_th
     assert exchanged == [ALARM._expired, before] * 2
 
 
+def test_a_run_on_another_thread_leaves_the_signal_of_the_limit_alone() -> None:
+    seen = []
+
+    def run() -> None:
+        with ALARM.kept():
+            seen.append(ALARM.runs)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert seen == [0]
+
+
 # Mounting.
 
 

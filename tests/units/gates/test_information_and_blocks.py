@@ -133,6 +133,17 @@ def test_threads_are_listed_by_number_with_the_instructions_used_so_far(gate: Ga
         calls.process_information(gate.thread, gate.frame)
 
 
+def test_the_idle_thread_is_listed_as_ready_while_another_one_runs(gate: Gate) -> None:
+    idle = gate.scheduler.state.idle
+    assert idle is not None
+    for thread in (idle, gate.thread):
+        gate.scheduler.start(thread)
+    gate.frame["ebx"] = 0
+    information(gate).process_information(gate.thread, gate.frame)
+    row = ProcessInformation.from_buffer_copy(gate.user_memory().read(USER_HEAP, size_of(ProcessInformation)))
+    assert (row.thread, row.state) == (idle.number, ThreadState.READY)
+
+
 def test_a_servers_row_shows_its_slots_and_counters(gate: Gate) -> None:
     gate.take(2)
     gate.fields["tail"] = 9
