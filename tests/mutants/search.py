@@ -6,7 +6,7 @@
                                                 add what is found to the list; the rest is printed
 
 `conditions.py` says what a condition is, and lists those that nothing accounts for.  The exit code is 0 if every
-condition was noticed.  All of the list takes about three minutes on two CPUs; `--find` also runs the tests of
+condition was noticed.  All of the list takes 200 s of CPU time, two minutes on two CPUs; `--find` also runs those of
 `SEARCHED` once, to see which conditions hold in them.
 """
 

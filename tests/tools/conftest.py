@@ -1,6 +1,7 @@
 """The command line, run in this process: the output of a subprocess in a fraction of the time."""
 
 import contextlib
+import gc
 import io
 import os
 import re
@@ -52,7 +53,7 @@ def run_callgate(*arguments: str | Path) -> Outcome:
     terminal = io.BytesIO()
     streams = Stream(terminal), Stream(terminal)
     out, error = (io.TextIOWrapper(stream, encoding="utf-8", write_through=True) for stream in streams)
-    saved = sys.argv, sys.stdin
+    saved, thresholds = (sys.argv, sys.stdin), gc.get_threshold()
     with Path(os.devnull).open(encoding="utf-8") as nothing:
         sys.argv, sys.stdin = ["callgate", *map(str, arguments)], nothing
         try:
@@ -60,6 +61,7 @@ def run_callgate(*arguments: str | Path) -> Outcome:
                 main()
         finally:
             sys.argv, sys.stdin = saved
+            gc.set_threshold(*thresholds)  # `main` sets those of a process of its own
     return Outcome(streams[0].getvalue(), streams[1].getvalue(), int(end.value.code or 0), terminal.getvalue())
 
 

@@ -1,7 +1,6 @@
 """Our walk of the page tables against the emulated CPU's own: the same address or the same fault."""
 
 import random
-from dataclasses import replace
 
 import pytest
 from callgate.kernel.machine.cpu.paging import PageFault
@@ -144,10 +143,10 @@ def test_the_paging_mode_follows_every_register_that_determines_it(board):
     before = cpu.paging_mode()
     assert (before.paging, before.cr3, before.no_execute, before.write_protect) == (True, cpu.cr3, True, True)
     cpu.cr3 += 0x20
-    assert cpu.paging_mode() == replace(before, cr3=before.cr3 + 0x20)
+    assert cpu.paging_mode() == before._replace(cr3=before.cr3 + 0x20)
     cpu.cr3 -= 0x20
     cpu.cr4 |= 1 << 20
-    assert cpu.paging_mode() == replace(before, smep=True)
+    assert cpu.paging_mode() == before._replace(smep=True)
     cpu.cr4 &= ~(1 << 20)
     cpu.uc.msr_write(0xC0000080, 0)
-    assert cpu.paging_mode() == replace(before, no_execute=False)
+    assert cpu.paging_mode() == before._replace(no_execute=False)

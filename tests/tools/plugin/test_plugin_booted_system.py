@@ -67,7 +67,7 @@ def test_a_restored_system_can_end_and_begin_again(booted):
 def test_a_snapshot_belongs_to_one_system(booted):
     snapshot = booted.system.snapshot()
     with pytest.raises(ValueError, match="only by the machine that took it"):
-        booted.system.restore(replace(snapshot, machine=replace(snapshot.machine, owner=0)))
+        booted.system.restore(replace(snapshot, machine=snapshot.machine._replace(owner=0)))
 
 
 def panic(booted):
