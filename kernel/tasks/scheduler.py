@@ -87,11 +87,14 @@ class Scheduler:
     # Host calls.
 
     def host_schedule(self, reason: int) -> None:
-        """SCHEDULE: block the current thread for `reason`, unless a wake-up has come already."""
+        """SCHEDULE: block the current thread for `reason`, unless a wake-up has come already.
+
+        One that came after machine code had noted that the thread blocks has made it ready.
+        """
         thread, words = self.current, self.words
-        if words[thread.tcb + TCB_FLAGS] & SIGNALLED:
+        if words[thread.tcb + TCB_FLAGS] & SIGNALLED or words[thread.tcb + TCB_STATE] == READY:
             words[thread.tcb + TCB_FLAGS] &= ~SIGNALLED
-            words[self.kernel_words + WORD_NEXT] = thread.selector
+            self._let_run(thread)
             return
         words[thread.tcb + TCB_STATE] = BLOCKED | reason << REASON_SHIFT
         if reason in COUNTED_WAITS:
@@ -231,10 +234,10 @@ class Scheduler:
         """Take a dead thread out of every queue."""
         self.words[thread.tcb + TCB_STATE] = DEAD
         queue = self.state.queues[thread.priority]
-        if thread in queue:
+        while thread in queue:
             queue.remove(thread)
-            if not queue:
-                self._set_ready(self.state.ready & ~(1 << thread.priority))
+        if not queue:
+            self._set_ready(self.state.ready & ~(1 << thread.priority))
         self.cancel_sleep(thread)
 
     def make_ready(self, thread: Thread) -> None:
@@ -254,19 +257,27 @@ class Scheduler:
     def choose(self) -> None:
         """Answer with the thread that has waited longest at the highest priority that is ready."""
         state = self.state
-        if state.ready:
+        assert state.idle is not None
+        self._let_run(self._next_ready() or state.idle)
+        state.slice_end = 0
+        if state.ready or state.sleepers:
+            self.arm()
+
+    def _next_ready(self) -> Thread | None:
+        """Take the next thread out of its queue; None if no thread is ready.
+
+        One that was made ready from outside just as machine code handed it the CPU has had its turn.
+        """
+        state = self.state
+        while state.ready:
             priority = state.ready.bit_length() - 1
             queue = state.queues[priority]
             thread = queue.popleft()
             if not queue:
                 self._set_ready(state.ready & ~(1 << priority))
-        else:
-            assert state.idle is not None
-            thread = state.idle
-        self._let_run(thread)
-        state.slice_end = 0
-        if state.ready or state.sleepers:
-            self.arm()
+            if self.words[thread.tcb + TCB_STATE] == READY:
+                return thread
+        return None
 
     def _let_run(self, thread: Thread) -> None:
         self.state.known = thread

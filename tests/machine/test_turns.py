@@ -49,4 +49,4 @@ def test_instructions_are_charged_to_the_thread_whose_turn_it_was(make_board, co
     machine.ledger.turns.begin(B)
     assert machine.ledger.turns.retired(B) < ROUND, "a new thread has retired nothing"
     machine.close()
-    assert machine.ledger.turns.retired(B) < ROUND, "the words can be read as long as somebody holds them"
+    assert machine.ledger.turns.retired(B) < ROUND, "the words can be read as long as the ledger holds them"

@@ -242,3 +242,29 @@ def test_a_slice_ends_with_the_last_thread_that_wants_the_cpu() -> None:
     _ = rig.armed
     rig.wake_all(late)
     assert rig.armed == 1193
+
+
+def test_a_wake_up_that_comes_as_a_thread_has_noted_that_it_blocks_ends_its_wait_at_once() -> None:
+    rig = SchedulerRig()
+    giver, taker = rig.thread(), rig.thread()
+    rig.wake_all(giver)
+    rig.scheduler.host_yield(0)
+    rig.scheduler.note_wait(giver, WaitReason.REPLY)  # as machine code does
+    rig.wake_all(giver)
+    rig.scheduler.host_handoff(taker.selector | WaitReason.REPLY << 16)
+    assert (rig.next, rig.scheduler.state_of(giver)) == (giver.selector, ThreadState.RUNNING)
+    rig.scheduler.host_schedule(WaitReason.REPLY)
+    assert rig.next == taker.selector
+    rig.scheduler.host_schedule(WaitReason.REQUEST)
+    assert rig.next == IDLE
+
+
+def test_a_thread_that_was_made_ready_as_it_was_handed_the_cpu_is_not_chosen_once_more() -> None:
+    rig = SchedulerRig()
+    taker = rig.thread()
+    rig.wake_all(taker)
+    rig.words[taker.tcb + 6] = ThreadState.RUNNING  # as machine code does
+    rig.kernel["next"] = taker.selector
+    rig.scheduler.host_schedule(WaitReason.REQUEST)
+    assert rig.next == IDLE
+    assert rig.scheduler.reason_of(taker) is WaitReason.REQUEST

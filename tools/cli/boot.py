@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Unpack
 
 import click
-from callgate.tools.cli.machine_options import machine_option, recordings
+from callgate.tools.cli.machine_options import MachineOptions, machine_option, recordings
 from callgate.tools.inspection.image_argument import IMAGE
 from callgate.tools.session.sizes import SIZE
 from click.core import ParameterSource
@@ -95,24 +95,14 @@ be used; 130 interrupted.
 def boot(
     images: tuple[Path, ...],
     commands: tuple[str, ...],
-    memory: int,
-    high_memory: int,
-    ide: bool,
-    stats: Path | None,
     trace: Path | None,
     trace_format: TraceFormat,
     record: Path | None,
-    fuel: int | None,
-    unplug: tuple[tuple[int, int], ...],
-    mount_deadline: int,
-    map_edges: bool,
-    fast_path: bool,
-    scratch: bool,
     history: Path | None,
     no_history: bool,
     gdb: str | None,
     budget: int,
-    quiet: bool,
+    **machine: Unpack[MachineOptions],
 ) -> int:
     """Boot IMAGEs (disk images, opened read-only); without one, the embedded demo image.
 
@@ -122,26 +112,17 @@ def boot(
     from callgate.tools.session.options import SessionOptions
     from callgate.tools.session.session import Session
 
+    stats = machine["stats"]
     refuse_contradictions(gdb, history, no_history, trace, stats, record)
     options = SessionOptions(
         images=list(images),
         commands="; ".join(commands) if commands else None,
-        memory=memory,
-        high_memory=high_memory,
-        ide=ide,
-        stats=stats,
         trace=trace,
         trace_format=trace_format,
-        fuel=fuel,
-        unplug=list(unplug),
-        mount_deadline=mount_deadline,
-        map_edges=map_edges,
-        fast_path=fast_path,
-        scratch=scratch,
         history=history,
         keep_history=not no_history,
-        quiet=quiet,
-        driver=gdb_server(gdb, budget, images, (stats, trace), fuel) if gdb is not None else None,
+        driver=gdb_server(gdb, budget, images, (stats, trace), machine["fuel"]) if gdb is not None else None,
+        **machine,
     )
     return Session(options, *console(gdb), recordings(record, options)).run()
 

@@ -78,12 +78,14 @@ switch:
 
 ; HAND_OVER reason, ask: block this thread, and have the one with selector EAX run in its place, if that one sleeps, no
 ; other thread is ready, and there is no timer to arm and no x87 or SSE state to lock: then there is nothing to choose,
-; and policy need not be asked (`Scheduler.host_handoff`).  Otherwise jump to `ask`, with EFLAGS pushed.
+; and policy need not be asked (`Scheduler.host_handoff`).  Otherwise jump to `ask`, with EFLAGS pushed.  A wake-up from
+; outside (a debugger's kill) may come at any instruction: before the store to our state it has left SIGNALLED, after it
+; this thread is ready, and is chosen in its turn.
 ;   state:     IF=0 afterwards; go on at switch_resume
         .macro HAND_OVER reason, ask
         pushfd
         cli
-        test    dword ptr fs:[ThreadControlBlock.flags], ThreadFlags.SIGNALLED | ThreadFlags.ASKS
+        test    dword ptr fs:[ThreadControlBlock.flags], ThreadFlags.ASKS
         jnz     \ask
         cmp     dword ptr [kernel_words + KernelWords.arm_timer], 0
         jne     \ask
@@ -94,9 +96,11 @@ switch:
         mov     es, eax
         cmp     word ptr es:[ThreadControlBlock.state], ThreadState.BLOCKED
         jne     \ask
+        mov     dword ptr fs:[ThreadControlBlock.state], ThreadState.BLOCKED | \reason << 16
+        test    dword ptr fs:[ThreadControlBlock.flags], ThreadFlags.SIGNALLED
+        jnz     \ask
         pushad
         mov     fs:[ThreadControlBlock.esp], esp
-        mov     dword ptr fs:[ThreadControlBlock.state], ThreadState.BLOCKED | \reason << 16
         mov     dword ptr es:[ThreadControlBlock.state], ThreadState.RUNNING
         .ledger fast_handoffs
         mov     [kernel_words + KernelWords.next], eax

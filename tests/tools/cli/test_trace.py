@@ -44,7 +44,8 @@ def test_the_trace_document_lists_every_event_with_its_fields() -> None:
 
 
 def run(command_line: Callable[..., Any], form: str) -> list[str]:
-    arguments = ("boot", "-q", "-c", "cat README.TXT; /rom/crash r", "--trace", "t", "--trace-format", form)
+    commands = "cat README.TXT; /rom/crash r"
+    arguments = ("boot", "-q", "--no-fast-path", "-c", commands, "--trace", "t", "--trace-format", form)
     assert command_line(*arguments).status == 139
     assert is_trace(Path("t").read_bytes()[:4096])
     return Path("t").read_text("utf-8").splitlines()
@@ -76,7 +77,7 @@ def test_numbers_with_names_are_written_by_name_in_a_trace(command_line: Callabl
         r"gate\.system thread=\d+:shell call=MAP_FILE$",
         r"gate\.host thread=\d+:hosted:d0p1 call=SERVER value=HOSTED_STEP$",
         r"gate\.host thread=\d+:rom call=SCHEDULE value=REQUEST$",
-        r"gate\.host thread=\d+:hosted:d0p1 call=HANDOFF value=\d+:shell$",
+        r"gate\.host thread=\d+:\S+ call=HANDOFF value=\d+:shell$",
         r"disk\.command port=0x0 slot=0x0 code=READ_FPDMA_QUEUED lba=0x800$",
         r"disk\.done thread=\d+:\w+ request=0x[0-9a-f]{8} status=DONE$",
         r"exception vector=#PF error=0x4 eip=0x40005b cr2=0x0$",
