@@ -1,11 +1,14 @@
 """Any input to the assembler gives a program or errors with places, within a bounded time."""
 
+import os
 import time
 
 import pytest
 from callgate.asm.assembler import AsmError, AsmErrors, Program, assemble_text
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+MANY = 200 if os.environ.get("CALLGATE_THOROUGH") else 50  # texts that are slow to assemble
 
 SECONDS = 5.0
 WORDS = st.sampled_from(
@@ -78,7 +81,7 @@ def test_words_in_any_order_give_a_program_or_errors(source: str) -> None:
     check(source)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=MANY, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=200))
 def test_any_text_gives_a_program_or_errors(source: str) -> None:
     check(source)

@@ -1,6 +1,7 @@
 """Limits that keep files readable: the sizes of files, functions, folders and lists of arguments."""
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
@@ -14,6 +15,9 @@ LINES_A_FILE = 400
 FILES_A_FOLDER = 15
 LINES_A_FUNCTION = 50
 ARGUMENTS = 7  # of a constructor, without self: more says that the class is two
+START = re.compile(r"( *)(?:(?:async )?def|class|@)")
+DEFINITION = re.compile(r" *(?:async )?def ")
+CONSTRUCTOR = re.compile(r"def __init__\((.*?)\) ->", re.DOTALL)
 STATE = ("kernel/state.py", "kernel/core/records.py")
 
 
@@ -42,14 +46,29 @@ class Function(NamedTuple):
     arguments: int
 
 
+def worth_parsing(text: str) -> bool:
+    """Whether a function of a source may have too many lines, or a constructor too many arguments.
+
+    A function ends at the latest where the next one begins that is not within it; a tree, which takes long, tells more.
+    """
+    lines = text.split("\n")
+    starts = [(number, len(found[1])) for number, line in enumerate(lines) if (found := START.match(line))]
+    for index, (number, indent) in enumerate(starts):
+        end = next((later for later, other in starts[index + 1 :] if other <= indent), len(lines))
+        if end - number > LINES_A_FUNCTION and DEFINITION.match(lines[number]):
+            return True
+    return any(signature.count(",") >= ARGUMENTS for signature in CONSTRUCTOR.findall(text))
+
+
 @cache
 def functions() -> list[Function]:
-    """Return each function of the project, its tests included."""
+    """Return each function of the sources in which one may be over a limit, tests included."""
     return [
         Function(path, node.name, node.lineno, (node.end_lineno or 0) - node.lineno + 1, arguments_of(node.args))
         for path in sources()
         if path.suffix == ".py"
-        for node in statements(ast.parse((ROOT / path).read_text()))
+        if worth_parsing(text := (ROOT / path).read_text())
+        for node in statements(ast.parse(text))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     ]
 

@@ -52,6 +52,7 @@ def test_each_element_of_the_json_has_a_name_counts_and_a_timing_of_the_requeste
         assert element["ratio_to_host_call"] == pytest.approx(ratio, abs=0.01)
 
 
+@pytest.mark.thorough(only=True)
 def test_benchmark_counts_are_the_same_in_each_run_and_times_differ(ipc: list[dict[str, Any]]) -> None:
     again = printed("ipc", "--rounds", "3")
     for first, second in zip(ipc, again, strict=True):

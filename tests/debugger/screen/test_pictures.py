@@ -34,6 +34,7 @@ def section(title: str, rows: list[str]) -> str:
     return "\n".join([f"== {title}", *rows, ""])
 
 
+@pytest.mark.thorough(only=True)
 def test_each_pane_shows_a_request_that_is_about_to_be_loaded_in_80_columns(
     request: pytest.FixtureRequest, boot_demo: Callable[[str], System]
 ) -> None:
