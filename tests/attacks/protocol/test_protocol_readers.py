@@ -63,7 +63,7 @@ def test_a_reader_that_is_interrupted_or_killed_at_any_instruction_of_asking_doe
     (folder / "A.BIN").write_bytes(bytes(128 << 10))  # lies where mounting has read, in front of the file
     (folder / "FILE.TXT").write_bytes(b"A file of one page.\n" * 20)
     create_image(image, folder, fs="fat16", size=16 << 20)
-    made = session(image, programs=[("reader", "e/d0/FILE.TXT")], latency=Latency(command=300_000))
+    made = session(image, programs=[("reader", "e/d0/FILE.TXT")], latency=Latency(command=300_000), fast_path=True)
     made.reach("reader", "start")
     kernel, machine = made.kernel, made.system.machine
     number, kept, begin = made.processes[0].number, made.system.snapshot(), machine.clock.retired

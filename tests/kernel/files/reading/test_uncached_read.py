@@ -32,7 +32,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_an_uncached_read_makes_one_host_call_to_ask_three_to_answer_and_four_when_the_data_arrive(
     session: Sessions, image: Path
 ) -> None:
-    made = session(image, programs=[("reader", "r/d0/FILE.TXT")], latency=LATENCY)
+    made = session(image, programs=[("reader", "r/d0/FILE.TXT")], latency=LATENCY, fast_path=True)
     made.reach("reader", "start")
     calls = calls_of_read(made)
     assert calls == ASKING + ANSWERING + ARRIVING
