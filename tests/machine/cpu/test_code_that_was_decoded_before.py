@@ -72,6 +72,9 @@ def test_another_decoder_than_the_packages_leaves_nothing_behind(process, tmp_pa
 def test_without_a_home_nothing_is_kept(process):
     with known_code.kept_in(None):
         answered()
+    process()
+    with known_code.kept_in(None):
+        assert translations.answers.answers == {}
 
 
 def test_names_of_kept_answers_follow_from_decoder_and_filters(tmp_path: Path) -> None:

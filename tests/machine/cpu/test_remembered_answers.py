@@ -22,7 +22,7 @@ def test_an_answer_is_found_once_for_each_function_code_and_number() -> None:
     assert [known.ask(*question, never) for question in questions] == [[0], [1], [2], [3]]
 
 
-def test_answers_that_are_written_are_known_to_who_reads_them(tmp_path: Path) -> None:
+def test_answers_that_are_written_are_known_to_the_process_that_reads_them(tmp_path: Path) -> None:
     first, second = Remembered(), Remembered()
     first.ask("size", b"\x90", 1, lambda: [1, 2])
     first.write(tmp_path / "answers")
