@@ -14,41 +14,62 @@ from typing import Any, Final
 
 from callgate.kernel.common.checked_files import read_checked, write_checked
 
-MOST: Final = 2048  # answers that are remembered: a shell session asks for a few hundred
+MOST: Final = 2048  # answers that are remembered, in memory and in a file: a shell session asks for a few hundred
 
 
 class Remembered:
-    """Questions, each the name of a function, code and a number, and their answers: lists of numbers and strings."""
+    """Questions, each the name of a function, code and a number, and their answers: lists of numbers and strings.
+
+    There are at most MOST of them, in memory and in a file: the one that was asked longest ago goes for a new one.
+    """
 
     def __init__(self) -> None:
         self.answers: dict[str, Any] = {}
-        self.more = False  # than have been read
+        self.asked: dict[str, Any] = {}  # since the file was read
+        self.kept: frozenset[str] = frozenset()  # questions of the file when it was read
 
     def ask(self, name: str, code: bytes, number: int, find: Callable[[], Any]) -> Any:
         """Return the answer, which is found if it is not known."""
         question = f"{name} {number} {hashlib.sha256(code).hexdigest()}"
-        if question in self.answers:
-            return self.answers[question]
-        answer = find()
-        if len(self.answers) < MOST:
-            self.answers[question] = answer
-            self.more = True
+        answer = self.answers[question] if question in self.answers else find()
+        for answers in (self.answers, self.asked):
+            answers.pop(question, None)
+            answers[question] = answer
+            if len(answers) > MOST:
+                del answers[next(iter(answers))]
         return answer
 
     def read(self, path: Path) -> None:
-        """Add the answers of a file that an earlier process has written; a damaged one, or none, has none."""
-        try:
-            content = read_checked(path)
-        except OSError:
-            return
-        if content is not None:
-            self.answers |= json.loads(content)
+        """Know what an earlier process has written into a file; a damaged one, or none, has no answers."""
+        found = answers_in(path)
+        self.kept = frozenset(found)
+        self.answers = newest(found | self.answers)
+        self.asked = {}
 
     def write(self, path: Path) -> None:
-        """Write the answers if there are more than have been read."""
-        if self.more:
-            write_checked(path, json.dumps(self.answers).encode())
-            self.more = False
+        """Write what has been asked since the file was read, if it lacks any of it.
+
+        The file keeps what other processes have written in the meantime.
+        """
+        if self.asked.keys() - self.kept:
+            others = {question: answer for question, answer in answers_in(path).items() if question not in self.asked}
+            answers = newest(others | self.asked)
+            write_checked(path, json.dumps(answers).encode())
+            self.kept = frozenset(answers)
+
+
+def answers_in(path: Path) -> dict[str, Any]:
+    """Return the last MOST answers of a file, that of the oldest question first; none if there is no whole file."""
+    try:
+        content = read_checked(path)
+    except OSError:
+        return {}
+    return {} if content is None else newest(json.loads(content))
+
+
+def newest(answers: dict[str, Any]) -> dict[str, Any]:
+    """Return the last MOST of some answers."""
+    return dict(list(answers.items())[-MOST:])
 
 
 def fingerprint(package: str, sources: list[Path]) -> str | None:

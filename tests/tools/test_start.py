@@ -1,10 +1,12 @@
 """What a boot imports: the start of `callgate boot` is mostly that."""
 
+import os
 import subprocess
 import sys
-from functools import cache
 from typing import Any
 
+import pytest
+from callgate.asm.assembler.cache import cache_directory
 from callgate.tools.bench import starting
 
 SCRIPT = """
@@ -67,20 +69,33 @@ TOOLS = {
 }
 
 
-@cache
-def boot() -> list[str]:
-    """Boot a second time; return the lines that SCRIPT prints: status and modules, and objects at the end.
+@pytest.fixture(scope="module")
+def second_boot(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The lines that SCRIPT prints when it boots a second time: status and modules, and objects at the end.
 
-    Each boot is a process of its own: this one may know already what the first one is to put into the cache.
+    Each boot is a process of its own: this one may know already what the first one is to put into the cache.  The cache
+    begins as the user's, and no other process writes into it.
     """
+    home = tmp_path_factory.mktemp("cache")
+    folder = home / "callgate"
+    folder.mkdir()
+    for path in cache_directory().iterdir():
+        (folder / path.name).symlink_to(path)  # a process that writes the file replaces the link
     script = [sys.executable, "-c", SCRIPT]
     for _ in range(2):
-        done = subprocess.run(script, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            script,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "XDG_CACHE_HOME": str(home)},
+        )
     return done.stdout.splitlines()
 
 
-def test_a_second_boot_imports_no_module_that_it_has_no_use_for() -> None:
-    status, *names = boot()[0].split()
+def test_a_second_boot_imports_no_module_that_it_has_no_use_for(second_boot: list[str]) -> None:
+    status, *names = second_boot[0].split()
     assert status == "7"
     modules = set(names)
     assert modules & UNUSED == set()
@@ -89,8 +104,8 @@ def test_a_second_boot_imports_no_module_that_it_has_no_use_for() -> None:
         assert {name for name in modules - packages if name.startswith(room)} == wanted
 
 
-def test_python_looks_for_no_garbage_when_a_command_has_ended() -> None:
-    assert int(boot()[1]) > 10_000  # objects that the collector passes over
+def test_python_looks_for_no_garbage_when_a_command_has_ended(second_boot: list[str]) -> None:
+    assert int(second_boot[1]) > 10_000  # objects that the collector passes over
 
 
 def test_the_start_is_compared_with_the_engines_by_turns(monkeypatch: Any) -> None:

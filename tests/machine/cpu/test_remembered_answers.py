@@ -36,6 +36,7 @@ def test_a_file_is_written_only_if_something_new_has_been_asked(tmp_path: Path) 
     assert not (tmp_path / "answers").exists()
     known.ask("size", b"\x90", 1, lambda: 1)
     known.write(tmp_path / "answers")
+    known.read(tmp_path / "answers")
     (tmp_path / "answers").unlink()
     known.ask("size", b"\x90", 1, never)
     known.write(tmp_path / "answers")
@@ -53,11 +54,67 @@ def test_a_damaged_file_of_answers_is_as_good_as_none(tmp_path: Path) -> None:
     assert known.answers == {}
 
 
+def fill(known: Remembered, name: str) -> None:
+    for number in range(MOST + 10):
+        assert known.ask(name, b"", number, lambda number=number: number) == number
+
+
 def test_code_that_changes_all_the_time_does_not_fill_memory() -> None:
     known = Remembered()
-    for number in range(MOST + 10):
-        assert known.ask("size", b"", number, lambda number=number: number) == number
-    assert len(known.answers) == MOST
+    fill(known, "size")
+    assert len(known.answers) == len(known.asked) == MOST
+    assert known.ask("size", b"", MOST + 9, never) == MOST + 9
+    assert known.ask("size", b"", 0, lambda: "forgotten") == "forgotten"
+
+
+def test_a_file_that_is_full_takes_new_answers_for_those_of_the_oldest_questions(tmp_path: Path) -> None:
+    path, first, second, third = tmp_path / "answers", Remembered(), Remembered(), Remembered()
+    fill(first, "size")
+    first.write(path)
+    second.read(path)
+    assert second.ask("size", b"", 10, never) == 10  # the oldest that is left; now it is the newest but one
+    second.ask("places", b"", 1, lambda: [1])
+    second.write(path)
+    third.read(path)
+    assert len(third.answers) == MOST
+    assert third.ask("places", b"", 1, never) == [1]
+    assert third.ask("size", b"", 10, never) == 10
+    assert third.ask("size", b"", 11, lambda: "forgotten") == "forgotten"
+
+
+def test_an_answer_that_a_file_with_too_many_loses_is_written_again(tmp_path: Path) -> None:
+    path, known, next_one = tmp_path / "answers", Remembered(), Remembered()
+    known.ask("size", b"", 1, lambda: 1)
+    (question,) = known.answers
+    write_checked(path, json.dumps({question: 1, **{f"other {number}": 0 for number in range(MOST)}}).encode())
+    known = Remembered()
+    known.read(path)
+    known.ask("size", b"", 1, lambda: 1)
+    known.write(path)
+    next_one.read(path)
+    assert next_one.ask("size", b"", 1, never) == 1
+
+
+def test_two_processes_that_write_one_file_lose_no_answer_of_the_other(tmp_path: Path) -> None:
+    path, first, second, third = tmp_path / "answers", Remembered(), Remembered(), Remembered()
+    for known in (first, second):
+        known.read(path)
+    first.ask("size", b"", 1, lambda: 1)
+    second.ask("size", b"", 2, lambda: 2)
+    for known in (first, second):
+        known.write(path)
+    third.read(path)
+    assert [third.ask("size", b"", number, never) for number in (1, 2)] == [1, 2]
+
+
+def test_a_session_writes_only_what_was_asked_within_it(tmp_path: Path) -> None:
+    known, next_one = Remembered(), Remembered()
+    known.ask("size", b"", 1, lambda: 1)
+    known.read(tmp_path / "answers")
+    known.ask("size", b"", 2, lambda: 2)
+    known.write(tmp_path / "answers")
+    next_one.read(tmp_path / "answers")
+    assert list(next_one.answers.values()) == [2]
 
 
 @pytest.mark.parametrize("changed", ["library", "package", "source", "new source"])
