@@ -69,6 +69,7 @@ class Loader:
         image = self.kernel.image
         for section in image.sections:
             self.machine.ram.write(section.load, section.data)
+        self.kernel.scheduler.ask_always(always=not self.options.fast_path)
         self._kernel_space(image)
         self._descriptors()
         self.kernel.register()
@@ -98,10 +99,13 @@ class Loader:
         self.kernel.gdt.put_fixed(
             address("task_state"), size_of(TaskState) - 1, address("system_gate"), address("ipc_gate")
         )
+        none = address("no_endpoint")
+        self.kernel.gdt.put_no_endpoints(none, address("no_endpoint_end") - 1 - none)
 
     def _sites(self, image: Program) -> None:
         """Count the instructions that `.ledger` marks in the sources, and those of each thread."""
-        self.machine.watch_turns("switch_resume", 4 * self.kernel.guest.kernel_words.base)
+        for place in ("switch_resume", "ipc_gate.turn", "server_gate.turn"):
+            self.machine.watch_turns(place, 4 * self.kernel.guest.kernel_words.base)
         for mark in image.marks:
             address = mark.address - KERNEL_BASE if image.symbol_at(mark.address).startswith("start+") else mark.address
             self.machine.count_site(address, mark.name, mark.amount)

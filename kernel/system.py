@@ -83,7 +83,6 @@ class System:
         self.checks = Checks(self.kernel)
         self.kernel.check = self.checks.check
         self.kernel.map_edges = self.options.map_edges
-        self.kernel.threads.fast_path = self.options.fast_path
         self.kernel.scratch = self.options.scratch
         if self.options.history is not None:
             self.kernel.volumes.files["history"] = self.options.history
@@ -170,8 +169,10 @@ class System:
         servers = {}
         for endpoint in kernel.state.endpoints.by_number.values():
             fields = kernel.slots.block(endpoint)
+            fast, slow = fields["fast"], fields["tail"]
             counters = {name: fields[name] for name in ENDPOINT_COUNTERS}
-            servers[endpoint.name] = {"requests": fields["tail"], **counters}
+            counters["blocking_waits"] += fast
+            servers[endpoint.name] = {"requests": fast + slow, "fast": fast, "slow": slow, **counters}
         cache = kernel.cache.state
         return {
             **self.machine.ledger.counts().as_dict(),

@@ -26,6 +26,7 @@
         .include "entry/policy.asm"
         .include "ipc/slots.asm"
         .include "ipc/ring.asm"
+        .include "ipc/direct.asm"
         .include "ipc/client.asm"
         .include "ipc/server_half.asm"
         .include "entry/usercopy.asm"

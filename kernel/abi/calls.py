@@ -215,3 +215,4 @@ class WaitReason(IntEnum):
     CHILD = 6
     SLEEP = 7
     FILE = 8  # data of a file, on its way
+    CALL = 9  # a reply, at the gate, by which it can come straight back

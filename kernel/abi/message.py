@@ -79,7 +79,7 @@ class SlotRecord(Layout):
     ]
     _notes_ = {
         "physical": "physical address of the message page",
-        "linear": "linear address in the server; 0 unless the request is being served",
+        "linear": "linear address in the server, where the page is mapped while the request is served",
         "selector": "kernel data selector of the message page",
         "client": "selector of the client's thread control block; 0 when no thread waits any longer",
     }
@@ -137,13 +137,14 @@ class Endpoint(Layout):
         ("aborted", c_uint32),
         ("tokens", c_uint32 * SLOTS),
         ("span_pages", c_uint32 * SPAN_PAGES),
+        ("fast", c_uint32),
     ]
     _notes_ = {
         "slots": "the 32 slot records",
         "unused": "mask: slot never used, has no page yet",
         "free": "mask: slot has a page and is free",
         "head": "ticket of the next request to fetch",
-        "tail": "ticket of the next request to post: the number of requests so far, modulo 2^32",
+        "tail": "ticket of the next request to post: the number of requests posted so far, modulo 2^32",
         "ring": "slot indexes of posted requests, with the lap in the upper three bits",
         "idle": "mask: server thread k sleeps (or is about to) and wants to be signalled",
         "slot_waiters": "number of threads that wait for a slot",
@@ -153,16 +154,17 @@ class Endpoint(Layout):
         "selector": "selector of this block",
         "number": "index of the endpoint",
         "servers": "selectors of the server threads, indexed like `idle`",
-        "server_of": "selector of the thread that was given the slot",
+        "server_of": "selector of the thread that was given the slot's request and has not answered it; 0 = none",
         "handles": "the handle that answers the slot's present request: slot index + generation * 256",
         "state": "SlotState",
         "replies": "replies taken from servers",
-        "blocking_waits": "waits of clients for a reply",
+        "blocking_waits": "waits of clients for a reply, but for those that took the direct switch",
         "full_waits": "waits of clients for a slot",
         "bad_replies": "replies refused by the kernel",
         "aborted": "requests given up: client or server died, disk unplugged",
         "tokens": "by slot: 0, or which request of policy's own the slot holds: no client takes its reply",
         "span_pages": "linear addresses of the pages of its array of SpanRecords, 0 = none yet; 128 records in each",
+        "fast": "requests that took the direct switch; all others have been posted",
     }
 
 
@@ -172,7 +174,7 @@ assert size_of(Endpoint) <= PAGE_SIZE
 #: have one writer at a time: the owner of the slot, or policy.
 ENDPOINT_SHARED: Final = (
     *("unused", "free", "head", "tail", "ring", "idle", "slot_waiters"),
-    *("replies", "full_waits", "bad_replies", "aborted"),
+    *("replies", "full_waits", "bad_replies", "aborted", "fast"),
 )
 TOKEN_RELEASES: Final = 0xFFFF_FFFF  # in `Endpoint.tokens`: the slot holds a deferred release, else a span's number
 HANDLE_SLOT_MASK: Final = 0xFF

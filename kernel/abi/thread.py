@@ -29,7 +29,6 @@ class ThreadFlags(IntFlag):
     COROUTINE = 2  # a host call was answered by a coroutine that awaits `call_target`
     INTERRUPTED = 4  # its present or next wait for a server ends: Ctrl-C, or the end of the time set for it
     SIGNALLED = 8  # it was woken before it slept: its next wait returns at once
-    ASKS = 16  # it asks policy at each handoff, also where there is nothing to choose (--no-fast-path)
 
 
 class ThreadControlBlock(Layout):
@@ -203,7 +202,6 @@ class KernelWords(Layout):
     _fields_ = [
         ("current", c_uint32),
         ("next", c_uint32),
-        ("cr3", c_uint32),
         ("preempt", c_uint32),
         ("arm_timer", c_uint16),
         ("fpu_live", c_uint8),
@@ -220,11 +218,10 @@ class KernelWords(Layout):
     _notes_ = {
         "current": "selector of the running thread",
         "next": "selector of the thread to switch to, answered by SCHEDULE and its kin; after the switch, `current`",
-        "cr3": "page tables that are loaded",
         "preempt": "non-zero: the end of an interrupt asks for the next thread",
         "arm_timer": "non-zero: program the timer to interrupt after this many PIT ticks (1 to 65535)",
         "fpu_live": "non-zero: CR0.TS is clear and `fpu_owner` runs; one word with `arm_timer`, for `switch`",
-        "ready": "non-zero: a thread is ready; one word with `arm_timer`, for handoffs",
+        "ready": "bit 0: a thread is ready; bit 7: policy wants to be asked (--no-fast-path); a word with `arm_timer`",
         "endpoints": "mask: endpoint block exists",
         "ahci_base": "linear address of the AHCI registers, 0 = none",
         "ide_base": "command block port of the first IDE channel, 0 = none",
@@ -317,6 +314,8 @@ class LedgerInformation(Layout):
         ("cpu_file_bytes", c_uint64),
         ("blocking_waits", c_uint64),
         ("requests", c_uint64),
+        ("fast_requests", c_uint64),
+        ("fast_replies", c_uint64),
         ("fast_handoffs", c_uint64),
         ("metadata_bytes", c_uint64),
         ("program_bytes", c_uint64),
@@ -327,6 +326,8 @@ class LedgerInformation(Layout):
         ("server_call", c_uint64 * SERVER_CALLS_LIMIT),
     ]
     _notes_ = {
+        "fast_requests": "of `requests`, those that took the direct switch",
+        "fast_replies": "replies that took it",
         "host_call": "host calls by number - HOST_CALL_FIRST; SYSTEM and SERVER: only those whose number is none",
         "system_call": "SYSTEM by SystemCall; `host_calls` is the sum of all three tables",
         "server_call": "SERVER by ServerCall - SERVER_CALL_FIRST",
@@ -374,6 +375,6 @@ class IpcInformation(Layout):
         ("aborted", c_uint32),
         ("threads", c_uint32),
         ("state", c_uint8 * 32),
-        ("reserved", c_uint16 * 2),
+        ("fast", c_uint32),
         ("name", c_uint8 * 32),
     ]

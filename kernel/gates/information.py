@@ -22,6 +22,8 @@ LEDGER_FIELDS = (
     "ring_changes",
     "blocking_waits",
     "requests",
+    "fast_requests",
+    "fast_replies",
     "fast_handoffs",
     "metadata_bytes",
     "program_bytes",
@@ -42,6 +44,7 @@ IPC_FIELDS = (
     "full_waits",
     "bad_replies",
     "aborted",
+    "fast",
 )
 
 
@@ -65,7 +68,8 @@ def ipc_information(endpoint: EndpointState, fields: ControlBlock, states: memor
     information = IpcInformation(threads=len(endpoint.servers), name=field_text(endpoint.name.encode(), 32))
     for name in IPC_FIELDS:
         setattr(information, name, fields[name])
-    information.requests = fields["tail"]
+    information.requests = fields["tail"] + fields["fast"] & 0xFFFF_FFFF
+    information.blocking_waits = fields["blocking_waits"] + fields["fast"] & 0xFFFF_FFFF
     information.state = (c_uint8 * 32)(*states)
     return information
 

@@ -114,6 +114,10 @@ class EndpointLifetimes:
         at = endpoint.block + offset_of(Endpoint, "servers") + 2 * index
         self.guest.ram.view(at, 2)[:] = thread.selector.to_bytes(2, "little")
 
+    def forget_server(self, endpoint: EndpointState, thread: Thread) -> None:
+        """Take a server thread that ends out of `idle`: it may have announced its sleep after the server died."""
+        self.slots.block(endpoint)["idle"] &= ~(1 << thread.server_index)
+
     def check_room(self, endpoint: EndpointState) -> None:
         """Raise NO_RESOURCES if the endpoint has as many server threads as it may have."""
         if len(endpoint.servers) >= selectors.SLOTS:

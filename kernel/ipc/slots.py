@@ -12,7 +12,7 @@ from typing import Any
 from callgate.kernel.abi import selectors
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import offset_of
-from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
+from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, PTE_NX_HIGH
 from callgate.kernel.abi.message import (
     HANDLE_GENERATION_SHIFT,
     Endpoint,
@@ -42,6 +42,7 @@ NEXT_GENERATION = 1 << HANDLE_GENERATION_SHIFT
 SLOT_MASK = selectors.SLOTS - 1
 STATE = offset_of(Endpoint, "state")
 HANDLES = offset_of(Endpoint, "handles")
+SERVER_OF = offset_of(Endpoint, "server_of")
 TOKENS = offset_of(Endpoint, "tokens")
 
 
@@ -172,6 +173,9 @@ class Slots:
         record = ControlBlock(self.guest.words, SlotRecord, (endpoint.block + slot * 16) // 4)
         self.guest.quads[(endpoint.block + slot * 16) // 8] = frame
         self.guest.words[record.base + 3] = selector
+        fields = self.block(endpoint)
+        record["linear"] = fields["window_base"] + slot * PAGE_SIZE
+        self.guest.words[(fields["window_table"] - KERNEL_BASE) // 4 + 2 * slot + 1] = frame >> 32 | PTE_NX_HIGH
         return ErrorCode.OK
 
     def slot_state(self, endpoint: EndpointState, slot: int) -> int:
@@ -225,6 +229,7 @@ class Slots:
         """Hand a slot back to its client, or release it if no client waits."""
         handle = (endpoint.block + HANDLES) // 4 + slot
         self.guest.words[handle] = self.guest.words[handle] + NEXT_GENERATION & 0xFFFF_FFFF
+        self.guest.ram.view(endpoint.block + SERVER_OF + 2 * slot, 2)[:] = bytes(2)
         record = (endpoint.block + slot * 16) // 4 + 3
         client = self.guest.words[record] >> 16
         self.guest.words[record] &= 0xFFFF
@@ -240,10 +245,9 @@ class Slots:
         self._serve_waiters(endpoint)
 
     def _unmap(self, endpoint: EndpointState, slot: int) -> None:
-        linear = (endpoint.block + slot * 16) // 4 + 2
-        if self.guest.words[linear] and endpoint.process is not None:
-            self.memory.tables.unmap(endpoint.process.pointers, self.guest.words[linear])
-            self.guest.words[linear] = 0
+        if self.slot_state(endpoint, slot) == SlotState.SERVED and endpoint.process is not None:
+            linear = int(self.guest.words[(endpoint.block + slot * 16) // 4 + 2])
+            self.memory.tables.unmap(endpoint.process.pointers, linear)
             self.guest.flush_tlb()
 
     def take_pins(self, endpoint: EndpointState, slot: int) -> list[tuple[str, int, int]]:

@@ -40,6 +40,11 @@ class GlobalTable:
         """Make an entry a writable data segment of ring 0."""
         self.put(selector, Segment(base, limit, TYPE_DATA_WRITABLE).encode())
 
+    def put_no_endpoints(self, base: int, limit: int) -> None:
+        """Lead the selectors of all endpoints to a block that stands for those that there are not."""
+        for index in range(selectors.GDT_FIRST_ENDPOINT, selectors.GDT_FIRST_MESSAGE):
+            self.put_data(index * 8, base, limit)
+
     def put_ldt(self, selector: int, base: int, limit: int) -> None:
         """Make an entry a local descriptor table."""
         self.put(selector, Segment(base, limit, TYPE_LDT, big=False).encode())

@@ -112,6 +112,7 @@ class Servers:
 
     def thread_ended(self, thread: Thread, process: Process) -> None:
         """A server thread has died: its requests would stay unanswered, so the whole server ends."""
+        self.lifetimes.forget_server(self.endpoints.by_number[process.endpoint], thread)
         self.kill(process, process.fault or f"thread {thread.number} ended")
         if len(process.threads) == 1:
             self.lifetimes.sweep(self.endpoints.by_number[process.endpoint])

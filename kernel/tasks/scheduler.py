@@ -30,6 +30,7 @@ WORD_NEXT = offset_of(KernelWords, "next") // 4
 WORD_PREEMPT = offset_of(KernelWords, "preempt") // 4
 WORD_ARM_TIMER = offset_of(KernelWords, "arm_timer") // 4
 READY_SHIFT = 24  # of `ready` in the word of `arm_timer`
+ASKS = 1 << 31  # in that word: policy is asked at each handoff, also where there is nothing to choose
 
 # Plain numbers: an enumeration's member costs an attribute look-up each time.
 READY = int(ThreadState.READY)
@@ -211,6 +212,11 @@ class Scheduler:
         elif self.state.slice_end == 0:
             self.arm()
 
+    def ask_always(self, *, always: bool) -> None:
+        """Have machine code ask at each handoff, or only where there is something to choose or to arm."""
+        word = self.kernel_words + WORD_ARM_TIMER
+        self.words[word] = self.words[word] & ~ASKS | (ASKS if always else 0)
+
     def request_yield(self) -> None:
         """Have the current thread yield at the end of its system call."""
         self.words[self.kernel_words + WORD_PREEMPT] = 1
@@ -250,7 +256,7 @@ class Scheduler:
         """Note which queues are not empty; while all are, no time slice ends."""
         self.state.ready = mask
         word = self.kernel_words + WORD_ARM_TIMER
-        self.words[word] = self.words[word] & (1 << READY_SHIFT) - 1 | bool(mask) << READY_SHIFT
+        self.words[word] = self.words[word] & ~(1 << READY_SHIFT) | bool(mask) << READY_SHIFT
         if not mask:
             self.state.slice_end = 0
 

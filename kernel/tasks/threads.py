@@ -60,7 +60,6 @@ class Threads:
         self.fpu = fpu
         self.tasks = tasks
         self.check_room = check_room
-        self.fast_path = True  # threads made from now on hand the CPU over without asking policy, if they may
         self.turns = guest.machine.ledger.turns
         self.jobs: dict[int, Job] = {}
         self.observer: Callable[[Thread], None] | None = None  # called with every new thread
@@ -92,7 +91,7 @@ class Threads:
         block["cr3"] = process.pointers
         block["ldt"] = process.ldt_index * 8
         block["selector"] = selector
-        block["flags"] = 0 if self.fast_path else ThreadFlags.ASKS
+        block["flags"] = 0
         block["process"] = process.number
         block["thread"] = thread.number
         block["priority"] = priority

@@ -43,6 +43,8 @@ def only_four_entries_are_for_ring_3(facts: Facts) -> Iterator[str]:
 def descriptors_match_their_owners(facts: Facts) -> Iterator[str]:
     """Each entry of the GDT has an owner and says what that is, base, limit and type; every other one is empty.
 
+    Entries of endpoints that there are not lead to a block that stands for them.
+
     Message pages of a volume that has died keep theirs until the number's next volume uses the slot: a thread
     that was interrupted on its way out may have one in ES, and would fault at its return.
     """
@@ -99,6 +101,10 @@ def _fixed(facts: Facts) -> Iterator[tuple[int, tuple[int, str]]]:
     )
     yield selectors.SELECTOR_SYSTEM_GATE >> 3, (_gate(address("system_gate")), "the system gate")
     yield selectors.SELECTOR_IPC_GATE >> 3, (_gate(address("ipc_gate")), "the IPC gate")
+    none = address("no_endpoint")
+    for index in range(selectors.GDT_FIRST_ENDPOINT, selectors.GDT_FIRST_MESSAGE):
+        entry = _data(none, address("no_endpoint_end") - 1 - none)
+        yield index, (entry, "the endpoints that there are not")
 
 
 def _owned(facts: Facts) -> Iterator[tuple[int, tuple[int, str]]]:

@@ -8,6 +8,15 @@ from collections.abc import Iterator
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.file import SpanState
 from callgate.kernel.abi.layout import offset_of, size_of
+from callgate.kernel.abi.memory import (
+    KERNEL_BASE,
+    PTE_ACCESSED,
+    PTE_DIRTY,
+    PTE_NX_HIGH,
+    PTE_PRESENT,
+    PTE_USER,
+    PTE_WRITABLE,
+)
 from callgate.kernel.abi.message import TOKEN_RELEASES, Endpoint, SlotState
 from callgate.kernel.abi.selectors import SELECTOR_USER_CODE, SLOTS
 from callgate.kernel.abi.thread import GateFrame, ThreadControlBlock, ThreadFlags, TrapFrame
@@ -19,8 +28,9 @@ from callgate.kernel.watching.check_facts import Facts
 FLAG_VM, FLAG_IOPL = 1 << 17, 3 << 12
 TCB_FLAGS = word(ThreadControlBlock, "flags")
 STATE = offset_of(Endpoint, "state")
+SERVER_OF = offset_of(Endpoint, "server_of")
 ON_ITS_WAY = {SlotState.TAKEN, SlotState.POSTED, SlotState.SERVED}
-FOR_A_SERVER = {WaitReason.REPLY, WaitReason.SLOT, WaitReason.FILE}
+FOR_A_SERVER = {WaitReason.REPLY, WaitReason.CALL, WaitReason.SLOT, WaitReason.FILE}
 #: Kernel threads that may wait for a server, because asking it is their job: those that mount.
 ASKS_SERVERS = ("init", "mount ")
 
@@ -95,6 +105,42 @@ def endpoint_mask_equals_the_records(facts: Facts) -> Iterator[str]:
     mask = facts.kernel.guest.kernel_words["endpoints"]
     if mask != recorded:
         yield f"the mask of endpoints is {mask:#x}, on record {recorded:#x}"
+
+
+def sleeping_servers_live(facts: Facts) -> Iterator[str]:
+    """A bit of `idle` names a thread of the endpoint's server that has not ended."""
+    for endpoint in facts.state.endpoints.by_number.values():
+        idle = facts.kernel.slots.block(endpoint)["idle"]
+        for index in (index for index in range(SLOTS) if idle >> index & 1):
+            selector = endpoint.servers[index] if index < len(endpoint.servers) else 0
+            thread = facts.state.tasks.threads.get(selector)
+            if thread is None or thread.process is not endpoint.process:
+                yield f"{endpoint.name}: bit {index} of idle names selector {selector:#x}, which no server thread has"
+
+
+def message_pages_are_mapped_while_they_are_served(facts: Facts) -> Iterator[str]:
+    """The entry of a slot's page is present only while the request is served, and leads to no other page."""
+    for endpoint in facts.state.endpoints.by_number.values():
+        if endpoint.process is None or endpoint.dead:
+            continue
+        first = facts.kernel.slots.block(endpoint)["window_table"] - KERNEL_BASE
+        states = _states(facts, endpoint)
+        for slot, frame in endpoint.frames.items():
+            entry = facts.quads[first // 8 + slot]
+            if entry & PTE_PRESENT and states[slot] != SlotState.SERVED:
+                yield f"{endpoint.name}: the page of slot {slot} is mapped, and its state is {states[slot]}"
+            low = frame | PTE_PRESENT | PTE_WRITABLE | PTE_USER if entry & PTE_PRESENT else 0
+            if entry & ~(PTE_ACCESSED | PTE_DIRTY) != PTE_NX_HIGH << 32 | low:
+                yield f"{endpoint.name}: the entry of slot {slot}'s page is {entry:#x}"
+
+
+def requests_that_are_given_are_served(facts: Facts) -> Iterator[str]:
+    """A slot names the thread that was given its request only while that is served."""
+    for endpoint in facts.state.endpoints.by_number.values():
+        given = facts.kernel.machine.ram.view(endpoint.block + SERVER_OF, 2 * SLOTS).cast("H")
+        for slot, (selector, state) in enumerate(zip(given, _states(facts, endpoint), strict=True)):
+            if selector and state != SlotState.SERVED:
+                yield f"{endpoint.name}: slot {slot} is given to selector {selector:#x}, and its state is {state}"
 
 
 def a_slot_is_in_one_place(facts: Facts) -> Iterator[str]:

@@ -49,7 +49,7 @@ class SlotView:
         if self.client is not None:
             parts.append(f"client {self.client.number} {self.client.name!r}")
         if self.message is not None:
-            where = f" at {self.record.linear:#010x} in the server" if self.record.linear else ""
+            where = f" at {self.record.linear:#010x} in the server" if self.state is SlotState.SERVED else ""
             parts.append(f"page {self.record.physical:#x}{where}")
             parts.append(self.operation)
         return f"<slot {self.index} of {self.endpoint}: {', '.join(parts)}>"

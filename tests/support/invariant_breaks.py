@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from callgate.kernel.abi.calls import Operation, WaitReason
-from callgate.kernel.abi.layout import size_of
+from callgate.kernel.abi.layout import offset_of, size_of
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, PTE_PRESENT, PTE_USER, PTE_WRITABLE
-from callgate.kernel.abi.message import SlotState
+from callgate.kernel.abi.message import Endpoint, SlotState
 from callgate.kernel.abi.selectors import SLOTS
 from callgate.kernel.abi.thread import GateFrame
 from callgate.kernel.core.records import EndpointState, Process, SectorPiece
@@ -179,6 +179,25 @@ def free_a_slot_in_use(kernel: Kernel) -> None:
     kernel.slots.put_state(used(kernel), slot, SlotState.POSTED)
 
 
+def announce_a_server_thread_that_is_not_there(kernel: Kernel) -> None:
+    kernel.slots.block(rom(kernel))["idle"] |= 1 << 31
+
+
+def leave_a_request_to_a_thread(kernel: Kernel) -> None:
+    at = used(kernel).block + offset_of(Endpoint, "server_of")
+    kernel.guest.ram.view(at, 2)[:] = used(kernel).servers[0].to_bytes(2, "little")
+
+
+def map_a_message_page_that_is_not_served(kernel: Kernel) -> None:
+    entry = kernel.slots.block(used(kernel))["window_table"] - KERNEL_BASE
+    kernel.guest.words[entry // 4] = used(kernel).frames[0] | PTE_PRESENT | PTE_WRITABLE | PTE_USER
+
+
+def allow_code_in_a_message_page(kernel: Kernel) -> None:
+    entry = kernel.slots.block(used(kernel))["window_table"] - KERNEL_BASE
+    kernel.guest.words[entry // 4 + 1] = 0
+
+
 def note_a_post_that_was_none(kernel: Kernel) -> None:
     endpoint = used(kernel)
     fields = kernel.slots.block(endpoint)
@@ -319,6 +338,13 @@ BREAKS: dict[Break, tuple[str, str]] = {
     miscount_locked: ("cache_totals_equal_a_recount", "cache.locked is"),
     miscount_changed: ("cache_totals_equal_a_recount", "cache.changed is -1, counted 0"),
     miscount_waiters: ("slot_waiters_equal_a_recount", "rom: slot_waiters is 1, counted 0"),
+    announce_a_server_thread_that_is_not_there: ("sleeping_servers_live", "bit 31 of idle names selector 0x0"),
+    leave_a_request_to_a_thread: ("requests_that_are_given_are_served", "slot 0 is given to selector"),
+    map_a_message_page_that_is_not_served: (
+        "message_pages_are_mapped_while_they_are_served",
+        "the page of slot 0 is mapped, and its state is 0",
+    ),
+    allow_code_in_a_message_page: ("message_pages_are_mapped_while_they_are_served", "slot 0's page is 0x0"),
     name_an_endpoint_that_is_not_there: ("endpoint_mask_equals_the_records", "the mask of endpoints is 0x8"),
     free_a_slot_twice: ("a_slot_is_in_one_place", "is free and unused"),
     free_a_slot_in_use: ("a_slot_is_in_one_place", "is free, and POSTED"),

@@ -125,7 +125,8 @@ def test_a_first_use_gives_a_zeroed_page_with_a_selector_of_its_own(ipc: Ipc) ->
     frame = ipc.endpoint.frames[3]
     assert ipc.guest.ram.read(frame, 4096) == bytes(4096)
     physical, linear, selector, client = struct.unpack("<QIHH", ipc.guest.ram.read(ipc.endpoint.block + 48, 16))
-    assert (physical, linear, selector // 8, client) == (frame, 0, 64 + 512 + 128 + 32 + 3, 0)
+    assert (physical, linear - ipc.fields["window_base"]) == (frame, 3 * 4096)
+    assert (selector // 8, client) == (64 + 512 + 128 + 32 + 3, 0)
     assert ipc.guest.ram.u64(0x2000 + selector) == 0x40_9200_0000_0FFF | (
         (KERNEL_BASE + frame & 0xFF_FFFF) << 16 | KERNEL_BASE + frame >> 24 << 56
     )

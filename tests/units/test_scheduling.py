@@ -3,12 +3,13 @@
 import pytest
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.thread import KernelWords, ThreadControlBlock, ThreadFlags, ThreadState
-from callgate.kernel.core.control_block import ControlBlock
+from callgate.kernel.core.control_block import ControlBlock, word
 from callgate.kernel.core.records import Process, Tasks, Thread
 from callgate.kernel.tasks.scheduler import Scheduler, SchedulerState, to_ticks
 
 MILLISECOND = 1_000_000
 WORDS = 0x40  # word index of the kernel's words
+ARM_TIMER = WORDS + word(KernelWords, "preempt") + 1
 IDLE = 0x200
 
 
@@ -43,7 +44,7 @@ class SchedulerRig:
     @property
     def armed(self) -> int:
         """The ticks for which the timer is to be programmed; reading clears them, as machine code does."""
-        ticks, self.words[WORDS + 4] = self.words[WORDS + 4] & 0xFFFF, self.words[WORDS + 4] & 0xFFFF_0000
+        ticks, self.words[ARM_TIMER] = self.words[ARM_TIMER] & 0xFFFF, self.words[ARM_TIMER] & 0xFFFF_0000
         return ticks
 
     def wake_all(self, *threads: Thread) -> None:
@@ -200,9 +201,9 @@ def test_a_cancelled_sleep_wakes_no_thread_and_a_deadline_interrupts_as_well() -
 
 def test_arming_the_timer_leaves_the_fpus_half_of_the_word_alone() -> None:
     rig = SchedulerRig()
-    rig.words[WORDS + 4] = 0x0001_0000
+    rig.words[ARM_TIMER] = 0x0001_0000
     rig.scheduler.sleep_until(rig.thread(), 1000)
-    assert rig.words[WORDS + 4] == 0x0001_0002  # 1000 ns are 1.19 ticks, rounded up
+    assert rig.words[ARM_TIMER] == 0x0001_0002  # 1000 ns are 1.19 ticks, rounded up
 
 
 @pytest.mark.parametrize(("nanoseconds", "ticks"), [(0, 1), (838, 1), (839, 2), (10**12, 0xFFFF)])

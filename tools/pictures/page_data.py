@@ -139,18 +139,19 @@ def _held(held: Held | None) -> list[Any] | None:
 
 
 def _translation(step: Step, before: str) -> str:
-    """Return what the TLB may hold of the server's page.
+    """Return what the TLB may hold of the server's page; `before` is what it might hold at the step before.
 
     It cannot be read.  An entry is loaded only when the accessed bit is set (SDM vol. 3, 4.10.2.3); INVLPG and loads of
     CR3 drop it (4.10.4.1).
     """
     entry = step.scene.page_entry
-    if not entry & PTE_PRESENT:
-        return NO_ENTRY if before == NO_ENTRY else DROPPED
-    if not entry & PTE_ACCESSED:
+    if entry & PTE_PRESENT and not entry & PTE_ACCESSED:
         return UNTOUCHED
-    elsewhere = step.scene.cpu.cr3 != step.scene.server_cr3
-    return FLUSHED if elsewhere else MAYBE
+    if step.scene.cpu.cr3 != step.scene.server_cr3 and before in (MAYBE, FLUSHED):
+        return FLUSHED
+    if entry & PTE_PRESENT:
+        return MAYBE
+    return DROPPED if before == MAYBE and step.cost.tlb_invalidations else before
 
 
 def _flags(flags: int) -> str:

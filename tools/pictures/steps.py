@@ -22,7 +22,11 @@ TEXTS: Final[dict[str, StepText]] = {
         "Operation, handle and six registers have been stored in the message page, which no other code can write.",
         "in",
     ),
-    "post": StepText("posted", "The slot's index is in the ring, and the tail has advanced. The server may fetch it."),
+    "post": StepText(
+        "posted",
+        "The slot's index is in the ring, and the tail has advanced: the server may fetch it. By a direct switch it is "
+        "handed to a server thread that sleeps instead.",
+    ),
     "fetch": StepText("fetched", "A server thread has taken the oldest index out of the ring: the head has advanced."),
     "map": StepText(
         "page mapped", "The message page is mapped in the server, writable and not executable, at the slot's address."
@@ -37,7 +41,8 @@ TEXTS: Final[dict[str, StepText]] = {
     ),
     "unmap": StepText(
         "page unmapped",
-        "The page-table entry is zero and INVLPG has been executed: the server can no longer reach the page.",
+        "The page-table entry is zero. INVLPG, or the load of CR3 that follows, drops what the TLB holds of it: the "
+        "server can no longer reach the page.",
     ),
     "convert": StepText("converted", "Policy has checked the reply and written what its type allows."),
     "replied": StepText("taken by policy", "Policy has dealt with the reply to a request that it had posted itself."),

@@ -23,6 +23,7 @@ REASONS = {
 }
 WAITS = {
     WaitReason.REPLY: "for a reply",
+    WaitReason.CALL: "for a reply",
     WaitReason.SLOT: "for a message slot",
     WaitReason.DISK: "for a disk",
     WaitReason.INPUT: "for input",

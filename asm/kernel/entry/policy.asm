@@ -60,6 +60,9 @@ policy_thread:
 exit_thread:
         .frame  none
         cli
+        mov     eax, SELECTOR_KERNEL_DATA
+        mov     ds, eax
+        mov     fs, word ptr [kernel_words + KernelWords.current]
         call    fpu_drop
         POLICY  EXIT_THREAD
         pushfd

@@ -94,7 +94,12 @@ trap_return:
 .kernel:
         ; Past leave_gate's KILLED test the thread may never enter the kernel again, so treat it as if it were in ring 3
         ; and test here.
+        ; A direct switch lets interrupts in only before its RETF.
         mov     eax, [esp + TrapFrame.eip]
+        cmp     eax, offset ipc_gate.leaving
+        je      .user
+        cmp     eax, offset server_gate.leaving
+        je      .user
         sub     eax, leave_tested
         cmp     eax, leave_end - leave_tested
         jb      .user

@@ -16,6 +16,13 @@ task_state:
         .word   0
         .word   sizeof(TaskState)
 
+; Where the descriptors of endpoints lead that there are none of: it looks like an endpoint for whose slots a thread waits.
+        .align 16
+no_endpoint:
+        .space  Endpoint.slot_waiters
+        .long   1
+no_endpoint_end:
+
 ; Filled by policy (kernel/memory/descriptor_tables.py).
         .align 16
 gdt:

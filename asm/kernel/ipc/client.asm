@@ -10,53 +10,53 @@ ipc_gate:
         .frame  gate
         pushfd
         pushad
-        ENTER_WITHOUT_ES
-        push    KERNEL_EFLAGS
-        popfd
+        ENTER_BRIEFLY
 
-        ; EBX, EDX, ESI and EDI keep the caller's values until they are in the page.
+        ; EAX, EBX, EDX, ESI and EDI keep the caller's values until they are in the page.
         .ledger client_gates
-        mov     eax, ebp
-        shr     eax, 16
-        cmp     eax, MAX_ENDPOINTS
-        jae     .no_endpoint
-        bt      dword ptr [kernel_words + KernelWords.endpoints], eax
-        jnc     .no_endpoint
-        lea     eax, [eax * 8 + GDT_FIRST_ENDPOINT * 8]
-        mov     gs, eax
         cmp     bp, Operation.LOCK_DIRECTORY
         jae     .private
 .allowed:
-        test    dword ptr gs:[Endpoint.flags], EndpointFlags.DEAD
-        jnz     .dead
+        shr     ebp, 16
+        cmp     ebp, MAX_ENDPOINTS
+        jae     .no_endpoint
+        lea     ebp, [ebp * 8 + GDT_FIRST_ENDPOINT * 8]
+        mov     gs, ebp
         TAKE_FAST .take
 .taken:
         .event  ipc.take slot=ecx endpoint=gs
 
         ; Fill: between take and post the page is ours alone.
-        mov     eax, ecx
-        shl     eax, SLOT_RECORD_SHIFT
-        mov     es, word ptr gs:[Endpoint.slots + eax + SlotRecord.selector]
-        mov     gs:[Endpoint.slots + eax + SlotRecord.client], fs
-        mov     eax, gs:[Endpoint.handles + ecx * 4]
-        mov     es:[Message.handle], eax
+        mov     ebp, ecx
+        shl     ebp, SLOT_RECORD_SHIFT
+        mov     es, word ptr gs:[Endpoint.slots + ebp + SlotRecord.selector]
+        mov     gs:[Endpoint.slots + ebp + SlotRecord.client], fs
+        mov     es:[Message.eax], eax
         mov     es:[Message.ebx], ebx
         mov     es:[Message.edx], edx
         mov     es:[Message.esi], esi
         mov     es:[Message.edi], edi
-        mov     eax, [esp + GateFrame.eax]
-        mov     edx, [esp + GateFrame.ecx]
-        mov     es:[Message.eax], eax
-        mov     es:[Message.ecx], edx
-        movzx   eax, bp
-        mov     es:[Message.operation], eax
+        mov     ebx, gs:[Endpoint.handles + ecx * 4]
+        mov     es:[Message.handle], ebx
+        mov     eax, [esp + GateFrame.ecx]
+        mov     es:[Message.ecx], eax
+        movzx   ebx, word ptr [esp + GateFrame.ebp]
+        mov     es:[Message.operation], ebx
         mov     dword ptr es:[Message.flags], 0
-        .event  ipc.fill slot=ecx operation=eax
+        .event  ipc.fill slot=ecx operation=ebx
+        DIRECT_REQUEST .post, .undo
 
         ; Post, and hand the CPU to a sleeping server thread.
+.undo:
+        UNDO_WAIT
+.post:
+        ENTER_FULLY eax
+        test    dword ptr gs:[Endpoint.flags], EndpointFlags.DEAD
+        jnz     .dead
         .ledger requests
         POST
         .event  ipc.post slot=ecx
+.posted:
         bsf     eax, gs:[Endpoint.idle]
         jz      .wait
         lock btr dword ptr gs:[Endpoint.idle], eax
@@ -101,9 +101,17 @@ ipc_gate:
         jmp     leave_gate
 
 .take:
+        ; No endpoint has this number if its descriptor leads to `no_endpoint`, where a thread seems to wait for a slot.
+        ENTER_FULLY eax
+        movzx   eax, word ptr [esp + GateFrame.ebp + 2]
+        bt      dword ptr [kernel_words + KernelWords.endpoints], eax
+        mov     eax, ErrorCode.BAD_ARGUMENT
+        jnc     .fail
         call    take_slot
-        jnc     .taken
-        jmp     .fail
+        jc      .fail
+        cli
+        mov     eax, [esp + GateFrame.eax]
+        jmp     .taken
 .wait_signal:
         call    signal_and_wait
         jmp     .woken
@@ -132,17 +140,34 @@ ipc_gate:
 .private:
         cmp     bp, OPERATION_SERVER_DEFINED
         jae     .allowed
-        mov     eax, ErrorCode.BAD_CALL
-        jmp     .fail
+        mov     ebx, ErrorCode.BAD_CALL
+        jmp     .refuse
 .dead:
+        call    release_slot
+        .event  ipc.release slot=ecx
         mov     eax, ErrorCode.SERVER_DIED
         jmp     .fail
 .no_endpoint:
-        mov     eax, ErrorCode.BAD_ARGUMENT
+        mov     ebx, ErrorCode.BAD_ARGUMENT
+.refuse:
+        ENTER_FULLY eax
+        mov     eax, ebx
 .fail:
         mov     [esp + GateFrame.eax], eax
         or      dword ptr [esp + GateFrame.eflags], CARRY_FLAG
         jmp     leave_gate
+
+; resume_call: a client that has switched to the server directly goes on in another way: its reply did not come straight
+; back, or it has been killed or interrupted.
+;   in:        ecx  slot index, fs  thread, [esp]  GateFrame
+resume_call:
+        .frame  like ipc_gate.post
+        movzx   ebp, word ptr [esp + GateFrame.ebp + 2]
+        lea     ebp, [ebp * 8 + GDT_FIRST_ENDPOINT * 8]
+        mov     gs, ebp
+        cmp     byte ptr gs:[Endpoint.state + ecx], SlotState.DONE
+        jne     ipc_gate.again
+        jmp     ipc_gate.done
 
 ; signal_and_wait: signal a sleeping server thread, if there is one, and wait for the reply.
 ; wait_for_reply: wait, because every server thread is awake already.

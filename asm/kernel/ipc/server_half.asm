@@ -6,6 +6,7 @@
         .macro COMPLETE orphan
         lock inc dword ptr gs:[Endpoint.replies]
         add     dword ptr gs:[Endpoint.handles + ecx * 4], 1 << HANDLE_GENERATION_SHIFT
+        mov     word ptr gs:[Endpoint.server_of + ecx * 2], 0
         xor     ebx, ebx
         xchg    gs:[Endpoint.slots + edx + SlotRecord.client], bx
         test    ebx, ebx
@@ -23,11 +24,20 @@ server_gate:
         .frame  gate
         pushfd
         pushad
-        ENTER_WITHOUT_ES
-        push    KERNEL_EFLAGS
-        popfd
+        ENTER_BRIEFLY
         .ledger server_gates
         mov     gs, word ptr fs:[ThreadControlBlock.endpoint]
+        cmp     eax, ServerCall.REPLY_REGISTERS
+        jne     .general
+        DIRECT_REPLY .late, .undo
+
+.undo:
+        lock btr dword ptr gs:[Endpoint.idle], ecx
+        UNDO_WAIT
+.late:
+        mov     eax, ServerCall.REPLY_REGISTERS
+.general:
+        ENTER_FULLY edx
         lea     edx, [eax - SERVER_REPLY_FIRST]
         cmp     edx, SERVER_REPLY_LAST - SERVER_REPLY_FIRST
         ja      .other
@@ -37,8 +47,6 @@ server_gate:
         cmp     ecx, SLOTS
         jae     .bad
         cmp     ebx, gs:[Endpoint.handles + ecx * 4]
-        jne     .bad
-        cmp     byte ptr gs:[Endpoint.state + ecx], SlotState.SERVED
         jne     .bad
         mov     edx, fs
         cmp     gs:[Endpoint.server_of + ecx * 2], dx
@@ -82,11 +90,10 @@ reply:
         shl     edx, SLOT_RECORD_SHIFT
         .ledger pte_writes
         mov     dword ptr [ebx + ecx * 8], 0
-        xor     ebx, ebx
-        xchg    gs:[Endpoint.slots + edx + SlotRecord.linear], ebx
+        mov     ebx, gs:[Endpoint.slots + edx + SlotRecord.linear]
         .ledger tlb_invalidations
         invlpg  [ebx]
-        .event  ipc.unmap slot=ecx linear=ebx
+        .event  ipc.unmap slot=ecx
 
         ; Registers need no conversion; policy checks or translates all other replies.
         mov     es, word ptr gs:[Endpoint.slots + edx + SlotRecord.selector]
@@ -215,19 +222,13 @@ serve:
         mov     edx, ecx
         shl     edx, SLOT_RECORD_SHIFT
 
-        ; High half first: the entry is not present until the low half is written.
+        ; The entry's high half was written when the slot was first used, and stays.
         mov     ebx, gs:[Endpoint.window_table]
-        mov     eax, gs:[Endpoint.slots + edx + SlotRecord.physical + 4]
-        or      eax, PTE_NX_HIGH
-        mov     [ebx + ecx * 8 + 4], eax
         mov     eax, gs:[Endpoint.slots + edx + SlotRecord.physical]
         or      eax, PTE_PRESENT | PTE_WRITABLE | PTE_USER
         .ledger pte_writes
         mov     [ebx + ecx * 8], eax
-        mov     ebx, ecx
-        shl     ebx, PAGE_SHIFT
-        add     ebx, gs:[Endpoint.window_base]
-        mov     gs:[Endpoint.slots + edx + SlotRecord.linear], ebx
+        mov     ebx, gs:[Endpoint.slots + edx + SlotRecord.linear]
         .event  ipc.map slot=ecx linear=ebx
         mov     [esp + GateFrame.ebx], ebx
         and     dword ptr [esp + GateFrame.eflags], ~CARRY_FLAG

@@ -85,8 +85,6 @@ switch:
         .macro HAND_OVER reason, ask
         pushfd
         cli
-        test    dword ptr fs:[ThreadControlBlock.flags], ThreadFlags.ASKS
-        jnz     \ask
         cmp     dword ptr [kernel_words + KernelWords.arm_timer], 0
         jne     \ask
 
@@ -149,9 +147,9 @@ switch_resume:
 
         ; Threads of one process share page tables: no reload, no lost TLB.
         mov     eax, fs:[ThreadControlBlock.cr3]
-        cmp     eax, [kernel_words + KernelWords.cr3]
+        mov     ebx, cr3
+        cmp     eax, ebx
         je      .same_space
-        mov     [kernel_words + KernelWords.cr3], eax
         .ledger cr3_loads
         mov     cr3, eax
         mov     eax, fs:[ThreadControlBlock.ldt]

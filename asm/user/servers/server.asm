@@ -12,11 +12,10 @@
 ;   leaves by: never
 serve:
         mov     eax, ServerCall.WAIT
+.gate:
         call    SELECTOR_SERVER_GATE:0
 
-; EBX is the linear address of the request's page.
-.request:
-        push    dword ptr [ebx + Message.handle]
+        ; EBX is the linear address of the request's page.
         push    ebx
         mov     ebp, ebx
         mov     eax, [ebp + Message.operation]
@@ -47,9 +46,8 @@ serve:
         pushfd
         pop     dword ptr [ebp + Message.eflags]
         pop     eax
-        pop     ebx
-        call    SELECTOR_SERVER_GATE:0
-        jmp     .request
+        mov     ebx, [ebp + Message.handle]
+        jmp     .gate
 
 .unknown:
         mov     eax, ErrorCode.BAD_CALL

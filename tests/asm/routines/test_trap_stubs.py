@@ -8,6 +8,10 @@ SOURCE = """
         .include "traps.asm"
 trap_7:
 exit_thread:
+ipc_gate:
+.leaving:
+server_gate:
+.leaving:
 leave_tested:
 leave_end:
 yield:

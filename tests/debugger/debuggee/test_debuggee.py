@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import pytest
-from callgate.kernel.abi.thread import ThreadFlags
 from callgate.kernel.system import System
 from callgate.tools.debugger.debuggee import Debuggee, Reason
 from callgate.tools.debugger.debuggee.registers import NotWritable
@@ -149,8 +148,7 @@ def test_a_watchpoint_names_the_instruction_that_wrote_and_ends_the_run_after_it
 
 def test_a_watchpoint_tells_what_policy_writes_from_what_the_cpu_writes(boot_demo: Boot) -> None:
     debuggee = stopped_in_request(boot_demo("dir"))
-    for thread in debuggee.kernel.state.tasks.threads.values():
-        debuggee.kernel.threads.block(thread)["flags"] |= ThreadFlags.ASKS
+    debuggee.kernel.scheduler.ask_always(always=True)
     chosen = debuggee.kernel.image.address("kernel_words") + 4  # `next`, which policy alone writes if it is asked
     debuggee.watchpoints.add(Kind.WRITE, chosen, 4)
     ending = debuggee.run()

@@ -42,7 +42,9 @@ def test_the_script_prints_endpoints_slots_and_messages_by_name_and_goes_by_phas
     assert re.search(
         r"^\$1 = endpoint 1, 1 posted = {unused = {1-31}, free = {}, .*slot 0 = POSTED, client 0x", out, re.MULTILINE
     )
-    assert f"$2 = {{physical = {record.physical:#x}, linear = 0x0, selector = {record.selector:#x}" in out
+    assert (
+        f"$2 = {{physical = {record.physical:#x}, linear = {record.linear:#x}, selector = {record.selector:#x}" in out
+    )
     assert "$3 = LOCK_DIRECTORY\n" in out
     assert re.search(
         r"^\$4 = LOCK_DIRECTORY = {operation = LOCK_DIRECTORY, .*error = OK, .*data = DEMO}", out, re.MULTILINE

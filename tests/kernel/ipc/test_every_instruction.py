@@ -122,7 +122,7 @@ def test_a_preemption_at_any_instruction_of_a_request_changes_no_answer(
         assert made.run(ENOUGH).reason == "halt", steps
         preempted += made.machine.ledger.counts().host_calls.get("yield", 0) > switches
         assert made.codes == [0] * len(clients), steps
-        assert made.block["tail"] == made.block["replies"] == 3 * len(clients), steps
+        assert made.requests == made.block["replies"] == 3 * len(clients), steps
         assert made.unaccounted() == [], steps
     assert preempted > len(instants) // 2
 

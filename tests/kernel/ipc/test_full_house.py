@@ -19,7 +19,7 @@ def test_every_client_gets_its_own_answer_in_whatever_order_the_server_replies(r
     stop = made.run()
     assert stop.reason == "halt"
     assert made.codes == [0] * CLIENTS
-    assert made.block["tail"] == made.block["replies"] == 4 * CLIENTS
+    assert made.requests == made.block["replies"] == 4 * CLIENTS
     assert made.block["bad_replies"] == 0
     assert made.unaccounted() == []
 

@@ -132,6 +132,11 @@ class Rig:
         return self.kernel.slots.block(self.endpoint)
 
     @property
+    def requests(self) -> int:
+        """Requests to the server so far, whichever way they took."""
+        return self.block["tail"] + self.block["fast"]
+
+    @property
     def codes(self) -> list[int | None]:
         """The clients' exit codes, None while one lives."""
         return [client.exit_code for client in self.clients]

@@ -10,7 +10,7 @@ from browser import Page, chromium
 from callgate.asm.assembler.cache import cache_directory
 from callgate.disk.images.demo import demo_image
 from callgate.disk.media import open_image
-from callgate.kernel.abi.memory import USER_MESSAGES
+from callgate.kernel.abi.memory import PAGE_SIZE, USER_MESSAGES
 from callgate.kernel.machine.observation.ledger import Counts
 from callgate.kernel.machine.observation.stream import Event
 from callgate.kernel.system import System, SystemOptions
@@ -43,9 +43,10 @@ def seen() -> Seen:
             result.events.append(event)
             if event.kind in ("ipc.map", "ipc.unmap"):
                 process = system.kernel.scheduler.current.process
-                linear = event.fields["linear"]
-                assert isinstance(linear, int)
-                assert linear >= USER_MESSAGES
+                slot = event.fields["slot"]
+                assert isinstance(slot, int)
+                linear = USER_MESSAGES + slot * PAGE_SIZE
+                assert event.fields.get("linear", linear) == linear
                 walk = system.machine.paging.walk(linear, process.pointers)
                 result.walks.append((event.kind, walk.physical))
 

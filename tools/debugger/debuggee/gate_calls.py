@@ -71,6 +71,8 @@ class GateCalls:
             (image.address("ipc_gate"), lambda: self._entered(IPC, self.machine.cpu.ebp & FUNCTIONS)),
             (image.address("server_gate"), lambda: self._entered(SERVER, self.machine.cpu.eax & ~SERVER_CALL_NO_WAIT)),
             (image.address("leave_end") - RETF_BYTES, self._leaving),
+            (image.address("ipc_gate.leaving"), self._leaving),
+            (image.address("server_gate.leaving"), self._leaving),
         ]
 
     def catch(self, numbers: Iterable[int] | None) -> None:

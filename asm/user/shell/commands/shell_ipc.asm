@@ -101,6 +101,13 @@ show_ipc:
         call    put_string
         mov     eax, [ipc + IpcInformation.requests]
         call    put_number
+        mov     esi, ipc_fast
+        mov     eax, [ipc + IpcInformation.fast]
+        call    put_count
+        mov     esi, ipc_slow
+        mov     eax, [ipc + IpcInformation.requests]
+        sub     eax, [ipc + IpcInformation.fast]
+        call    put_count
         mov     esi, ipc_replies
         mov     eax, [ipc + IpcInformation.replies]
         call    put_count
@@ -168,8 +175,12 @@ ipc_waiting:
         .asciz  ", threads waiting for a slot "
 ipc_requests:
         .asciz  "  total  requests "
+ipc_fast:
+        .asciz  " (fast "
+ipc_slow:
+        .asciz  ", slow "
 ipc_replies:
-        .asciz  ", replies "
+        .asciz  "), replies "
 ipc_full:
         .asciz  ", waits for a slot "
 ipc_bad:

@@ -96,7 +96,7 @@ STATE_WORDS = ($ - state_words) / 4
 reason_words:
         .long   reason_nothing, reason_reply, reason_slot, reason_request
         .long   reason_disk, reason_input, reason_child, reason_sleep
-        .long   reason_file
+        .long   reason_file, reason_reply
 REASON_WORDS = ($ - reason_words) / 4
         .bss
         .align 4
