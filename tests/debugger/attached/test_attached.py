@@ -70,7 +70,7 @@ def test_a_value_is_followed_as_by_the_command(twins: tuple[Attached, Prompt]) -
     debugger, prompt = twins
     text = said(prompt, "why -c message.eax")
     links = debugger.why("message.eax", most=64)
-    assert text.endswith("".join(f"{link}\n" for link in links))
+    assert text.endswith("".join(f"#{number} {link}\n" for number, link in enumerate(links, 1)))
     assert len(links) > 3
 
 

@@ -121,7 +121,7 @@ def test_what_is_cut_off_says_so_and_how_to_go_on(bench: Workbench, monkeypatch:
     *links, cut = said(bench, "why -c ecx").splitlines()
     onward = re.fullmatch(r"2 links are shown at once; go on with: goto (\d+), why -c (.*)", cut)
     assert onward
-    assert said(bench, f"goto {onward[1]}", f"why {onward[2]}").startswith(f"{onward[2]} = ")
+    assert said(bench, f"goto {onward[1]}", f"why {onward[2]}").startswith(f"#1 {onward[2]} = ")
     assert len(links) > 2
 
 

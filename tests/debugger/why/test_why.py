@@ -11,7 +11,7 @@ from callgate.disk.images.demo import demo_image
 from callgate.kernel.system import System
 from callgate.tools.debugger.commands.prompt import Prompt
 from callgate.tools.debugger.history import History
-from callgate.tools.debugger.why import InMemory, InRegister, Link
+from callgate.tools.debugger.why import InMemory, InRegister, Link, Writer
 from callgate.tools.debugger.why.path import Tracer
 from callgate.tools.debugger.why.sources import CONDITIONS, takes_effect
 from callgate.tools.debugger.workbench.expressions import Expression
@@ -77,8 +77,15 @@ def test_a_register_of_a_reply_is_followed_into_the_server_and_back(boot_bench: 
     bench = boot_bench("df")
     carry_out(bench, "break ipc.reload if thread == 12", *["continue"] * 4, "finish")
     links = list(bench.chain.links(InRegister("ecx")))
-    rings = [re.findall(r"thread (\d+) .*ring (\d)", link.thread)[0] for link in links if link.thread]
-    assert rings == [("12", "0"), ("10", "3"), ("10", "3")]
+    writers = [link.writer for link in links]
+    shell, server = bench.debuggee.threads.by_number(12), bench.debuggee.threads.by_number(10)
+    assert shell
+    assert server
+    assert writers == [
+        Writer(12, "shell", shell.process.number, "shell", 0),
+        *[Writer(10, "hosted:d0p1", server.process.number, server.process.name, 3)] * 2,
+        Writer(10, "hosted:d0p1", server.process.number, server.process.name, 0),
+    ]
     assert isinstance(links[1].location, InMemory)
     assert [link.value for link in links] == [0x1000] * 4
     assert "<ipc_request+" in links[0].by
@@ -93,11 +100,46 @@ def test_registers_of_a_request_are_followed_from_the_server_to_the_client(
     assert bench.debuggee.threads.running().number == 10
     for name in some_of(("eax", "ebx", "ecx", "edx"), 2):
         links: list[Link] = list(bench.chain.links(InRegister(name), 4))
-        rings = [re.findall(r"thread (\d+) .*ring (\d)", link.thread)[0] for link in links]
-        assert rings == [("10", "3"), ("12", "0"), ("12", "0"), ("12", "0")]
+        writers = [(link.writer.thread, link.writer.ring) for link in links if link.writer]
+        assert writers == [(10, 3), (12, 0), (12, 0), (12, 0)]
         routines = [re.findall(r"<(\w+)", link.by)[0] for link in links]
         assert routines == ["start", "fill_registers", "fill_registers", "ipc_request"]
         assert [link.value for link in links] == [getattr(bench.machine.cpu, name)] * 4
+
+
+def test_each_link_has_the_time_that_a_trace_of_the_run_has_there(boot_bench: Callable[[str], Workbench]) -> None:
+    """The oracle is the trace's events: between two of them without a halt as many ns pass as instructions retire."""
+    bench = boot_bench("ls -l")
+    address = in_directory_page(bench)
+    links = list(bench.chain.links(bench.chain.location(address, 4)))
+    entries = bench.timeline.entries
+    *cpu, dma = links
+    for link in cpu:
+        retired = link.moment.position.retired
+        later = next(index for index, entry in enumerate(entries) if entry.retired > retired)
+        idle = {entry.event.clock - entry.retired for entry in entries[later - 1 : later + 1]}
+        assert idle == {link.clock - retired}
+        assert f"  at instruction {retired:,}, {link.clock} ns, {link.writer}\n" in f"{link}\n"
+    ended = [entry.event.clock for entry in entries if entry.event.kind in ("disk.command", "disk.complete")]
+    assert dma.clock in ended, "the data come when the command ends"
+    assert dma.writer is None
+    bench.history.go(dma.moment)
+    assert bench.machine.clock.now == dma.clock
+
+
+def test_a_link_is_gone_to_by_its_number(boot_bench: Callable[[str], Workbench]) -> None:
+    bench = boot_bench("df")
+    carry_out(bench, "until ipc.load if op == FREE_SPACE", "stepi 5")
+    links = list(bench.chain.links(InRegister("eax"), 64))
+    text = carry_out(bench, "why -c eax")
+    assert re.findall(r"^#(\d+) (\S+) = ", text, re.MULTILINE) == [
+        (str(number), str(link.location)) for number, link in enumerate(links, 1)
+    ]
+    for number, link in enumerate(links, 1):
+        carry_out(bench, f"goto #{number}")
+        assert bench.history.moment == link.moment
+    with pytest.raises(Exception, match=f"no moment #{len(links) + 1}; there are #1 to #{len(links)}"):
+        carry_out(bench, f"goto #{len(links) + 1}")
 
 
 def test_a_write_by_the_last_instruction_is_the_last_write(boot_bench: Callable[[str], Workbench]) -> None:

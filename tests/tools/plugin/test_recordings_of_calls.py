@@ -178,11 +178,12 @@ def test_all_calls_of_a_test_can_be_walked_both_ways(opened, pytester):
 def test_why_and_who_name_what_python_has_changed(opened, pytester):
     command = command_of(report_of(pytester, "-k", "six"), "six")
     shown = opened(command, "events", "why [0x2000c]", "why -c eax", "goto 5", "why -c ebx", "goto 2", "why eax")
-    assert "[0x0002000c] = 0x78787878\n  the test's function for first_use at instruction 4" in shown
+    assert "[0x0002000c] = 0x78787878\n  the test's function for first_use\n  at instruction 4, " in shown
     assert re.search(r"doubled value=0x8\n +\S+ +.*\n? *.*doubled value=0xc", shown)  # also of what was passed at once
     assert "ebx = 0x00000006\n  0x00400009 <ask+0x3>  mov ebx, eax" in shown
     assert "eax = 0x00000006\n  the test's function for first_use" in shown
-    assert "eax = 0x00000005\n  the test, which has set it up for the call that begins here at instruction 2" in shown
+    by_test = "the test, which has set it up for the call that begins here"
+    assert f"eax = 0x00000005\n  {by_test}\n  at instruction 2, " in shown
 
 
 def test_a_run_that_leaves_the_recorded_way_stops_where_python_would_be_asked(opened, pytester):

@@ -79,7 +79,7 @@ def parted(rest: str) -> re.Match[str]:
 def say(desk: Desk, answer: Answer[Row], moment: Callable[[Row], Moment], lines: Callable[[Row], str]) -> None:
     """Say numbered rows, and how far they reach."""
     desk.progress(1.0)
-    desk.bench.found = [moment(row) for row in answer.rows]
+    desk.bench.found = {number: moment(row) for number, row in enumerate(answer.rows, 1)}
     width = len(str(min(len(answer.rows), SHOWN)))
     for number, row in enumerate(answer.rows[:SHOWN], 1):
         desk.say(f"#{number:<{width}} {moment(row).position}: {lines(row)}")

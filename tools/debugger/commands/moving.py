@@ -318,12 +318,11 @@ def moment_of(bench: Workbench, text: str) -> Moment:
         raise CommandError("goto N: a number of instructions, #N of the last answer, `end`, or `start`")
     if not text.startswith("#"):
         return history.moment_at(number)
-    if not 1 <= number <= len(bench.found):
-        count = len(bench.found)
-        raise CommandError(
-            f"no moment #{number}; " + (f"there are #1 to #{count}" if count else "ask when, who, or list")
-        )
-    return bench.found[number - 1]
+    if number not in bench.found:
+        known = bench.found
+        there = f"there are #{min(known)} to #{max(known)}" if known else "ask when, who, list, or why"
+        raise CommandError(f"no moment #{number}; {there}")
+    return bench.found[number]
 
 
 @command("where|w", "", "where the system stands")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from callgate.kernel.watching.requests import endpoint_named, request_of
 from callgate.tools.debugger.commands import views
@@ -15,6 +15,9 @@ from callgate.tools.debugger.workbench.code import number_of
 from callgate.tools.debugger.workbench.expressions import Expression
 from callgate.tools.debugger.workbench.failure import CommandError
 from callgate.tools.debugger.workbench.names import REGISTERS
+
+if TYPE_CHECKING:
+    from callgate.tools.debugger.why import Link
 
 SIZES: Final = {"b": 1, "h": 2, "w": 4, "g": 8}
 MOST_SHOWN: Final = 1 << 16  # bytes
@@ -286,17 +289,18 @@ for table in ("gdt", "ldt", "idt", "tss"):
 @command(
     "why",
     "[-c] REGISTER|PLACE",
-    "what wrote a value last; -c follows it back to where it comes from",
+    "what wrote a value last, and when; -c follows it back to where it comes from. `goto #N` goes to one of its rows",
     examples=("why eax", "why slot[0].client", "why -c [esp+8]", "why -c message.eax"),
 )
 def why(desk: Desk, rest: str) -> None:
     """Say where a value comes from."""
     option, _, followed = rest.partition(" ")
     text, most = (followed.strip(), MOST_LINKS) if option == "-c" else (rest, 1)
-    shown = []
+    shown: list[Link] = []
     for link in desk.bench.why(text, most):
-        desk.show(str(link).splitlines())
         shown.append(link)
+        desk.bench.found = {number: known.moment for number, known in enumerate(shown, 1)}
+        desk.show(f"#{len(shown)} {link}".splitlines())
     if len(shown) == MOST_LINKS and shown[-1].source is not None:
         last = shown[-1]
         place = f"goto {last.moment.position.retired}, why -c {last.source}"

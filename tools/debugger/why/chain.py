@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from callgate.kernel.abi.memory import KERNEL_BASE
@@ -11,8 +10,8 @@ from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.machine.memory.bus import DmaError
 from callgate.tools.debugger.debuggee.watchpoints import Access, Kind
 from callgate.tools.debugger.history import Moment
-from callgate.tools.debugger.target.target import FIRST_CALL, POWER_ON
 from callgate.tools.debugger.why.by_hand import ByHand, last_by_hand
+from callgate.tools.debugger.why.links import Link, Writer
 from callgate.tools.debugger.why.locations import InMemory, InRegister, Location
 from callgate.tools.debugger.why.path import Tracer
 from callgate.tools.debugger.why.server_reads import ServerReads
@@ -25,44 +24,11 @@ if TYPE_CHECKING:
 
 WINDOWS: Final = (1_000, 10_000, 100_000, 1_000_000, 1 << 62)  # instructions looked through, one after the other
 LONGEST: Final = 64  # links of a chain
+DMA: Final = "DMA"
 HOSTED: Final = "hosted_step"  # the host call in which a hosted server's Python runs
 REQUEST: Final = 20_000  # instructions before its write in which a server has read what it has made it of
 LEAST_TELLING: Final = 0x100  # smaller values are everywhere
 PLACES: Final = 3  # of what a server has read that are named where none of it holds the value
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """One step back: `location` had `value`; `by` wrote it, and it came from `source` (None: the chain ends there).
-
-    `moment` is just before the instruction; for a device or a host call, just after it.
-    """
-
-    location: Location
-    value: int
-    moment: Moment
-    by: str
-    thread: str
-    note: str
-    source: Location | None
-    inputs: tuple[str, ...] = ()  # as in a `Source`
-
-    def __str__(self) -> str:
-        size = self.location.size if isinstance(self.location, InMemory) else 4
-        head = f"{self.location} = {self.value:#0{2 * size + 2}x}"
-        where = f" at {self.moment.position}" if self.by not in (POWER_ON, FIRST_CALL) else ""
-        thread = f", {self.thread}" if self.thread else ""
-        lines = [head, f"  {self.by}{where}{thread}", *[f"  {self.note}"] * bool(self.note)]
-        if self.inputs:
-            lines.append("  the chain ends here; it goes on for one of them, by")
-            lines += [f"    {line}" for line in self.onward]
-        return "\n".join(lines)
-
-    @property
-    def onward(self) -> list[str]:
-        """How the chain goes on for each of the inputs: a command to go to a place, and one to follow it there."""
-        parted = (name.partition(" at ") for name in self.inputs)
-        return [f"goto {at or self.moment.position.retired}, why -c {name}" for name, _, at in parted]
 
 
 class Chain:
@@ -128,8 +94,7 @@ class Chain:
             if by_hand is not None and by_hand.instruction >= (found or 0):
                 return self._by_hand(location, value, by_hand)
             if found is None:
-                self.history.go(self.history.first)
-                return Link(location, value, self.history.first, self.debuggee.target.unwritten, "", "", None)
+                return self._unwritten(location, value)
             self._go_before(found)
             instruction, cpu = self._instruction(), self.machine.cpu
             if instruction is None or takes_effect(instruction, cpu.eflags, cpu.ecx):
@@ -147,7 +112,19 @@ class Chain:
     def _by_hand(self, location: Location, value: int, change: ByHand) -> Link:
         """Return a link to a change that no instruction has made, and stand after it."""
         self.history.go(change.moment)
-        return Link(location, value, change.moment, change.by, "", "", None)
+        return Link(location, value, change.moment, self.machine.clock.now, change.by)
+
+    def _unwritten(self, location: Location, value: int) -> Link:
+        """Return the link of what nothing has written, and stand at the beginning."""
+        self.history.go(self.history.first)
+        return Link(location, value, self.history.first, self.machine.clock.now, self.debuggee.target.unwritten)
+
+    def _writer_here(self) -> Writer:
+        thread, ring = self.debuggee.threads.running(), self.machine.cpu.cpl
+        process = thread.process if self.debuggee.target.has_kernel else None
+        if process is None:
+            return Writer(thread.number, thread.name, None, "", ring)
+        return Writer(thread.number, thread.name, process.number, process.name, ring)
 
     def _writer(self, register: str, begin: int, origin: Moment) -> int | None:
         """Return the number of the last instruction after `begin` that changes a register."""
@@ -179,11 +156,11 @@ class Chain:
 
     def _link(self, location: Location, value: int, source: Source) -> Link:
         """Return a link whose instruction is the next one."""
-        instruction, thread = self._instruction(), self.debuggee.threads.running()
+        instruction, clock = self._instruction(), self.machine.clock.now
         text = f"{instruction.mnemonic} {instruction.op_str}".rstrip()
         by = f"{self.name(instruction.address)}  {text}"
-        who = f"thread {thread.number} {thread.name!r}, ring {self.machine.cpu.cpl}"
-        return Link(location, value, self.history.moment, by, who, source.note, source.location, source.inputs)
+        here, writer = self.history.moment, self._writer_here()
+        return Link(location, value, here, clock, by, writer, source.note, source.location, source.inputs)
 
     # Memory.
 
@@ -195,17 +172,18 @@ class Chain:
         if by_hand is not None and (found is None or by_hand.instruction >= found[1].position.retired):
             return self._by_hand(location, value, by_hand)
         if found is None:
-            self.history.go(self.history.first)
-            return Link(location, value, self.history.moment, self.debuggee.target.unwritten, "", "", None)
+            return self._unwritten(location, value)
         access, here = found
         if access.by == "cpu":
             self._go_before(here.position.retired)
             return self._link(location, value, self._store_source(location))
         self.history.go(here)
-        if access.by == "DMA":
-            return Link(location, value, here, access.by, "", self._transfer(location), None)
+        clock = self.machine.clock.now
+        if access.by == DMA:
+            return Link(location, value, here, clock, access.by, note=self._transfer(location))
+        writer = self._writer_here()
         source = self._read_by_server(location, value) if HOSTED in access.by else Source(None)
-        return Link(location, value, here, access.by, "", source.note, source.location, source.inputs)
+        return Link(location, value, here, clock, access.by, writer, source.note, source.location, source.inputs)
 
     def _block(self, location: InMemory, value: int) -> Link:
         """Return the transfer that has brought a byte of a disk block: such memory is written by devices only."""
@@ -213,15 +191,14 @@ class Chain:
         checkpoints = self.history.checkpoints
         for checkpoint in reversed(checkpoints.kept[: checkpoints.count_before(end)]):
             self.history.go(checkpoint.moment)
-            with Reads(self.debuggee.target) as reads:
+            with self._reads() as reads:
                 self.history.forward_to(end)
-            origin = reads.origin(location.physical)
-            if origin:
-                return Link(
-                    location, value, self.history.moment_at(reads.at(location.physical)), "DMA", "", origin, None
-                )
+            read = reads.last(location.physical)
+            if read is not None:
+                note = reads.in_words(read, location.physical)
+                return Link(location, value, read.moment, read.clock, DMA, note=note)
             end = checkpoint.moment
-        return Link(location, value, self.history.first, self.debuggee.target.unwritten, "", "", None)
+        return self._unwritten(location, value)
 
     def _read_by_server(self, location: InMemory, value: int) -> Source:
         """Return memory that a hosted server has read in the same request and that holds the same value.
@@ -274,9 +251,12 @@ class Chain:
         after = self.history.moment
         if not self.history.step_back():
             return ""
-        with Reads(self.debuggee.target) as reads:
+        with self._reads() as reads:
             self.history.forward_to(after)
-        return reads.origin(location.physical)
+        return reads.in_words(reads.last(location.physical), location.physical)
+
+    def _reads(self) -> Reads:
+        return Reads(self.debuggee.target, lambda: self.history.moment)
 
 
 class Operands:

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, Self
 from callgate.disk.drives.ata import Code
 from callgate.kernel.abi.memory import SECTOR_SIZE
 from callgate.kernel.machine.observation.stream import Event
+from callgate.tools.debugger.history import Moment
 from callgate.tools.debugger.target import Target
 
 COMMAND: Final = "disk.command"
@@ -24,15 +25,22 @@ class Read(NamedTuple):
     offset: int
     physical: int
     size: int
-    retired: int
+    moment: Moment
+    clock: int  # virtual time in ns
     command: str  # that the controller carries out, in words; "" if it is not known
+
+    def has(self, physical: int) -> bool:
+        """Whether it has brought the byte at a physical address."""
+        return self.physical <= physical < self.physical + self.size
 
 
 class Reads:
     """Notes what is read from the media of a system for as long as the context lasts."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, moment: Callable[[], Moment]) -> None:
+        """`moment` returns where the run stands."""
         self.machine = target.machine
+        self.moment = moment
         self.media = target.system.media if target.has_kernel else []
         self.found: list[Read] = []
         self.plain: list[tuple[object, Callable[[int, Sequence[memoryview]], None]]] = []
@@ -63,7 +71,8 @@ class Reads:
             for view in views:
                 physical = self._physical(view)
                 if physical is not None:
-                    self.found.append(Read(disk, offset, physical, len(view), self.machine.clock.retired, command))
+                    now = self.moment(), self.machine.clock.now
+                    self.found.append(Read(disk, offset, physical, len(view), *now, command))
                 offset += len(view)
             plain(lba, views)
 
@@ -86,23 +95,19 @@ class Reads:
                 return region.base + address - region.address
         return None
 
-    def at(self, physical: int) -> int:
-        """Return how many instructions had retired when the bytes at a physical address were read; LookupError."""
-        for read in reversed(self.found):
-            if read.physical <= physical < read.physical + read.size:
-                return read.retired
-        raise LookupError(f"no read has brought {physical:#x}")
+    def last(self, physical: int) -> Read | None:
+        """Return the last read that has brought the bytes at a physical address, None if there is none."""
+        return next((read for read in reversed(self.found) if read.has(physical)), None)
 
-    def origin(self, physical: int) -> str:
-        """Return where the bytes at a physical address come from, in words; "" if no read has brought them."""
-        for read in reversed(self.found):
-            if read.physical <= physical < read.physical + read.size:
-                at = read.offset + physical - read.physical
-                path = getattr(self.media[read.disk], "path", None)
-                image = f" of {path.name}" if path is not None else ""
-                place = f"disk d{read.disk}, sector {at // SECTOR_SIZE}, byte {at % SECTOR_SIZE}: byte {at:,}{image}"
-                return f"{place}\n  by {read.command}" if read.command else place
-        return ""
+    def in_words(self, read: Read | None, physical: int) -> str:
+        """Return where the bytes at a physical address come from by a read; "" by none."""
+        if read is None:
+            return ""
+        at = read.offset + physical - read.physical
+        path = getattr(self.media[read.disk], "path", None)
+        image = f" of {path.name}" if path is not None else ""
+        place = f"disk d{read.disk}, sector {at // SECTOR_SIZE}, byte {at % SECTOR_SIZE}: byte {at:,}{image}"
+        return f"{place}\n  by {read.command}" if read.command else place
 
 
 def command_in_words(fields: Mapping[str, object]) -> str:

@@ -44,7 +44,7 @@ class Workbench:
         self.stops = Stops(self.debuggee, self.code, self.meanings)
         self.chain = Chain(self.debuggee, history, self.code.name)
         self.lines = Lines(self)
-        self.found: list[Moment] = []  # the numbered moments of the last answer
+        self.found: dict[int, Moment] = {}  # the moments of the last answer by their numbers, which begin at 1
         self.timeline = Timeline(history)
         history.around.append(self.debuggee.watchpoints.outside)
         history.restored.append(self._restored)
@@ -83,8 +83,8 @@ class Workbench:
         self.debuggee.watchpoints.renew()
 
     def _branched(self, moment: Moment) -> None:
-        """Forget moments that are no longer: those that came before have the lowest numbers."""
-        self.found = [found for found in self.found if found <= moment]
+        """Forget moments that are no longer."""
+        self.found = {number: found for number, found in self.found.items() if found <= moment}
 
     # Forward.
 
