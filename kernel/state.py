@@ -17,7 +17,7 @@ from callgate.kernel.memory.frames import FramePool
 from callgate.kernel.memory.page_tables import KernelSpace
 from callgate.kernel.servers.disk_changes import DiskChangesState
 from callgate.kernel.servers.mounting import MountingState
-from callgate.kernel.storage.cache import CacheState
+from callgate.kernel.storage.cache_records import CacheState
 from callgate.kernel.storage.disk_requests import DiskRequestsState
 from callgate.kernel.storage.disk_watch import DiskWatchState
 from callgate.kernel.storage.sector_lists import SectorListsState

@@ -19,6 +19,7 @@ import struct
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -69,6 +70,7 @@ class Hosted:
         self.end_server = end_server
         self.running: dict[int, Any] = {}  # thread selector -> coroutine
         self.steps: dict[int, int] = {}
+        self.changes: Counter[int] = Counter()  # by process number: how often a server's state may have changed
         self.step_seconds = STEP_SECONDS
         self.steps_limit = STEPS_LIMIT
         self.accesses_limit = ACCESSES_LIMIT
@@ -77,6 +79,11 @@ class Hosted:
     def memory_of(self, process: Process) -> UserMemory:
         """Return a process's memory as its own Python sees it: each access is counted."""
         return self.processes.memory_of(process, self.touch)
+
+    def add(self, process: Process, server: HostedServer) -> None:
+        """Let a server's Python run in a process."""
+        self.servers[process.number] = server
+        self.changes[process.number] += 1
 
     def touch(self, size: int) -> None:
         """Count an access of hosted Python to its process's memory; HandlerStuck if it is one too many.
@@ -98,6 +105,7 @@ class Hosted:
         server = self.servers.get(thread.process.number)
         if server is None:
             raise CallerError(ErrorCode.BAD_CALL, f"{thread.process.name} has no hosted handlers")
+        self.changes[thread.process.number] += 1
         memory = self.memory_of(thread.process)
         self.accesses = self.bytes = 0
         try:

@@ -93,7 +93,7 @@ class Servers:
         with self._all_or_nothing(process):
             endpoint = self._create(process, "hosted", geometry, disk)
             self.processes.give_page(process, HOSTED_BLOCKS, USER_DATA)
-            self.hosted.servers[process.number] = self._make(server, process, geometry)
+            self.hosted.add(process, self._make(server, process, geometry))
             self._start(endpoint, hosted=HOSTED_BLOCKS)
         return endpoint
 

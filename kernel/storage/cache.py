@@ -7,11 +7,9 @@ blocks become one disk request (kernel/storage/disk_requests.py).
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from operator import attrgetter
 
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.disks.disk import DiskStatus
@@ -21,47 +19,11 @@ from callgate.kernel.abi.memory import SECTORS_PER_PAGE
 from callgate.kernel.core.coroutines import RoutineCall, execute, routine
 from callgate.kernel.core.errors import DiskError, GivenUp, PolicyError, Shortage
 from callgate.kernel.memory.frames import FramePool, OutOfMemory
+from callgate.kernel.storage.cache_records import Block, CacheState, Notice
 from callgate.kernel.storage.disk_requests import DiskRequests, Key, Run, runs
 from callgate.kernel.tasks.scheduler import Scheduler
 
-FIELDS = attrgetter("frame", "locks", "run", "changed", "family", "writers", "doomed", "waiters")
 SPARE_LEAST = 3 * (SECTORS_PER_PAGE + 1)  # blocks for file data, with fewer of which nothing is read
-
-
-@dataclass(slots=True)
-class Block:
-    """One block: its frame, its locks, and whether its content has arrived."""
-
-    frame: int
-    locks: int = 0
-    run: Run | None = None  # the disk request that reads it, or has read it; None: not requested yet
-    changed: bool = False  # differs from the disk, and has a lock on that account
-    family: int = 0  # that has changed it first
-    writers: int = 0  # claims on it: windows that show it to be written, and may change it unnoticed
-    doomed: bool = False  # its disk is gone: it is freed as soon as no lock holds it
-    waiters: list[int] = field(default_factory=list)  # numbers of Notices
-
-    def __reduce__(self) -> tuple[type[Block], tuple[object, ...]]:
-        """Pickle the fields without their names: there are many blocks."""
-        return Block, FIELDS(self)
-
-    @property
-    def valid(self) -> bool:
-        """Whether the content has arrived."""
-        return self.run is not None and self.run.status is DiskStatus.DONE
-
-    @property
-    def failed(self) -> DiskStatus | None:
-        """Why the content is not available; None if it has arrived or is on its way."""
-        return None if self.run is None or self.run.status is DiskStatus.DONE else self.run.status
-
-
-@dataclass(slots=True)
-class Notice:
-    """Which thread is woken when `left` more blocks have arrived."""
-
-    selector: int
-    left: int
 
 
 @dataclass(slots=True)
@@ -72,25 +34,6 @@ class Locked:
     frames: list[int]
     missing: list[Key]
     to_read: list[int]
-
-
-@dataclass(slots=True, eq=False, repr=False)
-class CacheState:
-    """The cache's records."""
-
-    blocks: dict[Key, Block] = field(default_factory=dict)
-    idle: OrderedDict[Key, None] = field(default_factory=OrderedDict)  # evictable blocks, least recently used first
-    notices: dict[int, Notice] = field(default_factory=dict)
-    next_notice: int = 1
-    alone: dict[Key, None] = field(default_factory=dict)  # failed in a request for several: try each by itself
-    locked: int = 0  # blocks with locks
-    hits: int = 0
-    misses: int = 0
-    evictions: int = 0
-    changed: int = 0  # blocks that differ from the disk
-    claimed: int = 0  # claims on blocks that are mapped to be written and may be changed at any moment
-    held: Counter[int] = field(default_factory=Counter)  # by family: blocks that it has changed, and its claims
-    lost: int = 0  # changed blocks that went with their disk
 
 
 class Cache:

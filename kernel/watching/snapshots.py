@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import io
 import pickle
+from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from callgate.kernel.abi.calls import HostCall, ServerCall
-from callgate.kernel.gates.host_calls import CALL_NAMES
 from callgate.kernel.machine.snapshot import Keep, NotQuiescent, Snapshot, check_restorable
 from callgate.kernel.state import KernelState
 from callgate.kernel.tasks.threads import FIRST_JOB
@@ -22,9 +21,6 @@ from callgate.server.hosted import HostedServer
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
     from callgate.kernel.tasks.threads import Job
-
-
-STEP: Final = CALL_NAMES[HostCall.SERVER][ServerCall.HOSTED_STEP]
 
 
 class Records(pickle.Unpickler):
@@ -47,6 +43,7 @@ class SystemSnapshot:
     machine: Snapshot
     policy: bytes
     servers: dict[int, HostedServer]  # by process number
+    changes: dict[int, int]  # how often each may have changed until then, those that have ended too
     host_calls: dict[str, int]  # made until then
     jobs: dict[int, Job]  # that kernel threads have not begun
 
@@ -58,20 +55,19 @@ def take(kernel: Kernel, keep: Keep | None = None, since: SystemSnapshot | None 
     """
     check(kernel)
     host_calls = dict(kernel.machine.ledger.host_calls)
-    earlier = {} if since is None else since.host_calls
-    if since is not None and host_calls == earlier:
+    if since is not None and host_calls == since.host_calls:
         policy = since.policy
     else:
         policy = pickle.dumps(replace(kernel.state, hosted={}))
-    if (
-        since is not None
-        and host_calls.get(STEP) == earlier.get(STEP)
-        and since.servers.keys() == kernel.hosted.servers.keys()
-    ):
-        kept = since.servers
-    else:
-        kept = {number: server.duplicate(server.memory) for number, server in kernel.hosted.servers.items()}
-    return SystemSnapshot(kernel.machine.snapshot(keep), policy, kept, host_calls, dict(kernel.threads.jobs))
+    changes = dict(kernel.hosted.changes)
+    servers = {
+        number: since.servers[number]
+        if since is not None and number in since.servers and changes[number] == since.changes[number]
+        else server.duplicate(server.memory)
+        for number, server in kernel.hosted.servers.items()
+    }
+    machine = kernel.machine.snapshot(keep)
+    return SystemSnapshot(machine, policy, servers, changes, host_calls, dict(kernel.threads.jobs))
 
 
 def restore(kernel: Kernel, snapshot: SystemSnapshot) -> None:
@@ -89,6 +85,7 @@ def restore(kernel: Kernel, snapshot: SystemSnapshot) -> None:
         for number, server in snapshot.servers.items()
     }
     kernel.state.put_back(state)
+    kernel.hosted.changes = Counter(snapshot.changes)
     kernel.threads.jobs.clear()
     kernel.threads.jobs.update(snapshot.jobs)
     kernel.span_records.bind(span for file in kernel.state.files.objects.values() for span in file.spans)

@@ -13,7 +13,7 @@ from callgate.disk.images.demo import demo_image
 from callgate.disk.media import ImageFile
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.memory.frames import OutOfMemory
-from callgate.kernel.storage.cache import Block
+from callgate.kernel.storage.cache_records import Block
 from callgate.kernel.system import System, SystemOptions
 from callgate.kernel.watching.invariants import INVARIANTS
 from invariant_breaks import ALSO, BREAKS, Break

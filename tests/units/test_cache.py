@@ -1,6 +1,7 @@
 """The block cache and its changed blocks alone: kept and evicted blocks, waits, and reserves."""
 
 import copy
+import pickle
 from collections.abc import Callable
 from dataclasses import fields
 from types import SimpleNamespace
@@ -13,7 +14,8 @@ from callgate.kernel.abi.memory import HIGH_MEMORY
 from callgate.kernel.core.coroutines import RoutineCall
 from callgate.kernel.core.errors import GivenUp, PolicyError
 from callgate.kernel.memory.frames import FramePool
-from callgate.kernel.storage.cache import SPARE_LEAST, Block, Cache, CacheState
+from callgate.kernel.storage.cache import SPARE_LEAST, Cache
+from callgate.kernel.storage.cache_records import Block, CacheState
 from callgate.kernel.storage.changed_blocks import ChangedBlocks
 from callgate.kernel.storage.disk_requests import Run
 from plain_guest import drive, refusal
@@ -318,3 +320,22 @@ def test_changes_of_a_removed_disk_are_lost_and_counted(changed: tuple[CacheRig,
 def test_a_block_is_the_same_after_it_was_copied_as_pickles_are():
     block = Block(*range(1, 1 + len(fields(Block))))
     assert copy.copy(block) == block  # which goes by `__reduce__`, as pickling does
+
+
+def test_the_records_come_back_as_they_were_from_a_snapshot() -> None:
+    rig = CacheRig(24)
+    rig.span([3, 4, 9])
+    rig.span([1], disk=OTHER)
+    rig.span([17], status=DiskStatus.FAILED)
+    held = rig.cache.lock(DISK, [9, 20])
+    drive(rig.cache.read(DISK, held.to_read))
+    rig.cache.notify(held.missing, 0x208)
+    one = rig.state.blocks[DISK, 4]
+    one.changed, one.family, one.writers, one.doomed = True, 5, 2, True
+    again = pickle.loads(pickle.dumps(rig.state))  # noqa: S301 - of our own
+    for each in fields(CacheState):
+        assert getattr(again, each.name) == getattr(rig.state, each.name)
+    assert list(again.idle) == list(rig.state.idle)
+    assert list(again.blocks) == list(rig.state.blocks)
+    assert again.blocks[DISK, 3].run is again.blocks[DISK, 4].run, "blocks that are read together share what reads them"
+    assert pickle.loads(pickle.dumps(CacheState())).blocks == {}  # noqa: S301

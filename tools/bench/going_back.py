@@ -14,9 +14,10 @@ import io
 import itertools
 import random
 import time
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
 
+from callgate.kernel.machine.observation.stream import Event
 from callgate.kernel.system import System
 from callgate.tools.bench.debugging import system
 from callgate.tools.bench.measuring import BenchmarkError, timing
@@ -33,69 +34,104 @@ MINUTE: Final = 60.0  # seconds of CPU time
 TO_THE_ENTRY: Final = ("tbreak gate.system if call == LOCK_DIRECTORY and thread == 12", "continue", "finish")
 
 
-def timed(function: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
-    """Return the seconds that a function takes."""
-    begin = clock()
+class Sample(NamedTuple):
+    """What something took, in seconds: by the clock, and of CPU time."""
+
+    wall: float
+    cpu: float
+
+
+def timed(function: Callable[[], object]) -> Sample:
+    """Return what a function takes."""
+    wall, cpu = time.perf_counter(), time.process_time()
     function()
-    return clock() - begin
+    return Sample(time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def element(name: str, samples: Sequence[Sample], **more: Any) -> dict[str, Any]:
+    """Return an element of the result."""
+    wall, cpu = (timing(list(column), 1) for column in zip(*samples, strict=True))
+    return {"name": name, "n": 1, "wall_us": wall, "cpu_us": cpu, **more}
 
 
 def run_once(*, kept: bool) -> float:
     """Return the seconds of CPU time of the work, kept by a history or not."""
     with system(WORK) as booted:
         run = History(booted).run if kept else booted.machine.run
-        return timed(run, time.process_time)
+        return timed(run).cpu
 
 
-def checkpoints(history: History) -> list[float]:
-    """Return the seconds that each of many checkpoints along a run takes."""
-    samples = []
-    history.go(history.first)
-    end = history.edge.position.retired
-    for retired in range(end // 50, end, end // 50):
-        history.go(history.moment_at(retired))
-        if history.checkpoints.before(history.moment).moment != history.moment:
-            kept = len(history.checkpoints.kept)
-            took = timed(history.keep_checkpoint)
-            samples += [took] * (len(history.checkpoints.kept) > kept)
-    return samples
+def keep_run(booted: System) -> tuple[Workbench, list[Sample]]:
+    """Run a system to its end under a debugger; return that, and what each checkpoint on the way has taken."""
+    history, samples = History(booted), list[Sample]()
+    bench = Workbench(booted, history)
+    plain = history.keep_checkpoint
 
+    def keep(spent: float = 0.0) -> bool:
+        done: list[bool] = []
+        sample = timed(lambda: done.append(plain(spent)))
+        samples.extend([sample] * done[0])
+        return done[0]
 
-def in_the_past(booted: System) -> dict[str, list[float]]:
-    """Return the seconds of each thing that is done in the past of one run."""
-    bench = Workbench(booted, History(booted))
-    history = bench.history
+    setattr(history, "keep_checkpoint", keep)  # noqa: B010 - a method
     history.run()
+    delattr(history, "keep_checkpoint")
+    return bench, samples
+
+
+def in_the_past(booted: System) -> dict[str, list[Sample]]:
+    """Return what each thing takes that is done in the past of one run."""
+    bench, kept = keep_run(booted)
+    history = bench.history
     found = {"step-back": [timed(history.step_back) for _ in range(STEPS_BACK)], "go-anywhere": journeys(history)}
-    found["back-over-a-request"] = [back_over(bench, end) for end in ends_of_requests(bench)]
-    found["checkpoint"] = checkpoints(history)
+    ends = ends_of_requests(bench)
+    found["back-to-event-over-a-request"] = [
+        back_over(bench, end, lambda: bench.back_to_event("ipc.take")) for end in ends
+    ]
+    bench.stops.add("take_slot", None)
+    found["back-to-breakpoint-over-a-request"] = [back_over(bench, end, bench.back) for end in ends]
+    found["checkpoint"] = kept
     bench.close()
     return found
 
 
-def journeys(history: History) -> list[float]:
-    """Return the seconds of going to each of many instructions of the run, one after the other."""
+def journeys(history: History) -> list[Sample]:
+    """Return what going to each of many instructions of the run takes, one after the other."""
     dice = random.Random(1)  # noqa: S311 - the same places in every run
     end = history.edge.position.retired
     return [timed(lambda: history.go(history.moment_at(dice.randrange(end)))) for _ in range(PLACES)]
 
 
 def ends_of_requests(bench: Workbench) -> list[int]:
-    """Return where requests, any of the run, release their slots: retired instructions."""
+    """Return where requests, any of the run, release their slots: retired instructions.
+
+    Left out are those that policy posts, which take none by an event, and those in the middle of which another begins.
+    """
     found: list[int] = []
-    note = bench.machine.stream.subscribe(
-        lambda _event: found.append(bench.machine.clock.retired), ["ipc.release"], again=True
-    )
+    taken: tuple[int, object] | None = None
+    machine = bench.machine
+
+    def note(event: Event) -> None:
+        nonlocal taken
+        slot = machine.cpu.gs, event.fields["slot"]
+        if event.kind == "ipc.release" and slot == taken:
+            found.append(machine.clock.retired)
+        taken = slot if event.kind == "ipc.take" else None
+
+    machine.stream.subscribe(note, ["ipc.take", "ipc.release"], again=True)
     bench.history.go(bench.history.first)
     bench.history.forward_to(bench.history.edge)
-    bench.machine.stream.unsubscribe(note)
+    machine.stream.unsubscribe(note)
     return random.Random(1).sample(found, min(REQUESTS, len(found)))  # noqa: S311 - the same in every run
 
 
-def back_over(bench: Workbench, end: int) -> float:
-    """Return the seconds from where a request has released its slot back to where it took it."""
+def back_over(bench: Workbench, end: int, move: Callable[[], object]) -> Sample:
+    """Return what a move takes from where a request has released its slot back to where it took it."""
     bench.history.go(bench.history.moment_at(end))
-    return timed(lambda: bench.back_to_event("ipc.take"))
+    sample = timed(move)
+    if not bench.history.moment.position.retired < end:
+        raise BenchmarkError("it does not go back")
+    return sample
 
 
 def a_minute() -> dict[str, Any]:
@@ -110,19 +146,17 @@ def a_minute() -> dict[str, Any]:
     with system(None, typed) as booted:
         history = History(booted)
         history.run()
-        samples = journeys(history)
-        return {
-            "name": "go-in-a-minute",
-            "n": 1,
-            "wall_us": timing(samples, 1),
-            "retired": history.edge.position.retired,
-            "checkpoints": len(history.checkpoints.kept),
-            "stored_bytes": history.checkpoints.stored,
-        }
+        return element(
+            "go-in-a-minute",
+            journeys(history),
+            retired=history.edge.position.retired,
+            checkpoints=len(history.checkpoints.kept),
+            stored_bytes=history.checkpoints.stored,
+        )
 
 
-def chain() -> float:
-    """Return the seconds in which `why -c` finds the byte of the image that a directory entry's size comes from."""
+def chain() -> Sample:
+    """Return the time in which `why -c` finds the byte of the image that a directory entry's size comes from."""
     with system("ls -l") as booted:
         prompt = Prompt(Workbench(booted, History(booted)), io.StringIO())
         for line in TO_THE_ENTRY:
@@ -146,7 +180,7 @@ def bench_back(rounds: int) -> list[dict[str, Any]]:
     return [
         {"name": "run-unkept", "n": 1, "wall_us": timing(alone, 1)},
         {"name": "run-kept", "n": 1, "wall_us": timing(kept, 1), "ratio_of_speed_to_unkept": ratio},
-        *({"name": name, "n": 1, "wall_us": timing(samples, 1)} for name, samples in past.items()),
+        *(element(name, samples) for name, samples in past.items()),
         a_minute(),
-        {"name": "why-chain", "n": 1, "wall_us": timing([chain() for _ in range(rounds)], 1)},
+        element("why-chain", [chain() for _ in range(rounds)]),
     ]

@@ -18,7 +18,6 @@ from callgate.kernel.system import System, SystemOptions
 from callgate.tools.debugger.history import LEAST, Checkpoint, Checkpoints, History, HistoryInterrupted, Moment
 from callgate.tools.debugger.history import checkpoints as checkpoints_module
 from callgate.tools.debugger.history import history as history_module
-from callgate.tools.debugger.history.pacing import CHECKPOINT_SECONDS, LONGEST_SECONDS, pause_after
 
 LINES = [b"ls -l\n", b"cat README.TXT\n", b"df\n", b"free\n", b"tree\n", b"exit 7\n"]
 
@@ -334,46 +333,6 @@ def test_a_moment_outside_the_history_is_refused(ended: History) -> None:
     beyond = Moment(Position(ended.edge.position.retired + 1))
     with pytest.raises(ValueError, match=r"instruction [\d,]+ is not in the history: that is instruction 0 to"):
         ended.go(beyond)
-
-
-def test_a_checkpoint_that_has_cost_much_does_not_put_the_next_one_off_for_long() -> None:
-    assert pause_after(0.0) == pause_after(0.0001) == CHECKPOINT_SECONDS
-    assert pause_after(0.002) == pytest.approx(0.06)
-    assert pause_after(1.0) == LONGEST_SECONDS
-
-
-def test_records_of_policy_that_several_checkpoints_share_are_counted_once() -> None:
-    with demo(Console()) as system:
-        history = History(system)
-        checkpoints = history.checkpoints
-        for _ in range(4):
-            history.run(fuel=1)
-            history.keep_checkpoint()
-        kept = [checkpoint.snapshot for checkpoint in checkpoints.kept]
-        assert {id(snapshot.policy) for snapshot in kept} == {id(kept[0].policy)}
-        rest = sum(len(snapshot.machine.cpu) + len(snapshot.machine.plain) for snapshot in kept)
-        assert checkpoints.size == rest + len(kept[0].policy)
-        history.go(history.first)
-        checkpoints.forget_after(history.first)
-        assert checkpoints.size == len(kept[0].machine.cpu) + len(kept[0].machine.plain) + len(kept[0].policy)
-
-
-def test_the_checkpoint_that_is_dropped_first_lies_close_to_its_neighbours_by_time(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(checkpoints_module, "RELIEF", 1 << 40)
-    with demo(Console()) as system:
-        history = History(system)
-        checkpoints = history.checkpoints
-        spent = [1.0, 1.0, 0.25, 1.0, *[1.0] * checkpoints_module.NEAR]  # each after one instruction
-        for seconds in spent[:-1]:
-            history.run(fuel=1)
-            checkpoints.take(history.moment, seconds)
-        checkpoints.budget = checkpoints.stored + 100  # less than one takes
-        history.run(fuel=1)
-        checkpoints.take(history.moment, spent[-1])
-        efforts = [checkpoint.effort for checkpoint in checkpoints.kept]
-        assert efforts == [0.0, 1.0, *[2.25 + number for number in range(2 + checkpoints_module.NEAR)]][: len(efforts)]
 
 
 @pytest.mark.thorough(only=True)

@@ -25,7 +25,8 @@ from callgate.kernel.file_data.writing import FileWriting
 from callgate.kernel.ipc.deferred_releases import DeferredReleases, DeferredReleasesState
 from callgate.kernel.memory.pins import Pins
 from callgate.kernel.memory.windows import Windows
-from callgate.kernel.storage.cache import Cache, CacheState
+from callgate.kernel.storage.cache import Cache
+from callgate.kernel.storage.cache_records import CacheState
 from callgate.kernel.storage.changed_blocks import ChangedBlocks
 from callgate.kernel.storage.disk_requests import Key, Run
 from callgate.kernel.storage.sector_lists import SectorLists, SectorListsState

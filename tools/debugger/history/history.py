@@ -25,7 +25,7 @@ from callgate.tools.debugger.history.pacing import (
     piece_after,
 )
 from callgate.tools.debugger.history.repeating import Repeating
-from callgate.tools.debugger.history.searching import last_stop
+from callgate.tools.debugger.history.searching import Last, Search
 from callgate.tools.debugger.target import Subject, target_of
 from callgate.tools.debugger.target.target import Told
 from callgate.tools.recording import Occurred
@@ -317,7 +317,7 @@ class History(Repeating):
         self,
         wanted: Callable[[Stop], bool],
         end_now: Callable[[], bool] | None = None,
-        latest: Callable[[Position], int | None] = lambda _end: None,
+        latest: Callable[[Position], Last | None] = lambda _end: None,
     ) -> Stop | None:
         """Go back to the last stop that `wanted` accepts, before where the system is.
 
@@ -325,25 +325,27 @@ class History(Repeating):
 
         Breakpoints and whatever else stops the machine are looked for by running through the past again.
         HistoryInterrupted after Ctrl-C, or when `end_now` says so, which is asked for each stretch: the system is then
-        where it was.  `latest` returns, where it is known, before how many retired instructions the last stop before a
-        position has come, which spares looking for it after that.
+        where it was.  `latest` returns what is known of the last stop before a position, which spares looking for it
+        after that.
         """
         origin = end = self.moment
         found = None
         try:
             with self.interrupts.held():
                 while found is None:
-                    retired = latest(end.position)
-                    end = end if retired is None else min(end, self.moment_at(retired))
+                    last = latest(end.position)
+                    end = end if last is None else min(end, self.moment_at(last.before))
                     if end <= self.first:
                         break
                     if end_now is not None and end_now():
                         raise HistoryInterrupted
                     checkpoint = self._last_before(end)
                     self._restore(checkpoint)
-                    found = last_stop(self, end, wanted)
+                    found = Search(self, end, wanted, last).run()
                     end = checkpoint.moment
-                self.go(self.first if found is None else found.moment)
+                goal = self.first if found is None else found.moment
+                if self.moment != goal:
+                    self.go(goal)
         except HistoryInterrupted:
             self.come_back(origin)
             raise

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.memory import PAGE_SIZE, USER_MESSAGES
 from callgate.kernel.abi.selectors import GDT_FIRST_ENDPOINT, SLOTS
+from callgate.tools.debugger.history.searching import Last
 
 if TYPE_CHECKING:
     from callgate.kernel.machine.observation.position import Position
@@ -186,23 +187,31 @@ class Timeline:
         """Return how many events have come at a place in the run: those before it and at it."""
         return bisect_right(self.entries, retired, key=_retired)
 
-    def latest(self, kinds: Collection[str], end: Position, counts: Callable[[Event], bool]) -> int | None:
-        """Return a number of retired instructions before which the last event of some kinds before `end` has come.
+    def latest(self, kinds: Collection[str], end: Position, counts: Callable[[Event], bool]) -> Last | None:
+        """Return what is known of the last event of some kinds before `end`.
 
         Of events that are kept only those are looked at for which `counts` returns True.  None if it may have come at
         any time: there are kinds among them that are not listened to, or were not then.
         """
         if not self.kinds.issuperset(kinds) or end.retired < self.first:
             return None
+        last: int | None = None
         for entry in reversed(self.entries[: self.count_to(end.retired)]):
+            if last is not None and entry.retired != last:
+                return Last(last + 1, only=True)
             same = entry.retired == end.retired  # where the CPU halts time passes, and where one is delivered none
             if entry.event.kind not in kinds or (same and not end.delivered and entry.event.clock >= end.clock):
                 continue
             if counts(entry.event):
-                return entry.retired + 1
+                if last is not None:
+                    return Last(last + 1)
+                last = entry.retired
+        if last is not None:
+            return Last(last + 1)
         limit = min(self.begin, end.retired)
         stretches = [known[: bisect_left(known, limit / STRETCH)] for kind in kinds if (known := self.early.get(kind))]
-        return min(max(((found[-1] + 1) * STRETCH for found in stretches if found), default=self.first), limit)
+        before = min(max(((found[-1] + 1) * STRETCH for found in stretches if found), default=self.first), limit)
+        return Last(before)
 
     @property
     def present(self) -> int:

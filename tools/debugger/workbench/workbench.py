@@ -13,6 +13,7 @@ from callgate.kernel.machine.observation.stream import Event
 from callgate.kernel.system import System
 from callgate.tools.debugger.debuggee import Debuggee
 from callgate.tools.debugger.history import History, HistoryInterrupted, Moment
+from callgate.tools.debugger.history.searching import Last
 from callgate.tools.debugger.history.timeline import Timeline
 from callgate.tools.debugger.target import Subject
 from callgate.tools.debugger.why import Chain, InRegister, Link
@@ -170,7 +171,7 @@ class Workbench:
     def _back(self, kinds: Collection[str] | None, counts: Callable[[Event], bool]) -> Stop | None:
         """Do so; if only events of some kinds can end a run, the time line knows where the last one has come."""
 
-        def latest(end: Position) -> int | None:
+        def latest(end: Position) -> Last | None:
             return None if kinds is None else self.timeline.latest(kinds, end, counts)
 
         stop = self.history.back_to(lambda stop: stop.reason in ENDS, latest=latest)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from callgate.disk.images.builder import create_image
 from callgate.kernel.core.coroutines import RoutineCall
-from callgate.kernel.storage.cache import Cache, Run
+from callgate.kernel.storage.cache import Cache
+from callgate.kernel.storage.disk_requests import Run
 
 Sessions = Callable[..., Any]
 

@@ -1,0 +1,123 @@
+"""The records of the disk cache, and how they are pickled."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter, OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
+
+from callgate.kernel.abi.disks.disk import DiskStatus
+from callgate.kernel.storage.disk_requests import Key, Run
+
+FRAME, RUN = attrgetter("frame"), attrgetter("run")
+REST: Final = ("locks", "changed", "family", "writers", "doomed", "waiters")  # mostly those of a new block
+OTHERS = attrgetter(*REST)
+
+
+@dataclass(slots=True)
+class Block:
+    """One block: its frame, its locks, and whether its content has arrived."""
+
+    frame: int
+    locks: int = 0
+    run: Run | None = None  # the disk request that reads it, or has read it; None: not requested yet
+    changed: bool = False  # differs from the disk, and has a lock on that account
+    family: int = 0  # that has changed it first
+    writers: int = 0  # claims on it: windows that show it to be written, and may change it unnoticed
+    doomed: bool = False  # its disk is gone: it is freed as soon as no lock holds it
+    waiters: list[int] = field(default_factory=list)  # numbers of Notices
+
+    @property
+    def valid(self) -> bool:
+        """Whether the content has arrived."""
+        return self.run is not None and self.run.status is DiskStatus.DONE
+
+    @property
+    def failed(self) -> DiskStatus | None:
+        """Why the content is not available; None if it has arrived or is on its way."""
+        return None if self.run is None or self.run.status is DiskStatus.DONE else self.run.status
+
+
+@dataclass(slots=True)
+class Notice:
+    """Which thread is woken when `left` more blocks have arrived."""
+
+    selector: int
+    left: int
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class CacheState:
+    """The cache's records."""
+
+    blocks: dict[Key, Block] = field(default_factory=dict)
+    idle: OrderedDict[Key, None] = field(default_factory=OrderedDict)  # evictable blocks, least recently used first
+    notices: dict[int, Notice] = field(default_factory=dict)
+    next_notice: int = 1
+    alone: dict[Key, None] = field(default_factory=dict)  # failed in a request for several: try each by itself
+    locked: int = 0  # blocks with locks
+    hits: int = 0
+    misses: int = 0
+    evictions: int = 0
+    changed: int = 0  # blocks that differ from the disk
+    claimed: int = 0  # claims on blocks that are mapped to be written and may be changed at any moment
+    held: Counter[int] = field(default_factory=Counter)  # by family: blocks that it has changed, and its claims
+    lost: int = 0  # changed blocks that went with their disk
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the records with blocks as columns of numbers: there are thousands, and most are alike.
+
+        Pickled one by one they would be two thirds of what a snapshot of policy takes.
+        """
+        kept = {name: getattr(self, name) for name in CacheState.__slots__}
+        kept["blocks"], kept["idle"] = columns_of(self.blocks), packed(self.idle)
+        return kept
+
+    def __setstate__(self, kept: dict[str, Any]) -> None:
+        """Take what `__getstate__` has returned."""
+        kept["blocks"], kept["idle"] = blocks_of(kept["blocks"]), OrderedDict.fromkeys(unpacked(kept["idle"]))
+        for name, value in kept.items():
+            setattr(self, name, value)
+
+
+class Columns(NamedTuple):
+    """Blocks with their keys, in order."""
+
+    keys: tuple[bytes, bytes]  # disks, numbers
+    frames: bytes
+    runs: list[Run | None]
+    others: dict[int, tuple[Any, ...]]  # the fields of REST, by place, of blocks with one that is not as in a new one
+
+
+def packed(keys: Iterable[Key]) -> tuple[bytes, bytes]:
+    """Return keys as two columns."""
+    disks, numbers = tuple(zip(*keys, strict=True)) or ((), ())
+    return array("q", disks).tobytes(), array("q", numbers).tobytes()
+
+
+def unpacked(columns: tuple[bytes, bytes]) -> Iterable[Key]:
+    """Return the keys that `packed` was given."""
+    return zip(*(array("q", column) for column in columns), strict=True)
+
+
+def columns_of(blocks: dict[Key, Block]) -> Columns:
+    """Return blocks as columns."""
+    values = blocks.values()
+    others = {
+        place: OTHERS(block)
+        for place, block in enumerate(values)
+        if block.locks or block.changed or block.family or block.writers or block.doomed or block.waiters
+    }
+    return Columns(packed(blocks), array("q", map(FRAME, values)).tobytes(), list(map(RUN, values)), others)
+
+
+def blocks_of(columns: Columns) -> dict[Key, Block]:
+    """Return the blocks that `columns_of` was given."""
+    made = [Block(frame, run=run) for frame, run in zip(array("q", columns.frames), columns.runs, strict=True)]
+    for place, fields in columns.others.items():
+        for name, value in zip(REST, fields, strict=True):
+            setattr(made[place], name, value)
+    return dict(zip(unpacked(columns.keys), made, strict=True))
