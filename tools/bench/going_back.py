@@ -30,6 +30,7 @@ WORK: Final = "; ".join(TURN * 2)
 STEPS_BACK: Final = 200
 PLACES: Final = 100
 REQUESTS: Final = 40
+MOUNTS: Final = 10
 MINUTE: Final = 60.0  # seconds of CPU time
 TO_THE_ENTRY: Final = ("tbreak gate.system if call == LOCK_DIRECTORY and thread == 12", "continue", "finish")
 
@@ -84,6 +85,7 @@ def in_the_past(booted: System) -> dict[str, list[Sample]]:
     bench, kept = keep_run(booted)
     history = bench.history
     found = {"step-back": [timed(history.step_back) for _ in range(STEPS_BACK)], "go-anywhere": journeys(history)}
+    found["go-before-mounts-end"] = before_mounts_end(bench)
     ends = ends_of_requests(bench)
     found["back-to-event-over-a-request"] = [
         back_over(bench, end, lambda: bench.back_to_event("ipc.take")) for end in ends
@@ -100,6 +102,19 @@ def journeys(history: History) -> list[Sample]:
     dice = random.Random(1)  # noqa: S311 - the same places in every run
     end = history.edge.position.retired
     return [timed(lambda: history.go(history.moment_at(dice.randrange(end)))) for _ in range(PLACES)]
+
+
+def before_mounts_end(bench: Workbench) -> list[Sample]:
+    """Return what going from the end to just before the volumes are mounted takes, where no checkpoint can be kept."""
+    history, clock = bench.history, bench.machine.clock
+    history.go(history.first)
+    history.run(until=lambda: bench.system.kernel.state.tasks.shell >= 0)
+    mounted = history.moment_at(clock.retired)
+    samples = []
+    for _ in range(MOUNTS):
+        history.go(history.edge)
+        samples.append(timed(lambda: history.go(mounted)))
+    return samples
 
 
 def ends_of_requests(bench: Workbench) -> list[int]:
