@@ -184,6 +184,27 @@ def test_an_endless_run_is_paused_and_a_restart_keeps_the_breakpoints(serving):
     assert "<take_slot>" in serving.where()
 
 
+def test_a_search_backward_that_is_paused_ends_where_it_began(serving):
+    serving.ask("setFunctionBreakpoints", breakpoints=[])
+    serving.move("stepIn", granularity="instruction")  # from where an event is told of
+    serving.evaluate("set word[eip] = 0xfeeb")  # a jump to itself
+    serving.ask("continue", threadId=SERVER)
+    time.sleep(0.6)
+    serving.ask("pause", threadId=SERVER)
+    assert serving.until("stopped")["reason"] == "pause"
+    serving.ask("setFunctionBreakpoints", breakpoints=[{"name": "trap_8"}])  # it never comes to that
+    here = serving.evaluate("print retired"), serving.evaluate("registers")
+    serving.ask("reverseContinue", threadId=SERVER)
+    time.sleep(0.15)  # it would take longer than the run has
+    serving.ask("pause", threadId=SERVER)
+    stop = serving.until("stopped")
+    assert stop["reason"] == "pause"
+    assert stop["description"] == "the search was interrupted; the system stands where it stood"
+    assert (serving.evaluate("print retired"), serving.evaluate("registers")) == here
+    serving.evaluate("back stepi 3")
+    assert serving.until("stopped")["description"] == "back stepi 3"
+
+
 def test_the_console_has_the_debuggers_commands_and_completes_them(serving):
     assert "endpoint 1 d0p1, fat16" in serving.evaluate("slots d0p1")
     answer = serving.request("evaluate", expression="brake", context="repl")
