@@ -12,6 +12,7 @@ from callgate.kernel.abi.calls import ServerCall
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
+from callgate.kernel.common.wording import counted
 from callgate.kernel.file_data.pages import shift_of
 from callgate.tools.inspection.volume_walk import VolumeWalk
 
@@ -50,11 +51,6 @@ class Alignment:
         if self.generated:
             text += f", {self.generated} made by the server in its own memory"
         return f"{text}; {counted(self.requests, 'request')} to read all"
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, in the plural unless it is one."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def measure(walk: VolumeWalk, start: int) -> Alignment:

@@ -63,7 +63,7 @@ def test_questions_list_what_a_test_has_set_up_with_the_moment_after_it(prompt: 
 def test_a_watchpoint_ends_a_run_there_forward_and_backward_and_no_way_to_another_moment(prompt: Prompt) -> None:
     said(prompt, "watch [0x20000]")
     forward = [said(prompt, "continue").splitlines()[0] for _ in range(4)]
-    assert forward[1] == f"stop 1: write of 1 bytes at 0x00020000 by {BY_TEST}"
+    assert forward[1] == f"stop 1: write of 1 byte at 0x00020000 by {BY_TEST}"
     assert forward[0] == forward[2] == "stop 1: write of 4 bytes at 0x00020000 by 0x00400000 <count>"
     assert forward[3] == "the routine has returned, and the test ends here"
     back = [said(prompt, "back continue").splitlines()[0] for _ in range(4)]

@@ -275,7 +275,7 @@ def test_what_a_function_for_an_object_does_is_repeated_watched_and_named(fresh,
     shown = opened(f"callgate debug {tmp_path}/test_it.cgr", *more)
     assert "[0x00020000] = 0x4c4c4548\n  the test's function for puts" in shown
     assert "0x00000005 becomes 0x0000000a, by 0x" in shown
-    assert "write of 1 bytes at 0x00020000 by the test's function for puts" in shown
+    assert "write of 1 byte at 0x00020000 by the test's function for puts" in shown
     assert re.search(r"#0  0x\S+ <shout\+\S+>  shout.c:4\n#1  0x00008000", shown)
 
 

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from callgate.kernel.common.near_miss import those_like
+from callgate.kernel.common.wording import counted
 from callgate.tools.debugger.commands.language import Desk, command, count_in
 from callgate.tools.debugger.commands.moving import moment_of
 from callgate.tools.debugger.debuggee.watchpoints import Kind
@@ -183,7 +184,7 @@ def who_of_register(desk: Desk, kind: Kind, register: str, stretch: Stretch) -> 
 
 def access_in_words(touch: Touch, size: int) -> str:
     """Return an access as a line."""
-    what = f"{'write' if touch.write else 'read'} of {touch.size} bytes at {touch.address:#010x}"
+    what = f"{'write' if touch.write else 'read'} of {counted(touch.size, 'byte')} at {touch.address:#010x}"
     if size > WIDEST:
         return f"{what} by {touch.by}"
     width = 2 * size + 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from callgate.kernel.common.wording import counted
 from callgate.kernel.machine import Stop
 from callgate.kernel.machine.observation.position import Position
 from callgate.tools.debugger.commands.language import Desk, command, count_in
@@ -51,7 +52,7 @@ def reason(desk: Desk, stop: Stop) -> list[str]:
         access = stop.detail
         what = "write" if access.write else "read"
         by = f"by {access.by}" if access.by != "cpu" else f"by {desk.bench.code.name(access.eip)}"
-        return [f"{number}{what} of {access.size} bytes at {access.address:#010x} {by}"]
+        return [f"{number}{what} of {counted(access.size, 'byte')} at {access.address:#010x} {by}"]
     if stopping is not None:
         return [f"{number}{stopping.text}"]
     return end_in_words(desk, stop)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from callgate.kernel.abi.memory import KERNEL_BASE
+from callgate.kernel.common.wording import counted
 from callgate.kernel.programs.images import kernel_image, program_image
 from callgate.kernel.system import EVENT_PROGRAMS
 from callgate.tools.debugger.dap.protocol import RequestError
@@ -164,7 +165,7 @@ class Points:
             return {"dataId": None, "description": str(error)}
         return {
             "dataId": f"{address:#x}/{size}",
-            "description": f"{name}: {size} bytes at {address:#010x}",
+            "description": f"{name}: {counted(size, 'byte')} at {address:#010x}",
             "accessTypes": list(KINDS),
             "canPersist": False,
         }

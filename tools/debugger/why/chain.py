@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from callgate.kernel.abi.memory import KERNEL_BASE
+from callgate.kernel.common.wording import counted
 from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.machine.memory.bus import DmaError
 from callgate.tools.debugger.debuggee.watchpoints import Access, Kind
@@ -217,7 +218,7 @@ class Chain:
             note = "its Python is not followed: nothing that it has read holds this value"
             if not read:
                 return Source(None, f"{note}; it has read nothing")
-            pieces = (f"{one.size} bytes at {one.linear:#010x}" for one in read)
+            pieces = (f"{counted(one.size, 'byte')} at {one.linear:#010x}" for one in read)
             note += f"\n  it has read before, the last first, {', '.join(pieces)}"
             return Source(None, note, tuple(f"[{one.linear:#010x}] at {one.retired}" for one in read))
         linear, physical, size, places = found

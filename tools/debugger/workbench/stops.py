@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from callgate.kernel.common.wording import counted
 from callgate.kernel.machine import Stop
 from callgate.kernel.machine.observation.stream import Event, Listener
 from callgate.tools.debugger.debuggee import Debuggee, breakpoints, watchpoints
@@ -208,7 +209,7 @@ class Stops:
             raise CommandError(f"{length or size:,} bytes: a watchpoint has at most {WIDEST:,}")
         process = self.debuggee.threads.running().process
         points = self.debuggee.watchpoints
-        text = f"{kind} of {length or size} bytes at {address:#010x} ({place})"
+        text = f"{kind} of {counted(length or size, 'byte')} at {address:#010x} ({place})"
         return self._add(text, lambda: points.add(kind, address, length or size, process), points.remove, once=False)
 
     def kinds_wanted(self) -> frozenset[str] | None:
