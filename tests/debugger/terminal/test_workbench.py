@@ -152,7 +152,7 @@ def test_an_empty_line_repeats_a_step_and_nothing_else(prompt: Prompt) -> None:
         ("goto -5", "goto N: a number of instructions"),
         ("goto 999999999", "instruction 999,999,999 is not in the history"),
         ("back to nothing", "no event 'nothing'"),
-        ("x/99999999b esp", "at most 65536 bytes"),
+        ("x/99999999b esp", "1 to 65536 are shown at once"),
         ("x 0x90000000", "no memory is mapped there"),
         ("slots d9p9", "no endpoint 'd9p9'"),
         ("set eax", "set WHAT = VALUE"),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from callgate.kernel.common.wording import counted
 from callgate.kernel.watching.requests import endpoint_named, request_of
 from callgate.tools.debugger.commands import views
 from callgate.tools.debugger.commands.language import Desk, command, count_in, words_in
 from callgate.tools.debugger.commands.moving import nothing
 from callgate.tools.debugger.commands.scripting import python
+from callgate.tools.debugger.debuggee.registers import CONTROL, DEBUG, GENERAL, SEGMENTS
 from callgate.tools.debugger.debuggee.watchpoints import Kind
 from callgate.tools.debugger.workbench.code import number_of
 from callgate.tools.debugger.workbench.expressions import Expression
@@ -185,14 +187,15 @@ def examine(desk: Desk, rest: str) -> None:
 
 def numbers_in(rest: str, example: str) -> tuple[int, int, str]:
     """Return what `/NF PLACE` asks for: how many numbers of how many bytes, and where; CommandError."""
-    found = re.fullmatch(r"(?:/(\d*)([bhwgx]*)\s+)?(.+)", rest)
+    found = re.fullmatch(r"(?:/(\d*)([bhwgx]*)\s+)?([^/].*)", rest)
     if found is None:
-        raise CommandError(f"/NF ADDRESS, as {example}")
+        raise CommandError(f"/NF ADDRESS, as {example}: N is a number, F b, h, w or g for 1, 2, 4 or 8 bytes")
     letters = [letter for letter in found[2] or "" if letter in SIZES]
     size = SIZES[letters[-1]] if letters else 4
     count = int(found[1] or 16)
-    if not 1 <= count * size <= MOST_SHOWN:
-        raise CommandError(f"{count} numbers of {size} bytes: at most {MOST_SHOWN} bytes are shown at once")
+    if not 1 <= count <= MOST_SHOWN // size:
+        most = f"1 to {MOST_SHOWN // size} are shown at once"
+        raise CommandError(f"{counted(count, 'number')} of {counted(size, 'byte')}: {most}")
     return count, size, found[3]
 
 
@@ -325,6 +328,8 @@ def set_(desk: Desk, rest: str) -> None:
     value = bench.meanings.value(Expression(value_text))
     name = target.strip()
     if name in views.CHANGEABLE:
+        if name in (*GENERAL, *SEGMENTS, *CONTROL, *DEBUG):
+            check_fits(value, 32, name)
         try:
             bench.debuggee.registers.set(bench.debuggee.threads.running(), name, int(value))
         except ValueError as error:
@@ -333,6 +338,7 @@ def set_(desk: Desk, rest: str) -> None:
     if name in REGISTERS:
         raise CommandError(f"{name} cannot be changed by hand")
     address, size = bench.meanings.place(Expression(name))
+    check_fits(value, 8 * size, name)
     process = bench.debuggee.threads.running().process
     data = (int(value) & (1 << 8 * size) - 1).to_bytes(size, "little")
     pieces = list(bench.debuggee.memory.pieces(process, address, size))
@@ -341,6 +347,12 @@ def set_(desk: Desk, rest: str) -> None:
     for linear, physical, length in pieces:
         bench.machine.write_physical(physical, data[linear - address : linear - address + length])
     bench.machine.flush_tlb()  # it may have been a page table
+
+
+def check_fits(value: object, bits: int, name: str) -> None:
+    """CommandError for a number, signed or not, that has more than so many bits."""
+    if isinstance(value, int) and not -(1 << bits - 1) <= value < 1 << bits:
+        raise CommandError(f"{value:#x} does not fit: {name} has {bits} bits")
 
 
 @command("type", "TEXT", "send a line to the guest's console, as if it had been typed", examples=("type ls -l",))

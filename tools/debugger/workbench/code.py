@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from posixpath import normpath
 from typing import TYPE_CHECKING, Final
@@ -141,10 +141,11 @@ class Code:
         found = self.instructions(cpu.eip + cpu.segment_base("cs") & 0xFFFF_FFFF, 1)
         return found[0] if found else None
 
-    def address_of(self, place: str) -> tuple[int, Process | None]:
+    def address_of(self, place: str, others: Iterable[str] = ()) -> tuple[int, Process | None]:
         """Return what a name means: `take_slot`, `shell:main`, `0x400012`, or FILE:LINE; CommandError.
 
-        The process is None for memory that all processes share: the kernel's half, or that of a bare machine.
+        `others` are names that would do as well where there is no such symbol.  The process is None for memory that all
+        processes share: the kernel's half, or that of a bare machine.
         """
         number = number_of(place)
         if number is not None:
@@ -161,7 +162,7 @@ class Code:
         image = self.image(0, running)
         if running.number and image is not None and place in image.symbols:
             return image.symbols[place].address, running
-        names = [*self.machine.addresses, *(image.symbols if image is not None else ())]
+        names = [*self.machine.addresses, *(image.symbols if image is not None else ()), *others]
         raise CommandError(f"no symbol {place!r}; there is {those_like(place, names)}")
 
     def _in_program(self, program: str, name: str) -> tuple[int, Process]:

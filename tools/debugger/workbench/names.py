@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
 from callgate.kernel.abi.message import Endpoint
@@ -50,6 +50,10 @@ class Endpoints(dict[int, Structure]):
         return not self == other
 
     __hash__ = None  # as a dictionary has none
+
+    def __missing__(self, number: object) -> NoReturn:
+        known = ", ".join(str(known) for known in sorted(self))
+        raise CommandError(f"no endpoint {number}; there is {known or 'none yet'}")
 
 
 class Meanings:

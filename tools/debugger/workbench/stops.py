@@ -157,7 +157,8 @@ class Stops:
         return listen
 
     def _add_place(self, place: str, expression: Expression | None, *, once: bool) -> Stopping:
-        return self._add_at(*self.code.address_of(place), expression, once=once)
+        events = self.machine.stream.kinds | self.machine.event_sites.kinds
+        return self._add_at(*self.code.address_of(place, events), expression, once=once)
 
     def add_address(self, address: int, process: Process, condition: str | None = None) -> Stopping:
         """Stop at an address of a process; CommandError."""
