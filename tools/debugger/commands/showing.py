@@ -350,7 +350,7 @@ def set_(desk: Desk, rest: str) -> None:
 
 
 def check_fits(value: object, bits: int, name: str) -> None:
-    """CommandError for a number, signed or not, that has more than so many bits."""
+    """CommandError for a number, signed or not, that has more bits than that."""
     if isinstance(value, int) and not -(1 << bits - 1) <= value < 1 << bits:
         raise CommandError(f"{value:#x} does not fit: {name} has {bits} bits")
 
