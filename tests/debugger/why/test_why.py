@@ -167,7 +167,8 @@ def test_each_writer_is_the_last_one(
             after = machine.cpu.registers()
             changes |= {name: machine.position.retired for name in after if after[name] != before[name]}
         history.go(history.moment_at(end))
-        for name in some_of(("eax", "ebx", "ecx", "edx", "esi", "edi", "esp", "ebp"), 2):
+        general = some_of(("eax", "ebx", "ecx", "edx", "esi", "edi", "esp", "ebp"), 2)
+        for name in (*general, *some_of(("ds", "es", "fs", "gs"), 2)):
             link = next(bench.chain.links(InRegister(name), 1))
             found = link.moment.position.retired + 1
             assert found >= changes.get(name, 0)  # an instruction may write the value that was there
@@ -247,6 +248,42 @@ def test_each_way_to_go_on_from_the_end_of_a_chain_leads_to_another_place(
             assert re.search(r"\n(e\w\w|.*\[0x\w+\]) = 0x", carry_out(bench, *line.split(", ")))
 
 
+def test_the_client_of_a_slot_is_followed_to_where_policy_chose_its_thread(
+    boot_bench: Callable[[str], Workbench],
+) -> None:
+    bench = boot_bench("df")
+    carry_out(bench, "until ipc.load if op == FREE_SPACE")
+    text = carry_out(bench, "why -c slot[0].client")
+    assert re.search(r"^#1 word .*\n.*mov word ptr gs:\[eax \+ 0xe\], fs\n.*\n#2 fs = 0x0238\n", text)
+    assert re.search(r"^#\d+ \[0x\w+\] = 0x00000238\n  policy, in the host call \w+\n", text, re.MULTILINE)
+
+
+def step_to(bench: Workbench, mnemonic: str, operands: str = "") -> None:
+    """Step to the next instruction of a kind."""
+    while (instruction := bench.code.current()) is not None:
+        if (instruction.mnemonic, instruction.operands) == (mnemonic, operands):
+            return
+        bench.step()
+
+
+def test_a_return_to_ring_3_that_clears_a_segment_register_is_what_wrote_it(
+    boot_bench: Callable[[str], Workbench],
+) -> None:
+    bench = boot_bench("df")
+    carry_out(bench, "until leave_tested")
+    step_to(bench, "pop", "es")  # FS has been loaded before
+    carry_out(bench, "set fs = 0x10")
+    step_to(bench, "retf")
+    before = bench.machine.clock.retired
+    carry_out(bench, "stepi")
+    assert (bench.machine.cpu.cpl, bench.machine.cpu.fs) == (3, 0), "ring 3 may not use a selector of ring 0"
+    link = next(bench.chain.links(InRegister("fs")))
+    assert (link.value, link.moment.position.retired) == (0, before)
+    assert link.note == "a return to an outer ring clears what that ring may not use"
+    kept = next(bench.chain.links(InRegister("ds")))
+    assert "pop ds" in kept.by, "the same instruction has left it as it was"
+
+
 def test_a_value_that_nothing_wrote_is_as_it_was_at_the_beginning(boot_bench: Callable[[str], Workbench]) -> None:
     bench = boot_bench("df")
     text = carry_out(bench, "stepi 3", "why ebx", "why [0x5000]")
@@ -255,7 +292,12 @@ def test_a_value_that_nothing_wrote_is_as_it_was_at_the_beginning(boot_bench: Ca
 
 @pytest.mark.parametrize(
     ("line", "reason"),
-    [("why", "why what?"), ("why nosuch", "no register, field or number"), ("why [0x90000000]", "is not mapped")],
+    [
+        ("why", "why what?"),
+        ("why cr3", "general registers and ds, es, fs, gs are followed"),
+        ("why nosuch", "no register, field or number"),
+        ("why [0x90000000]", "is not mapped"),
+    ],
 )
 def test_what_is_nowhere_cannot_be_asked_for(boot_bench: Callable[[str], Workbench], line: str, reason: str) -> None:
     bench = boot_bench("df")

@@ -13,7 +13,7 @@ from callgate.tools.debugger.debuggee.watchpoints import Access, Kind
 from callgate.tools.debugger.history import Moment
 from callgate.tools.debugger.why.by_hand import ByHand, last_by_hand
 from callgate.tools.debugger.why.links import Link, Writer
-from callgate.tools.debugger.why.locations import InMemory, InRegister, Location
+from callgate.tools.debugger.why.locations import FAR_RETURNS, SEGMENTS, InMemory, InRegister, Location
 from callgate.tools.debugger.why.path import Tracer
 from callgate.tools.debugger.why.server_reads import ServerReads
 from callgate.tools.debugger.why.sources import Source, source_of_register, source_of_store, takes_effect
@@ -98,6 +98,9 @@ class Chain:
                 return self._unwritten(location, value)
             self._go_before(found)
             instruction, cpu = self._instruction(), self.machine.cpu
+            returns = instruction is not None and instruction.mnemonic in FAR_RETURNS and location.name in SEGMENTS
+            if returns and self._value(location) == value:
+                continue  # it has left the register as it was
             if instruction is None or takes_effect(instruction, cpu.eflags, cpu.ecx):
                 return self._link(location, value, self._register_source(location.name))
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from callgate.tools.debugger.history import Moment
 from callgate.tools.debugger.target.target import FIRST_CALL, POWER_ON
-from callgate.tools.debugger.why.locations import InMemory, Location
+from callgate.tools.debugger.why.locations import Location
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,7 @@ class Link:
     inputs: tuple[str, ...] = ()  # as in a `Source`
 
     def __str__(self) -> str:
-        size = self.location.size if isinstance(self.location, InMemory) else 4
-        lines = [f"{self.location} = {self.value:#0{2 * size + 2}x}", f"  {self.by}"]
+        lines = [f"{self.location} = {self.value:#0{2 * self.location.size + 2}x}", f"  {self.by}"]
         if self.by not in (POWER_ON, FIRST_CALL):
             who = f", {self.writer}" if self.writer is not None else ""
             lines.append(f"  at {self.moment.position}, {self.clock} ns{who}")

@@ -22,11 +22,25 @@ WHOLE: Final = {
 """The general register that a name is a part of."""
 
 
+SEGMENTS: Final = ("ds", "es", "fs", "gs")
+FOLLOWED: Final = WHOLE | {name: name for name in SEGMENTS}
+"""The same, with the segment registers of data."""
+
+
+FAR_RETURNS: Final = ("retf", "iretd", "iret")
+"""A return to an outer ring clears the segment registers that this ring may not use (SDM vol. 1, 6.4.6)."""
+
+
 @dataclass(frozen=True, slots=True)
 class InRegister:
-    """A general register, 32 bits."""
+    """A general register, 32 bits, or a segment register, 16 bits."""
 
     name: str
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return 2 if self.name in SEGMENTS else 4
 
     def __str__(self) -> str:
         return self.name

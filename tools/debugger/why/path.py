@@ -14,7 +14,7 @@ from callgate.kernel.machine.engine.counter import address_of
 from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.machine.memory.bus import DmaError
 from callgate.tools.debugger.target import Target
-from callgate.tools.debugger.why.locations import WHOLE
+from callgate.tools.debugger.why.locations import FAR_RETURNS, SEGMENTS, WHOLE
 from capstone import CS_ARCH_X86, CS_MODE_32, Cs
 from unicorn import UC_HOOK_CODE
 from unicorn.unicorn_py3.unicorn import uclib
@@ -184,13 +184,15 @@ class Tracer:
         return self._general(instruction, read)
 
     def writes(self, instruction: Any) -> set[str]:
-        """Return the general registers that an instruction may change."""
+        """Return the general registers and segment registers of data that an instruction may change."""
         if instruction is None:
             return set()
         if instruction.mnemonic in POPS_ALL:
             return set(GENERAL)
         _, written = instruction.regs_access()
-        return self._general(instruction, written)
+        segments = {name for name in map(instruction.reg_name, written) if name in SEGMENTS}
+        segments |= set(SEGMENTS) if instruction.mnemonic in FAR_RETURNS else set()
+        return self._general(instruction, written) | segments
 
     def _general(self, instruction: Any, told: Any) -> set[str]:
         """Return the general registers among those that Capstone has told, and those of the stack."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
-from callgate.tools.debugger.why.locations import WHOLE, InMemory, InRegister, Location
+from callgate.tools.debugger.why.locations import FAR_RETURNS, FOLLOWED, SEGMENTS, WHOLE, InMemory, InRegister, Location
 from capstone.x86 import X86_OP_IMM, X86_OP_MEM, X86_OP_REG
 
 MOVES: Final = ("mov", "movzx", "movsx", "movabs")
@@ -73,7 +73,9 @@ def source_of_register(instruction: Any, register: str, operands: Operands) -> S
     """Return where an instruction takes the value from that it writes to a general register."""
     name = instruction.mnemonic.split()[-1]
     if name == "pop":
-        return in_memory(operands, operands.register("esp"), 4)
+        return in_memory(operands, operands.register("esp"), InRegister(register).size)
+    if name in FAR_RETURNS:
+        return Source(None, "a return to an outer ring clears what that ring may not use")
     if name == "popal":
         return in_memory(operands, operands.register("esp") + 4 * PUSHED_ALL.index(register), 4)
     if name == "leave":
@@ -92,7 +94,7 @@ def source_of_register(instruction: Any, register: str, operands: Operands) -> S
 def _partly(instruction: Any, source: Source) -> Source:
     """Return a source with the note that only a part of a register is written, if that is so."""
     target = instruction.operands[0]
-    if target.size >= REGISTER_SIZE:
+    if target.size >= REGISTER_SIZE or instruction.reg_name(target.reg) in SEGMENTS:
         return source
     note = f"it writes {instruction.reg_name(target.reg)} alone"
     return source._replace(note=f"{note}; {source.note}" if source.note else note)
@@ -156,7 +158,7 @@ def of_operand(instruction: Any, operand: Any, operands: Operands) -> Source:
         return Source(None, f"the constant {operand.imm & 0xFFFF_FFFF:#x}")
     if operand.type == X86_OP_REG:
         name = instruction.reg_name(operand.reg)
-        return Source(InRegister(WHOLE[name])) if name in WHOLE else Source(None, f"from {name}")
+        return Source(InRegister(FOLLOWED[name])) if name in FOLLOWED else Source(None, f"from {name}")
     if operand.type == X86_OP_MEM:
         return in_memory(operands, operands.effective(instruction, operand), operand.size)
     return Source(None, "from an operand that is not followed")

@@ -17,12 +17,12 @@ from callgate.tools.debugger.history.searching import Last
 from callgate.tools.debugger.history.timeline import Timeline
 from callgate.tools.debugger.target import Subject
 from callgate.tools.debugger.why import Chain, InRegister, Link
-from callgate.tools.debugger.why.locations import WHOLE
+from callgate.tools.debugger.why.locations import FOLLOWED, SEGMENTS
 from callgate.tools.debugger.workbench.code import LONGEST, Code
 from callgate.tools.debugger.workbench.expressions import Expression
 from callgate.tools.debugger.workbench.failure import CommandError
 from callgate.tools.debugger.workbench.lines import Lines
-from callgate.tools.debugger.workbench.names import Meanings
+from callgate.tools.debugger.workbench.names import REGISTERS, Meanings
 from callgate.tools.debugger.workbench.stops import ENDS, REACHED, Stops
 from callgate.tools.recording import RunDiffers
 
@@ -243,8 +243,10 @@ class Workbench:
 
     def why(self, text: str, most: int = 1) -> Iterator[Link]:
         """Yield what wrote a register or memory last, and from where that came, at most `most` links; CommandError."""
-        if text in WHOLE:
-            return self.chain.links(InRegister(WHOLE[text]), most)
+        if text in FOLLOWED:
+            return self.chain.links(InRegister(FOLLOWED[text]), most)
+        if text in REGISTERS:
+            raise CommandError(f"{text}: general registers and {', '.join(SEGMENTS)} are followed, and memory")
         if not text:
             raise CommandError("why what? a register, a field, or an address in brackets: why [esp]")
         try:
