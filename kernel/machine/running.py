@@ -150,6 +150,7 @@ class Runner:
         machine.filters.floating.resume()
         with machine.traps.translator.guarded(briefly=end - state.count <= 1):
             status = machine.counter.execute(machine.handle)
+        machine.traps.returns.end_resume_flag()
         if status and self.control.error is None:
             raise EngineError(self._describe(status))
         return not state.stopped and not status

@@ -272,10 +272,13 @@ class Cpu:
         return late & LATE_FLAGS | self.get(self.layout.eflags) & ~LATE_FLAGS | EFLAGS_FIXED
 
     def put_late_flags(self, eflags: int) -> None:
-        """Set the arithmetic flags of the context buffer, for the engine within a run and for one that begins."""
-        flags, layout = eflags & ARITHMETIC_FLAGS, self.layout
-        self.put(layout.eflags, self.get(layout.eflags) & ~ARITHMETIC_FLAGS | flags)
-        self.context.quads[layout.flags_source >> 3] = flags
+        """Set the arithmetic flags and DF of the context buffer, for the engine within a run and for one that begins.
+
+        Within a run it keeps them apart from EFLAGS, and DF is left as it is kept there.
+        """
+        layout = self.layout
+        self.put(layout.eflags, self.get(layout.eflags) & ~LATE_FLAGS | eflags & LATE_FLAGS)
+        self.context.quads[layout.flags_source >> 3] = eflags & ARITHMETIC_FLAGS
         self.put(layout.flags_kind, BY_FLAGS)
 
     def saved_table(self, name: str) -> tuple[int, int]:

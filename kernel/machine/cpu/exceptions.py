@@ -163,11 +163,14 @@ class Delivery:
         return entry
 
     def _flags(self, incident: Incident) -> int:
-        """Return the EFLAGS image: RF set for what is tried again, clear for INT n (SDM vol. 3, 18.3.1.1)."""
+        """Return the EFLAGS image: RF set for what is tried again, clear for INT n and traps (SDM vol. 3, 18.3.1.1).
+
+        An interrupt of a device pushes RF as it is, which is set directly after an IRETD.
+        """
         flags = self.cpu.eflags_of_context()
-        if incident.software:
-            return flags & ~EFLAGS_RF
-        return flags | EFLAGS_RF if is_fault(incident) else flags
+        if incident.external:
+            return flags
+        return flags | EFLAGS_RF if is_fault(incident) else flags & ~EFLAGS_RF
 
     def _gate(self, incident: Incident, cpl: int, external: int) -> Gate:
         base, limit = self.cpu.saved_table("idt")

@@ -16,6 +16,7 @@ from callgate.kernel.abi.memory import PAGE_SHIFT
 from callgate.kernel.machine.cpu.cpu import EFLAGS_TF
 from callgate.kernel.machine.cpu.exceptions import NO_EXCEPTION
 from callgate.kernel.machine.cpu.paging import PageFault
+from callgate.kernel.machine.memory.bus import DmaError
 
 if TYPE_CHECKING:
     from callgate.kernel.machine.cpu.cpu import Cpu
@@ -80,7 +81,7 @@ class Stepping:
     def _go_on(self, linear: int) -> None:
         layout = self.cpu.layout
         self.pushes_flags = False
-        with suppress(PageFault):
+        with suppress(PageFault, DmaError):  # code in a device has no PUSHF: it is ones
             self.pushes_flags = PUSHF in self.paging.read_linear(linear, 2)
         self.cpu.put(layout.eflags, self.cpu.get(layout.eflags) | EFLAGS_TF)
         self.cpu.put(layout.old_exception, NO_EXCEPTION)
@@ -90,5 +91,6 @@ class Stepping:
         """Clear TF in the image that PUSHF has just pushed."""
         base = self.cpu.get(self.cpu.layout.segment("ss") + 8)
         at = base + self.cpu.get_general("esp") + 1
-        byte = self.paging.read_linear(at, 1)[0]
-        self.paging.write_linear(at, bytes([byte & ~(EFLAGS_TF >> 8)]))
+        with suppress(DmaError):  # a device has the image already
+            byte = self.paging.read_linear(at, 1)[0]
+            self.paging.write_linear(at, bytes([byte & ~(EFLAGS_TF >> 8)]))
