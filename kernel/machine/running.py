@@ -61,6 +61,7 @@ class Runner:
             return self._stop("not-modelled", str(error))
         finally:
             self.control.running = False
+            self.machine.traps.returns.last = None
 
     def _loop(self, end: int, until: Condition | None) -> Stop:
         while True:
@@ -94,6 +95,7 @@ class Runner:
         if self._arrived():
             return self._stop("position")
         if machine.pic.pending() and machine.cpu.interruptible():
+            machine.traps.returns.end_resume_flag()
             machine.traps.external(machine.pic.acknowledge())
         if machine.traps.returns.wanted is not None and machine.traps.returns.due():
             self._return()
@@ -144,13 +146,15 @@ class Runner:
         machine, state = self.machine, self.state
         self._arm(end)
         state.stopped = 0
+        begun = int(state.count)
         state.last_address = NOWHERE  # EIP may have been set to the instruction executed last
         # EIP is an offset in CS, and so is the address at which the engine is to begin.
         machine.translations.begin(machine.cpu.eip)
         machine.filters.floating.resume()
         with machine.traps.translator.guarded(briefly=end - state.count <= 1):
             status = machine.counter.execute(machine.handle)
-        machine.traps.returns.end_resume_flag()
+        if state.count != begun:
+            machine.traps.returns.last = int(state.last_address)
         if status and self.control.error is None:
             raise EngineError(self._describe(status))
         return not state.stopped and not status
@@ -215,6 +219,7 @@ class Runner:
 
     def _stop(self, reason: str, detail: object = None) -> Stop:
         machine = self.machine
+        machine.traps.returns.end_resume_flag()
         return Stop(reason, machine.clock.retired, machine.cpu.eip, detail, machine.clock.now)
 
     def _describe(self, status: int) -> str:

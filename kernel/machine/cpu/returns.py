@@ -6,8 +6,9 @@ In that mode IOPL decides about CLI, ports and INT n, and the image brings IOPL 
 So the bit is hidden: the run loop clears it in memory, lets the engine execute the instruction, with all its checks
 and faults, and puts the byte back before anything else can see it (Intel SDM vol. 2, IRET, protected mode).
 
-RF, which the image of a fault holds, lasts for one instruction.  The engine clears it where a block ends; so it is
-cleared where a run has stopped within one, if an instruction after the IRETD has retired (SDM vol. 3, 18.3.1.1).
+RF, which the image of a fault holds, lasts for one instruction (SDM vol. 3, 18.3.1.1).  The engine clears it at the ends
+of some blocks only; so it is cleared where a run stops and where a device interrupts, if an instruction after the IRETD
+has retired.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class Returns:
         self.paging = paging
         self.control = control
         at = engine + cpu.layout.eflags - cpu.layout.registers
+        self.last: int | None = None  # linear address of what has retired last in this run; None if nothing has
         self.flags = ctypes.c_uint32.from_address(at) if engine else None  # a look at EFLAGS that costs nothing
         self.changed: Callable[[int, int], None] = lambda _physical, _length: None  # drops translated code
         self.wanted: int | None = None  # linear address of the IRETD that is to be executed in this way
@@ -100,11 +102,15 @@ class Returns:
         return None
 
     def end_resume_flag(self) -> None:
-        """Clear RF if an instruction has retired since the run was begun, unless the last one was an IRETD."""
-        if self.flags is not None and not self.flags.value & EFLAGS_RF:  # nearly always
+        """Clear RF if an instruction has retired since the run was begun, and the last one was no IRETD.
+
+        The clock by blocks executes no IRETD without noting its address.
+        """
+        last = self.last
+        if last is None or (self.flags is not None and not self.flags.value & EFLAGS_RF):  # nearly always
             return
-        last, eflags = int(self.control.state.last_address), self.cpu.eflags
-        if eflags & EFLAGS_RF and last != NOWHERE and not self._is_return(last):
+        eflags = self.cpu.eflags
+        if eflags & EFLAGS_RF and (last == NOWHERE or not self._is_return(last)):
             self.cpu.eflags = eflags & ~EFLAGS_RF
 
     def _is_return(self, address: int) -> bool:
