@@ -30,6 +30,7 @@ import ctypes
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from callgate.kernel.machine.blocks.accesses import Accesses
 from callgate.kernel.machine.blocks.block_code import ASKS, HOOKED, KNOWN, LENGTH, SHAPE_SHIFT
 from callgate.kernel.machine.blocks.known_engine import (
     BLOCK_HOOK,
@@ -101,7 +102,9 @@ class BlockCounter(NativeCounter):
         self.flags = ctypes.c_uint32.from_address(self.begins + layout.hflags - layout.registers)
         self.cr2 = ctypes.c_uint64.from_address(self.begins + layout.cr2 - layout.registers)
         self.in_flight = ctypes.c_int32.from_address(self.begins + layout.old_exception - layout.registers)
-        translations.flushed = self.plain.forget
+        low, *high = translations.paging.ram.regions
+        self.accesses = Accesses(self.state, low, high[0] if high else None)
+        translations.flushed = self._flushed
 
     # Running.
 
@@ -285,6 +288,7 @@ class BlockCounter(NativeCounter):
         """Look at a new block; return its word."""
         if block is None or bool(block.flags & CLASS) != self.fast:
             raise RuntimeError(f"the engine's record of the block at {address:#x} is not what was expected")
+        self.accesses.translated(block)
         if block.restarts:
             self._restarted(address)
         else:
@@ -323,6 +327,7 @@ class BlockCounter(NativeCounter):
             self.translations.flush_code_soon()
             return 0
         self.plain.note(address, size, pages)
+        self.accesses.lead(block)
         return KNOWN | (ASKS if block.restarts else 0) | number << SHAPE_SHIFT | len(found.shape)
 
     def _watched(self, address: int, code: bytes, shape: Shape) -> bool:
@@ -344,6 +349,11 @@ class BlockCounter(NativeCounter):
         state.last_address = NOWHERE
 
     # What makes plain blocks others.
+
+    def _flushed(self) -> None:
+        """All translations are gone."""
+        self.plain.forget()
+        self.accesses.forget()
 
     def _site_added(self, address: int) -> None:
         """A site is new: plain blocks that hold its address are translated again."""

@@ -11,7 +11,10 @@ import re
 import struct
 from typing import Final, NamedTuple
 
-RECORD: Final = struct.Struct("<QQIHHIIQQ")  # pc, cs_base, flags, size, icount, cflags, (padding), code, bytes of code
+from callgate.kernel.abi.memory import PAGE_SHIFT
+
+# pc, cs_base, flags, size, icount, cflags, (padding), code, bytes of code, (three links), two pages
+RECORD: Final = struct.Struct("<QQIHHIIQQ24xQQ")
 RECORD_AT: Final = -0xC0  # from the host code
 LINE: Final = 64  # host code begins at a multiple of it
 LINES: Final = 2  # the hook is called in one of the last ones before it returns
@@ -19,6 +22,7 @@ LINES: Final = 2  # the hook is called in one of the last ones before it returns
 CALL: Final = re.compile(rb"\xba(....)(?:\x48\x8d\x0d....|\x48\xb9........)(?:\xe8....|\xff\x15....)\Z", re.DOTALL)
 LONGEST_CALL: Final = 21
 COUNT_MASK: Final = 0x7FFF  # of cflags: the most instructions that the block may have
+NO_PAGE: Final = (1 << 64) - 1
 NO_CACHE: Final = 1 << 16  # of cflags: to be executed once
 
 
@@ -32,6 +36,7 @@ class Translated(NamedTuple):
     code: int  # address of its host code
     length: int  # of that
     word: int  # address of the immediate that is passed as the size
+    pages: tuple[int, ...]  # numbers of the pages of RAM that it was made from, as the engine counts them
 
     @property
     def restarts(self) -> bool:
@@ -63,9 +68,12 @@ def find(back: int, address: int, size: int) -> Translated | None:
     code = back & -LINE
     for _ in range(LINES):
         record = RECORD.unpack(ctypes.string_at(code + RECORD_AT, RECORD.size))
-        pc, _, flags, length, instructions, cflags, _, begin, host = record
+        pc, _, flags, length, instructions, cflags, _, begin, host, *places = record
         if (pc, length, begin) == (address, size, code) and back < code + host:
             word = back - LONGEST_CALL + call.start(1)
-            return Translated(instructions, flags, cflags & COUNT_MASK, bool(cflags & NO_CACHE), code, host, word)
+            pages = tuple(place >> PAGE_SHIFT for place in places if place != NO_PAGE)
+            return Translated(
+                instructions, flags, cflags & COUNT_MASK, bool(cflags & NO_CACHE), code, host, word, pages
+            )
         code -= LINE
     return None

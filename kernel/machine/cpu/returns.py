@@ -6,9 +6,9 @@ In that mode IOPL decides about CLI, ports and INT n, and the image brings IOPL 
 So the bit is hidden: the run loop clears it in memory, lets the engine execute the instruction, with all its checks
 and faults, and puts the byte back before anything else can see it (Intel SDM vol. 2, IRET, protected mode).
 
-RF, which the image of a fault holds, lasts for one instruction (SDM vol. 3, 18.3.1.1).  The engine clears it at the ends
-of some blocks only; so it is cleared where a run stops and where a device interrupts, if an instruction after the IRETD
-has retired.
+RF, which the image of a fault holds, lasts for one instruction (SDM vol. 3, 18.3.1.1).  The engine clears it at the
+ends of some blocks only; so it is cleared where a run stops and where a device interrupts, if an instruction after the
+IRETD has retired.
 """
 
 from __future__ import annotations

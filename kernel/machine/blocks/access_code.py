@@ -1,0 +1,186 @@
+"""Loads and stores of plain blocks that the engine's own fast way does not take: source, and the bytes that it makes.
+
+`machine.blocks.accesses` says what they do; names in braces are offsets in `AccessState` and `CounterState`.
+"""
+
+import ctypes
+from typing import Final
+
+from callgate.kernel.machine.engine.counter_state import CounterState
+
+SIZES: Final = (1, 2, 4, 8)  # bytes of an access
+ORIGINALS = ctypes.c_void_p * len(SIZES)
+
+
+class AccessState(ctypes.Structure):
+    """What the routines read: high memory (physical address, bytes, address in this process), and low memory.
+
+    `code_pages` is the address of a byte for each page of low memory, which is 0 if no code was translated from it;
+    `loads` and `stores` are the engine's own routines.
+    """
+
+    _fields_ = [
+        ("window_base", ctypes.c_uint64),
+        ("window_size", ctypes.c_uint64),
+        ("window_host", ctypes.c_uint64),
+        ("memory", ctypes.c_uint64),
+        ("memory_size", ctypes.c_uint64),
+        ("code_pages", ctypes.c_uint64),
+        ("clock", ctypes.c_uint64),
+        ("loads", ORIGINALS),
+        ("stores", ORIGINALS),
+    ]
+
+
+MMIO: Final = 1 << 9  # of an address in the engine's TLB: a device
+NOT_DIRTY: Final = 1 << 10  # of an address for stores: memory from which code may have been translated
+ENTRY_SHIFT: Final = 6  # an entry takes 64 bytes: addresses for loads, stores and code, the page, and what to add
+FOR_STORES, PAGE, ADDEND = 0x08, 0x18, 0x20  # offsets in an entry
+MASK_AT: Final = -0x40  # from the engine's registers: mask and address of the first table
+TABLE_AT: Final = MASK_AT + 8
+CODE_AT: Final = 512  # in the page, whose beginning is the state
+STEP: Final = 256  # bytes from one routine to the next
+
+# R11 is the address of the state.
+# load(rdi=registers, rsi=address, edx=kind of access, rcx=return address within the block)
+LOAD_TEMPLATE: Final = """
+    mov eax, edx
+    and eax, 15
+    shl eax, 4
+    mov r8, rsi
+    shr r8, {shift}
+    and r8, [rdi+rax+{mask_at}]
+    add r8, [rdi+rax+{table_at}]
+    mov r10d, esi
+    and r10d, 0xfff
+    mov r9, [r8]
+    xor r9, rsi
+    xor r9, r10
+    cmp r9, {mmio}
+    jne other
+    test r10d, {size} - 1
+    jnz other
+    mov r9, [r8+{page}]
+    sub r9, [r11+{window_base}]
+    cmp r9, [r11+{window_size}]
+    jae other
+    add r9, r10
+    add r9, [r11+{window_host}]
+    mov r10, [r11+{clock}]
+    xor eax, eax
+    cmp byte ptr [r10+{in_kernel}], 0
+    jne kernel
+    mov rax, [r10+{user_kind}]
+kernel:
+    add qword ptr [r10+rax*8+{file_bytes_kernel}], {size}
+    {load}
+    ret
+other:
+    jmp [r11+{original}]
+"""
+
+# store(rdi=registers, rsi=address, rdx=value, ecx=kind of access, r8=return address within the block, to which it goes)
+STORE_TEMPLATE: Final = """
+    mov eax, ecx
+    and eax, 15
+    shl eax, 4
+    mov r9, rsi
+    shr r9, {shift}
+    and r9, [rdi+rax+{mask_at}]
+    add r9, [rdi+rax+{table_at}]
+    mov eax, esi
+    and eax, 0xfff
+    mov r10, [r9+{for_stores}]
+    xor r10, rsi
+    xor r10, rax
+    cmp r10, {not_dirty}
+    jne other
+    cmp eax, 0x1000 - {size}
+    ja other
+    mov r9, [r9+{addend}]
+    add r9, rsi
+    mov rax, r9
+    sub rax, [r11+{memory}]
+    cmp rax, [r11+{memory_size}]
+    jae other
+    shr rax, 12
+    add rax, [r11+{code_pages}]
+    cmp byte ptr [rax], 0
+    jne other
+    {store}
+    ret
+other:
+    jmp [r11+{original}]
+"""
+LOADS: Final = {
+    1: "movzx eax, byte ptr [r9]",
+    2: "movzx eax, word ptr [r9]",
+    4: "mov eax, [r9]",
+    8: "mov rax, [r9]",
+}
+STORES: Final = {1: "mov [r9], dl", 2: "mov [r9], dx", 4: "mov [r9], edx", 8: "mov [r9], rdx"}
+
+
+def source_of(*, stores: bool, index: int) -> str:
+    """Return the assembly source of a routine for accesses of `SIZES[index]` bytes."""
+    offsets = {name: getattr(AccessState, name).offset for name, *_ in AccessState._fields_}
+    offsets |= {name: getattr(CounterState, name).offset for name, *_ in CounterState._fields_}
+    size, originals = SIZES[index], offsets["stores" if stores else "loads"]
+    return (STORE_TEMPLATE if stores else LOAD_TEMPLATE).format(
+        **offsets,
+        original=originals + index * ctypes.sizeof(ctypes.c_void_p),
+        size=size,
+        load=LOADS[size],
+        store=STORES[size],
+        shift=ENTRY_SHIFT,
+        mask_at=MASK_AT,
+        table_at=TABLE_AT,
+        for_stores=FOR_STORES,
+        page=PAGE,
+        addend=ADDEND,
+        mmio=MMIO,
+        not_dirty=NOT_DIRTY,
+    )
+
+
+# What GNU as and Keystone make of the sources above, for loads and for stores; a test assembles them again.
+LOAD_CODE: Final = (
+    bytes.fromhex(
+        "89d083e00fc1e0044989f049c1e8064c234407c04c034407c84189f24181e2ff0f00004d8b084931f14d31d14981f90002000075"
+        "3941f7c20000000075304d8b48184d2b0b4d3b4b0873234d01d14d034b104d8b533031c041807a48007504498b4268498344c250"
+        "01410fb601c341ff6338"
+    ),
+    bytes.fromhex(
+        "89d083e00fc1e0044989f049c1e8064c234407c04c034407c84189f24181e2ff0f00004d8b084931f14d31d14981f90002000075"
+        "3941f7c20100000075304d8b48184d2b0b4d3b4b0873234d01d14d034b104d8b533031c041807a48007504498b4268498344c250"
+        "02410fb701c341ff6340"
+    ),
+    bytes.fromhex(
+        "89d083e00fc1e0044989f049c1e8064c234407c04c034407c84189f24181e2ff0f00004d8b084931f14d31d14981f90002000075"
+        "3841f7c203000000752f4d8b48184d2b0b4d3b4b0873224d01d14d034b104d8b533031c041807a48007504498b4268498344c250"
+        "04418b01c341ff6348"
+    ),
+    bytes.fromhex(
+        "89d083e00fc1e0044989f049c1e8064c234407c04c034407c84189f24181e2ff0f00004d8b084931f14d31d14981f90002000075"
+        "3841f7c207000000752f4d8b48184d2b0b4d3b4b0873224d01d14d034b104d8b533031c041807a48007504498b4268498344c250"
+        "08498b01c341ff6350"
+    ),
+)
+STORE_CODE: Final = (
+    bytes.fromhex(
+        "89c883e00fc1e0044989f149c1e9064c234c07c04c034c07c889f025ff0f00004d8b51084931f24931c24981fa00040000752c3d"
+        "ff0f000077254d8b49204901f14c89c8492b4318493b4320731148c1e80c490343288038007504418811c341ff6358"
+    ),
+    bytes.fromhex(
+        "89c883e00fc1e0044989f149c1e9064c234c07c04c034c07c889f025ff0f00004d8b51084931f24931c24981fa00040000752d3d"
+        "fe0f000077264d8b49204901f14c89c8492b4318493b4320731248c1e80c49034328803800750566418911c341ff6360"
+    ),
+    bytes.fromhex(
+        "89c883e00fc1e0044989f149c1e9064c234c07c04c034c07c889f025ff0f00004d8b51084931f24931c24981fa00040000752c3d"
+        "fc0f000077254d8b49204901f14c89c8492b4318493b4320731148c1e80c490343288038007504418911c341ff6368"
+    ),
+    bytes.fromhex(
+        "89c883e00fc1e0044989f149c1e9064c234c07c04c034c07c889f025ff0f00004d8b51084931f24931c24981fa00040000752c3d"
+        "f80f000077254d8b49204901f14c89c8492b4318493b4320731148c1e80c490343288038007504498911c341ff6370"
+    ),
+)
