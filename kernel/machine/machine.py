@@ -129,8 +129,7 @@ class Machine(Looking):
         self.ports = Ports(self.cpu, self.state, self.paging, self.ledger, self.traps.refuse)
         self.host_calls = self.ports.host_calls
         self.filters = Filters(self.cpu, self.paging, self.counter.sites, self.traps, self.ports, self.state)
-        by_edges = not self.counter.by_blocks
-        self.translations = Translations(self.cpu, self.paging, self.control, self._translated, edges=by_edges)
+        self.translations = Translations(self.cpu, self.paging, self.control, self._translated)
         self.counter.connect(self.cpu, self.translations)
         self.memory_bus.refuses = self.counter.refuses
         self.traps.returns.changed = self.filters.floating.stack.changed = self.translations.changed

@@ -11,7 +11,6 @@ from functools import cache
 
 import pytest
 from callgate.kernel.machine import Machine
-from callgate.kernel.machine.blocks import block_counter
 from callgate.kernel.machine.cpu.descriptors import Gate, Segment
 from keystone import KS_ARCH_X86, KS_MODE_32, KS_MODE_64, Ks
 
@@ -177,9 +176,8 @@ class Board:
 
 
 @pytest.fixture(params=["blocks", "native", "python"])
-def counter(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def counter(request: pytest.FixtureRequest) -> str:
     """All implementations of the exact clock; that by blocks goes by blocks from the first instruction on."""
-    monkeypatch.setattr(block_counter, "PATIENCE", 0)
     return str(request.param)
 
 

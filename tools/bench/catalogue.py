@@ -8,9 +8,11 @@ from typing import Any
 
 def bench_clock(rounds: int) -> list[dict[str, Any]]:
     """Return the elements of `callgate bench clock`."""
+    from callgate.tools.bench.checksum import bench_checksum
     from callgate.tools.bench.clock import bench_clock as measure
 
-    return [measure(kind, rounds) for kind in ("native", "blocks")]
+    kinds = ("native", "blocks")
+    return [measure(kind, rounds) for kind in kinds] + [bench_checksum(kind, rounds) for kind in kinds]
 
 
 def bench_tests(rounds: int) -> list[dict[str, Any]]:

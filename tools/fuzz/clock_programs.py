@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import struct
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 CODE: Final = 0x40_0000
@@ -22,7 +23,11 @@ FORBIDDEN: Final = 0x41_A000  # a page that may not be executed, and the kernel'
 STACK: Final = 0x41_D000
 ALIAS: Final = 0x20_0000  # user pages appear here once more
 DEVICE_PORT, HOST_PORT = 0x300, 0xE0
+INC_OR_DEC: Final = 4  # the upper half of an opcode
 FREE: Final = (0, 2, 3, 5)  # EAX, EDX, EBX, EBP hold data; ECX counts
+
+
+SPACE_GATE, WORK_GATE = 0x30, 0x38  # call gates to ring 0: to the other address space and back, and to a routine
 
 
 @dataclass
@@ -32,17 +37,29 @@ class Program:
     code: bytes
     starts: list[int]
     ring: int
+    more: bool = False
+
+    def other(self) -> bytes:
+        """Return the code of the other address space: each INC or DEC of a byte is the opposite there."""
+        code = bytearray(self.code)
+        for start, following in pairwise([*self.starts, CODE + len(code)]):
+            at = start - CODE
+            if following - start == 1 and code[at] >> 4 == INC_OR_DEC:
+                code[at] ^= 8
+        return bytes(code)
 
 
 class Generator:
     """Makes one program."""
 
-    def __init__(self, rng: random.Random) -> None:
-        self.rng = rng
+    def __init__(self, rng: random.Random, *, more: bool = False) -> None:
+        """`more` has it use call gates and two address spaces."""
+        self.rng, self.more = rng, more
         self.code = bytearray()
         self.starts: list[int] = []
         self.ring = rng.choice((0, 3, 3))
-        self.kinds = [getattr(self, name) for name in sorted(dir(self)) if name.startswith("make_")]
+        prefixes = ("make_", "also_") if more else ("make_",)
+        self.kinds = [getattr(self, name) for name in sorted(dir(self)) if name.startswith(prefixes)]
         weights = {"make_alu": 30, "make_move": 14, "make_load": 10, "make_store": 10, "make_stack": 6}
         self.weights = [weights.get(kind.__name__, 1) for kind in self.kinds]
         for index, kind in enumerate(self.kinds):  # each program has few of the rare kinds, and those often
@@ -63,7 +80,7 @@ class Generator:
             self.emit(b"\xff\x0d" + counter)
             self.emit(b"\x0f\x85" + struct.pack("<i", top - len(self.code) - 6))
         self.emit(b"\xe9" + struct.pack("<i", -len(self.code) - 5))
-        return Program(bytes(self.code), self.starts, self.ring)
+        return Program(bytes(self.code), self.starts, self.ring, self.more)
 
     def emit(self, *pieces: bytes) -> None:
         """Append instructions."""
@@ -209,3 +226,11 @@ class Generator:
         else:
             selector = 8 if self.ring == 0 else 0x1B
             self.emit(b"\xea" + struct.pack("<IH", CODE + len(self.code) + 7, selector))
+
+    def also_gate(self) -> None:
+        """Go through a call gate to ring 0 and back."""
+        self.emit(b"\x9a" + struct.pack("<IH", 0, self.rng.choice((SPACE_GATE, WORK_GATE))))
+
+    def also_space(self) -> None:
+        """Go to the other address space in a loop: the same addresses hold other code in every turn."""
+        self.emit(b"\x9a" + struct.pack("<IH", 0, SPACE_GATE), b"\x40", b"\x4b", b"\x42", b"\x45")

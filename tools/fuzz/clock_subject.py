@@ -29,9 +29,12 @@ from callgate.tools.fuzz.clock_programs import (
 )
 
 KERNEL = 0xC000_0000
+OTHER = 0x4000  # how far the tables of the other address space lie behind those of the first one
 TABLES, GDT, IDT, TSS = (0x20_0000 + 0x1000 * page for page in (0, 8, 9, 10))
-POINTERS, STUBS, KERNEL_STACK, BOOT = (0x20_0000 + 0x1000 * page for page in (11, 12, 32, 33))
+POINTERS, STUBS, KERNEL_STACK, BOOT, ROUTINES = (0x20_0000 + 0x1000 * page for page in (11, 12, 32, 33, 34))
 USER = 0x30_0000  # where user pages lie
+OTHER_CODE = 0x34_0000  # and the code of the other address space
+CODE_PAGES = 16
 REGISTERS = 0xFEB0_0000
 REPORT = 0xE8
 ERRORS = (8, 10, 11, 12, 13, 14, 17)
@@ -110,9 +113,10 @@ class Subject:
         ram.put_u64(low + 8, 0x20_0083)
         for slot in (2, 3):  # 4 MiB, and the alias
             ram.put_u64(low + 8 * slot, table | 7)
-        self.table = table
+        self.table, self.other_table = table, table + OTHER - 0x1000
         for page in range(0x1E):
-            ram.put_u64(table + 8 * page, USER + 0x1000 * page | 7)
+            self.map(CODE + 0x1000 * page, USER + 0x1000 * page | 7)
+        self._other_space(low)
         for page in (HOLE, HOLE + 0x1000):
             self.map(page, 0)
         self.map(READ_ONLY, USER + 0x1_4000 | 5)
@@ -120,7 +124,14 @@ class Subject:
         self.map(FILE, HIGH_MEMORY | 7 | NX)
         self.map(FORBIDDEN, USER + 0x1_A000 | 7 | NX)
         descriptors = [0, *(Segment(0, FLAT, kind, dpl).encode() for dpl in (0, 3) for kind in (0x1A, 0x12))]
-        ram.write(GDT, struct.pack("<6Q", *descriptors, Segment(KERNEL + TSS, 0x67, 9, big=False).encode()))
+        descriptors.append(Segment(KERNEL + TSS, 0x67, 9, big=False).encode())
+        routines = KERNEL + ROUTINES, KERNEL + ROUTINES + 0x40
+        descriptors += [Gate(selector=8, offset=offset, type=0xC, dpl=3).encode() for offset in routines]
+        ram.write(GDT, struct.pack(f"<{len(descriptors)}Q", *descriptors))
+        # push eax; mov eax, cr3; xor eax, OTHER; mov cr3, eax; pop eax; retf
+        ram.write(ROUTINES, b"\x50\x0f\x20\xd8\x35" + struct.pack("<I", OTHER) + b"\x0f\x22\xd8\x58\xcb")
+        # inc ebx; push ebx; pop edx; dec ebp; retf
+        ram.write(ROUTINES + 0x40, b"\x43\x53\x5a\x4d\xcb")
         ram.write(TSS, struct.pack("<3I", 0, KERNEL + KERNEL_STACK, 0x10).ljust(102, b"\0") + b"\x68\0")
         ram.write(POINTERS, struct.pack("<HIxxHI", 0x7F, KERNEL + GDT, 0x7FF, KERNEL + IDT))
         for vector in range(256):
@@ -131,9 +142,21 @@ class Subject:
             gate = Gate(selector=8, offset=KERNEL + STUBS + 16 * vector, type=0xE, dpl=dpl)
             ram.put_u64(IDT + 8 * vector, gate.encode())
 
+    def _other_space(self, low: int) -> None:
+        """Make an address space in which user pages hold other code."""
+        ram = self.machine.ram
+        ram.put_u64(TABLES + OTHER, low + OTHER | 1)
+        ram.put_u64(TABLES + OTHER + 24, TABLES + 0x2000 | 1)
+        for slot, entry in enumerate((0x83, 0x20_0083, self.other_table | 7, self.other_table | 7)):
+            ram.put_u64(low + OTHER + 8 * slot, entry)
+        for page in range(CODE_PAGES):
+            ram.put_u64(self.other_table + 8 * page, OTHER_CODE + 0x1000 * page | 7)
+
     def map(self, linear: int, entry: int) -> None:
-        """Write a user page's entry."""
-        self.machine.ram.put_u64(self.table + 8 * (linear - CODE >> 12), entry)
+        """Write a user page's entry, in both address spaces."""
+        at = 8 * (linear - CODE >> 12)
+        self.machine.ram.put_u64(self.table + at, entry)
+        self.machine.ram.put_u64(self.other_table + at, entry)
 
     def _boot(self) -> None:
         """Turn paging on, with NX, and load the tables and segments of ring 0."""
@@ -156,6 +179,9 @@ class Subject:
         self.program, self.rng = program, random.Random(seed)  # noqa: S311
         machine.ram.write(USER, program.code)
         machine.code_changed(USER, len(program.code))
+        if program.more:
+            machine.ram.write(OTHER_CODE, program.other())
+            machine.code_changed(OTHER_CODE, len(program.code))
         if tick:
             for port, value in ((0x43, 0x34), (0x40, tick & 0xFF), (0x40, tick >> 8)):
                 machine.ports.bus.write(port, 1, value)
@@ -235,7 +261,10 @@ class Subject:
     def memory(self) -> bytes:
         """Return what programs can write."""
         ram = self.machine.ram
-        return ram.read(USER, 0x1_E000) + ram.read(KERNEL_STACK - 0x1000, 0x1000) + ram.read(HIGH_MEMORY, 0x2000)
+        other = ram.read(OTHER_CODE, CODE_PAGES << 12)
+        return (
+            other + ram.read(USER, 0x1_E000) + ram.read(KERNEL_STACK - 0x1000, 0x1000) + ram.read(HIGH_MEMORY, 0x2000)
+        )
 
 
 def _le(value: int) -> str:

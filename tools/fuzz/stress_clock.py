@@ -19,10 +19,11 @@ import sys
 from typing import Any
 
 from callgate.tools.fuzz.clock_programs import CODE, READ_ONLY, Generator, Program
-from callgate.tools.fuzz.clock_subject import USER, Subject
+from callgate.tools.fuzz.clock_subject import OTHER_CODE, USER, Subject
 
 SPENT = 2_500  # instructions of a program
 SLICES = 120
+MORE = 100_000  # seeds from this one on make programs with call gates and two address spaces as well
 CASES = 50  # programs in one child process
 
 
@@ -44,7 +45,7 @@ class Pair:
     def program(self, seed: int) -> int:
         """Run one program; return the instructions retired.  Difference where the clocks do not agree."""
         rng = random.Random(seed)  # noqa: S311
-        program, tick = Generator(rng).make(), rng.choice((0, 0, 1, 1, 2, 5, 300))
+        program, tick = Generator(rng, more=seed >= MORE).make(), rng.choice((0, 0, 1, 1, 2, 5, 300))
         for subject in self.both:
             subject.load(program, seed, tick)
         steps = rng.choice(((1,), (1, 2, 7, 60), (1, 40, 900), (300, 2000), (2500,)))
@@ -94,8 +95,9 @@ class Pair:
                 machine.pic.raise_line(1)
                 machine.pic.lower_line(1)
             elif choice < 0.2:
-                machine.ram.write(place - CODE + USER, value)
-                machine.code_changed(place - CODE + USER, len(value))
+                base = OTHER_CODE if program.more and place & 1 else USER
+                machine.ram.write(place - CODE + base, value)
+                machine.code_changed(place - CODE + base, len(value))
             elif choice < 0.22:
                 subject.map(READ_ONLY, USER + 0x1_4000 | (7 if place & 1 else 5))
                 machine.flush_tlb()

@@ -16,9 +16,8 @@ end a plain block early is an exception, an access to a device, and a store into
   is marked in its record (`machine.blocks.translated`): `_restarted` takes back what follows.
 
 Where the limit falls into a block, the slice ends before it, and the next one counts by instruction.  So do the first
-instructions of a machine (`PATIENCE`), because most runs are too short for a second translation to pay; steps; an
-interrupt that waits for IF, hooks on memory or on each instruction (`CounterState.watched`), and paging without
-EFER.NXE, where a fetch fault cannot be told from a load.
+instructions of a machine (`machine.blocks.patient`); steps; an interrupt that waits for IF, hooks on memory or on each
+instruction (`CounterState.watched`), and paging without EFER.NXE, where a fetch fault cannot be told from a load.
 
 What the hook knows about a block is kept in the block's own host code, in the immediate operand that is the hook's
 third argument.  So it is dropped whenever the translation is.
@@ -55,7 +54,6 @@ if TYPE_CHECKING:
     from callgate.kernel.machine.cpu.cpu import Cpu
     from callgate.kernel.machine.cpu.translations import Translations
 
-PATIENCE: Final = 300_000  # instructions of a machine that go one by one before blocks are translated a second time
 FEWEST: Final = 48  # instructions for which going by blocks is worth while
 WHILE: Final = 64  # instructions that go one by one where blocks cannot
 TOUCHING: Final = 1 << 12  # addresses of instructions that have touched devices, kept at a time
@@ -68,18 +66,18 @@ class NoBlocks(OSError):
 class BlockCounter(NativeCounter):
     """The clock by blocks, and by instruction where that is needed."""
 
-    by_blocks = True
+    def __init__(self, native: NativeCounter, fail: Callable[[BaseException], None]) -> None:
+        """Go on where the clock by instruction of an engine stands; exceptions go to `fail`.
 
-    def __init__(self, uc: int, fail: Callable[[BaseException], None]) -> None:
-        """Count on the engine with raw handle `uc`; NoBlocks if the engine's own record of the CPU is not found."""
-        super().__init__(uc, fail)
-        found = rescue()
-        if found is None or not blocks_are_known():
+        NoBlocks if the engine's own record of the CPU is not found, or it does not make blocks as expected.
+        """
+        if rescue() is None or not blocks_are_known():
             raise NoBlocks("this engine does not make blocks in the way that is known")
+        self.uc, self.page, self.state, self.hook = native.uc, native.page, native.state, native.hook
+        self.sites, self.repeats = native.sites, native.repeats
         self.fail = fail
-        self.begins = found.cpu(ctypes.c_void_p(uc)) + found.offset
-        self.range = range_of(self.hook)
-        self.patience = PATIENCE
+        self.patience = 0  # instructions still to be executed one by one
+        self.ready = False  # blocks are hooked
         self.fast = False  # which translation executes
         self.held = False  # Python has asked for the stop before a block
         self.again = False  # the block at EIP is to be translated with hooks
@@ -90,28 +88,44 @@ class BlockCounter(NativeCounter):
         self.repeated: tuple[int, int] | None = None  # an instruction that comes to a device again: count and address
         self.spoilt: int | None = None  # a block that was made while a device did not answer
         self.booked: list[int] = []  # bytes of files counted up to then
-        self.callback = BLOCK_HOOK(self._asked)
-        self.state.block_call = address_of(self.callback)
-        hook_blocks(uc, self.state)
-        self.sites.added = self._site_added
 
     def connect(self, cpu: Cpu, translations: Translations) -> None:
         """Take the parts of the machine that are made after the clock."""
         self.cpu, self.translations = cpu, translations
-        layout = cpu.layout
-        self.flags = ctypes.c_uint32.from_address(self.begins + layout.hflags - layout.registers)
-        self.cr2 = ctypes.c_uint64.from_address(self.begins + layout.cr2 - layout.registers)
-        self.in_flight = ctypes.c_int32.from_address(self.begins + layout.old_exception - layout.registers)
+
+    def _prepare(self) -> None:
+        """Have blocks hooked, those that exist as well: they are forgotten."""
+        self.ready = True
+        found, layout, translations = rescue(), self.cpu.layout, self.translations
+        assert found is not None
+        begins = found.cpu(ctypes.c_void_p(self.uc)) + found.offset
+        self.flags = ctypes.c_uint32.from_address(begins + layout.hflags - layout.registers)
+        self.cr2 = ctypes.c_uint64.from_address(begins + layout.cr2 - layout.registers)
+        self.in_flight = ctypes.c_int32.from_address(begins + layout.old_exception - layout.registers)
+        self.range = range_of(self.hook)
+        self.callback = BLOCK_HOOK(self._asked)
+        self.state.block_call = address_of(self.callback)
         low, *high = translations.paging.ram.regions
         self.accesses = Accesses(self.state, low, high[0] if high else None)
+        hook_blocks(self.uc, self.state)
+        translations.edges = False
         translations.flushed = self._flushed
+        self.sites.added = self._site_added
+        translations.flush_code()
 
     # Running.
 
     def execute(self, handle: object) -> int:
         """Run the engine from EIP until it stops; return its status."""
         begun = int(self.state.count)
-        self._choose(fast=self._worth_while())
+        fast = self._worth_while()
+        if fast and not self.ready:
+            self._prepare()
+        if not self.ready:
+            status = start(handle, self.cpu.eip)
+            self.patience -= int(self.state.count) - begun
+            return status
+        self._choose(fast=fast)
         try:
             while True:
                 status = start(handle, self.cpu.eip)

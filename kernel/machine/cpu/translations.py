@@ -112,10 +112,8 @@ WORD = 0xFFFF_FFFF
 class Translations:
     """The engine's caches of code and of page tables."""
 
-    def __init__(self, cpu: Cpu, paging: Paging, control: Control, scan: Scan, *, edges: bool = True) -> None:
+    def __init__(self, cpu: Cpu, paging: Paging, control: Control, scan: Scan) -> None:
         """`scan(linear address, bytes, decoded)` sees all code that is translated.
-
-        `edges` is whether the engine is to report new blocks; else the clock calls `note_block`.
 
         It is one block, or blocks up to a transfer of control.  After `decoded` bytes any byte may begin one.
         """
@@ -129,12 +127,13 @@ class Translations:
         self.stale: set[int] = set()
         self.all_stale = False
         self.flushed: Callable[[], None] = lambda: None  # told that all translations of code are gone
-        self.edges = edges
-        if edges:
-            self._callback = EDGE(self._generated)
-            add_hook(cpu.handle.value, UC_HOOK_EDGE_GENERATED, address_of(self._callback), 0, 1, 0)
+        self.edges = True  # whether the engine reports new blocks; else the clock calls `note_block`
+        self._callback = EDGE(self._generated)
+        add_hook(cpu.handle.value, UC_HOOK_EDGE_GENERATED, address_of(self._callback), 0, 1, 0)
 
     def _generated(self, _uc: int, block: ctypes._Pointer[Block], _previous: int, _data: int) -> None:
+        if not self.edges:
+            return
         try:
             made = block.contents
             self.note(made.pc, made.size, made.icount)

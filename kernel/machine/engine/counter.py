@@ -163,7 +163,6 @@ def new_state() -> CounterState:
 class ByInstruction:
     """What the run loop asks of a clock, for one that is always exact."""
 
-    by_blocks = False
     patience = 0  # instructions still to be executed one by one before the clock goes by blocks
     cpu: Any
 

@@ -5,7 +5,7 @@ import ctypes
 import pytest
 from callgate.kernel.abi.memory import HIGH_MEMORY
 from callgate.kernel.machine import Machine
-from callgate.kernel.machine.blocks import access_code, accesses, block_counter, known_tables
+from callgate.kernel.machine.blocks import access_code, accesses, known_tables
 from callgate.kernel.machine.engine import counter
 
 # Loops of plain code: each executes more than once, so that the second time all its translations exist.
@@ -96,7 +96,6 @@ def test_all_loads_and_stores_of_a_plain_block_go_to_the_host_code(code_at, led)
 
 @pytest.mark.parametrize("size", SIZES)
 def test_loads_and_stores_of_high_memory_move_and_count_the_same_bytes(make_board, monkeypatch, size, led):
-    monkeypatch.setattr(block_counter, "PATIENCE", 0)
     seen = []
     for kind in ("native", "blocks"):
         board = make_board(kind)

@@ -166,11 +166,62 @@ def test_the_clock_by_blocks_is_refused_where_the_engine_makes_blocks_otherwise(
         Machine(memory=4 << 20, high_memory=0, counter="blocks")
 
 
-@pytest.mark.parametrize(("kind", "by_blocks"), [("auto", False), ("native", False), ("blocks", True)])
-def test_a_machine_has_the_clock_by_blocks_where_it_is_asked_for_by_name(kind, by_blocks):
+TURNS = 200_000  # 1,000,002 instructions
+
+
+def run_loop(assemble, kind, turns):
     with Machine(memory=4 << 20, high_memory=0, counter=kind) as machine:
-        assert machine.counter.native
-        assert machine.counter.by_blocks is by_blocks
+        machine.ram.write(0x1000, assemble(f"mov ecx, {turns}; l: inc eax; inc ebx; inc edx; dec ecx; jnz l; hlt"))
+        machine.cpu.eip = 0x1000
+        assert machine.run().retired == 1 + 5 * turns + 1
+        return machine.counter
+
+
+def test_a_machine_goes_by_blocks_once_it_has_run_for_a_while(assemble):
+    assert run_loop(assemble, "auto", 1_000).blocks is None
+    assert run_loop(assemble, "auto", TURNS).blocks.ready
+
+
+def test_a_machine_that_is_told_to_goes_by_blocks_from_the_beginning(assemble):
+    assert run_loop(assemble, "blocks", 100).ready
+
+
+def test_where_the_engine_makes_blocks_otherwise_a_machine_goes_on_by_instruction(assemble, monkeypatch):
+    monkeypatch.setattr(block_counter, "blocks_are_known", lambda: False)
+    counter = run_loop(assemble, "auto", TURNS)
+    assert counter.blocks is None
+    assert counter.useless
+
+
+def test_what_is_set_on_a_machine_before_it_goes_by_blocks_holds_afterwards(assemble):
+    """A probe, a device that is come to within a block, a snapshot from before."""
+    seen, register = [], Register()
+    with Machine(memory=4 << 20, high_memory=0) as machine:
+        machine.attach(register)
+        source = "inc eax; inc ebx; mov ebp, [0xfeb00000]; test ecx, 0xffff; jnz p; mov ebp, [0xfeb00000]; p: dec ecx"
+        source = source.replace("mov ebp, [0xfeb00000]; ", "", 1)
+        machine.ram.write(0x1000, assemble(f"mov ecx, {TURNS}; l: {source}; jnz l; hlt"))
+        machine.cpu.eip = 0x1000
+        machine.probe(0x1005, lambda: seen.append(machine.clock.now) if machine.cpu.ecx % 50_000 == 0 else None)
+        before = machine.snapshot()
+        runs = []
+        for _ in range(2):
+            stop = machine.run(fuel=20_000_000)
+            runs.append((str(stop), list(seen), list(register.loads), machine.cpu.registers()))
+            seen.clear()
+            register.loads.clear()
+            machine.restore(before)
+        assert machine.counter.blocks.ready
+        assert runs[0] == runs[1]
+        assert len(runs[0][1]) == TURNS // 50_000
+        assert len(runs[0][2]) == TURNS // 0x1_0000
+
+
+@pytest.mark.parametrize("kind", ["native", "blocks", "python"])
+def test_the_environment_names_the_clock_of_machines_that_are_not_told_one(monkeypatch, kind):
+    monkeypatch.setenv("CALLGATE_COUNTER", kind)
+    with Machine(memory=4 << 20, high_memory=0) as one, Machine(memory=4 << 20, high_memory=0, counter=kind) as other:
+        assert type(one.counter) is type(other.counter)
 
 
 @pytest.mark.parametrize(
