@@ -28,6 +28,7 @@ from callgate.kernel.file_data.spans import SpanRecords
 from callgate.kernel.file_data.writing import FileWriting
 from callgate.kernel.files.directories import Directories
 from callgate.kernel.files.handles import Files
+from callgate.kernel.files.names import Names
 from callgate.kernel.files.opening import FileOpening
 from callgate.kernel.files.reading import Reading
 from callgate.kernel.gates.block_windows import BlockWindows
@@ -157,12 +158,13 @@ class Kernel:
         state = self.state
         self.releases = DeferredReleases(state.releases, self.guest, self.threads, self.slots, self.log, self.stop)
         self.ageing_timer = AgeingTimer(state.file_ageing, self.guest, self.threads)
+        self.names = Names(self.requests)
         self._make_file_data()
         self.directories = Directories(
             state.directories,
             self.memory,
             self.windows,
-            self.requests,
+            self.names,
             self.releases,
             self.shares,
             state.endpoints,
@@ -206,7 +208,7 @@ class Kernel:
         self.answers = Answers(state, cache, self.requests, self.replies, self.completion)
         self.fetching = Fetching(state, self.threads, self.slots, cache, self.hunger, self.completion)
         self.reading = Reading(state, cache, self.shares, self.fetching, self.mapping)
-        self.file_opening = FileOpening(state, self.requests, self.shares, self.fetching)
+        self.file_opening = FileOpening(state, self.names, self.shares, self.fetching)
         self.files = Files(
             state, self.state.endpoints, self.shares, self.file_opening, self.mapping, lambda: self.scratch
         )

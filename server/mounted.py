@@ -6,20 +6,31 @@ A third party's server may build on it, or on `HostedServer` alone.
 from collections.abc import Iterable
 from typing import Final, Generic, TypeVar
 
-from callgate.kernel.abi.calls import Operation
+from callgate.kernel.abi.calls import NAME_ABSENT, Operation
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.message import MESSAGE_DATA_SIZE
 from callgate.server.errors import FileSystemError
 from callgate.server.gate import LOW_DWORD, allocate, free
 from callgate.server.hosted import HostedServer, VolumeGeometry, operation
 from callgate.server.listing import ListedFile, fitting_pages
-from callgate.server.message import Data, Object, Registers, RegisterValues, Reply, Request, Sectors, ServerMemory
+from callgate.server.message import (
+    Data,
+    Failure,
+    Object,
+    Registers,
+    RegisterValues,
+    Reply,
+    Request,
+    Sectors,
+    ServerMemory,
+)
 from callgate.server.open_files import OpenFiles
 from callgate.server.paths import parse_path
 from callgate.server.pieces import Extract
 from callgate.server.versions import DirectoryVersions, Pages
 
 MEMORY_OUT_LIMIT: Final = 1 << 16
+NAMING: Final = frozenset({Operation.LOCK_DIRECTORY, Operation.OPEN, Operation.READ_LINK})
 
 Volume = TypeVar("Volume")
 File = TypeVar("File")
@@ -47,6 +58,18 @@ class MountedServer(HostedServer, Generic[Volume, File]):
         for text in damage:
             self.report(text)
         self._volume = volume
+
+    async def handle(self, request: Request) -> Reply:
+        """Dispatch, and vouch for names that are not there: the kernel need not ask for them again.
+
+        A server whose directories change says so by `directories.retire`.
+        """
+        try:
+            return await super().handle(request)
+        except FileSystemError as error:
+            if error.code is not ErrorCode.NOT_FOUND or request.operation not in NAMING:
+                raise
+            return Failure(error.code, request.registers._replace(edi=NAME_ABSENT))
 
     def listed(self, path: str, files: Iterable[ListedFile], total: int, version: int) -> Pages:
         """Return the pages of a directory of ``total`` entries; those that do not fit are left out, and reported."""

@@ -15,6 +15,7 @@ from callgate.server.errors import FileSystemError
 from callgate.server.gate import LOW_DWORD, allocate, directory_changed, free
 from callgate.server.message import Object, RegisterValues, ServerMemory
 
+UNLISTED = 0  # in DIRECTORY_CHANGED: a directory of which no version is locked
 LOCK_LIMIT = 4096  # locks that clients may hold at once, which bounds the memory that they can cost
 
 
@@ -99,14 +100,19 @@ class DirectoryVersions:
         await self._trim(self.cached_pages)
 
     async def retire(self, key: Hashable) -> None:
-        """Directory ``key`` has changed: its current version is current no more, here and in the kernel."""
+        """Directory ``key`` has changed: its current version is current no more, here and in the kernel.
+
+        The kernel is told of a directory without locks, too: it may know which names were not there.
+        """
         version = self._current.pop(key, None)
         if version is None:
+            await directory_changed(UNLISTED)
             return
         version.current = False
         if version.locks:
             await directory_changed(version.number)
         else:
+            await directory_changed(UNLISTED)
             await free(version.address)
 
     async def _publish(self, key: Hashable, build: Callable[[int], Pages]) -> Version:

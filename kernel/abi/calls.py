@@ -127,6 +127,9 @@ class Operation(IntEnum):
     READ_LINK = 9  # data=path of a symbolic link -> data reply: its target (UTF-8); eax=bytes of it
 
 
+NAME_ABSENT: Final = 1
+"""EDI of a reply NOT_FOUND to OPEN, LOCK_DIRECTORY or READ_LINK: the path leads nowhere until DIRECTORY_CHANGED."""
+
 OPERATION_SERVER_DEFINED: Final = 0x100
 """Operations from here on are the server's own; ring 3 may use them through the IPC gate."""
 

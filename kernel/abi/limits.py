@@ -51,6 +51,7 @@ FILES_OF_PROCESS: Final = 64
 DIRECTORIES_OF_PROCESS: Final = 64
 DIRECTORIES_KEPT: Final = 32
 DIRECTORY_PAGES_KEPT: Final = 1024
+ABSENT_NAMES: Final = 256
 FILES_OF_FAMILY: Final = 1024
 DIRECTORIES_OF_FAMILY: Final = 512
 HELD_OF_SERVER: Final = 4096  # open files, locks and spans, what it has not yet been told to forget included
@@ -154,6 +155,12 @@ LIMITS: tuple[Limit, ...] = (
         "all together",
         f"{DIRECTORIES_KEPT}, {DIRECTORY_PAGES_KEPT} pages",
         "the least recently used one is given back to its server",
+    ),
+    Limit(
+        "paths at which a server has found nothing, and for which it is not asked again",
+        "a volume",
+        f"{ABSENT_NAMES}",
+        "the least recently used one is forgotten",
     ),
     Limit(
         "spans (ranges of a file that are in memory or on their way)",

@@ -4,6 +4,7 @@ The class says whose fault it is, so that code that catches an error decides by 
 
 * CallerError: an argument of the call.  The same call fails again.
 * ServerAnswer: the server works, and reports an error of its files.  ServerShortage: it has no room at present.
+  NameAbsent: there is no file of that name, and asking again is no use.
 * ServerFault: the server broke the protocol, or has ended.
 * Shortage: memory, a table or a share is used up.  Some of it may become free.
 * DiskError: the disk cannot be read, or has been removed.
@@ -67,6 +68,12 @@ class ServerShortage(ServerAnswer):
     """A server has no memory or no room in its tables; it may have some after it has been told what to release."""
 
     CODES = frozenset({ErrorCode.NO_MEMORY, ErrorCode.NO_RESOURCES})
+
+
+class NameAbsent(ServerAnswer):
+    """A server answered that there is nothing at a path, and vouches for it until it says that a directory has changed."""
+
+    CODES = frozenset({ErrorCode.NOT_FOUND})
 
 
 class ServerFault(PolicyError):

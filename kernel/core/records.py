@@ -6,7 +6,7 @@ of a control block's first 32-bit word in low memory.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -137,6 +137,9 @@ class EndpointState:
     free_spans: list[int] = field(default_factory=list)  # handles of records that are free, a heap
     servers: list[int] = field(default_factory=list)  # selectors of the server threads
     locked_blocks: int = 0  # by LOCK_BLOCKS
+    #: (operation, path) at which its server has found nothing, least recently asked for first (`Names`)
+    absent: OrderedDict[tuple[int, bytes], None] = field(default_factory=OrderedDict)
+    name_changes: int = 0  # how often its server has said that a directory has changed
     dead: bool = False
     swept: bool = False  # dead, and no thread of its server is left
     error: ErrorCode = ErrorCode.OK  # the error of its requests once it is dead

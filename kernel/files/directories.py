@@ -17,9 +17,9 @@ from callgate.kernel.abi.limits import DIRECTORIES_KEPT, DIRECTORIES_OF_PROCESS,
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.core.errors import CallerError, PolicyError, ServerFault
 from callgate.kernel.core.records import DirectoryLock, Endpoints, EndpointState, Pin, Process, Version, WindowKind
+from callgate.kernel.files.names import Names
 from callgate.kernel.files.paths import listed, resolve
 from callgate.kernel.ipc.deferred_releases import DeferredReleases
-from callgate.kernel.ipc.requests import Requests
 from callgate.kernel.memory.physical_memory import PhysicalMemory
 from callgate.kernel.memory.windows import Source, Windows
 from callgate.kernel.tasks.shares import Shares
@@ -42,7 +42,7 @@ class Directories:
         state: DirectoriesState,
         memory: PhysicalMemory,
         windows: Windows,
-        requests: Requests,
+        names: Names,
         releases: DeferredReleases,
         shares: Shares,
         endpoints: Endpoints,
@@ -51,7 +51,7 @@ class Directories:
         self.memory = memory
         self.windows = windows
         self.pins = windows.pins
-        self.requests = requests
+        self.names = names
         self.releases = releases
         self.shares = shares
         self.endpoints = endpoints
@@ -84,7 +84,7 @@ class Directories:
         if endpoint is None:
             raise CallerError(ErrorCode.BAD_ARGUMENT, "the root directory is not a symbolic link")
         where = path_address + len(path) - len(rest), len(rest)
-        reply = await self.requests.make(endpoint, Operation.READ_LINK, data=where)
+        reply = await self.names.ask(endpoint, Operation.READ_LINK, where)
         target = await reply.take_data()
         if not target:
             raise ServerFault(ErrorCode.BAD_REPLY, "no data, or another reply than data")
@@ -108,13 +108,15 @@ class Directories:
             self.unlock(process, number)
 
     def changed(self, endpoint: EndpointState, number: int) -> None:
-        """DIRECTORY_CHANGED: a version of a directory is no longer current."""
+        """DIRECTORY_CHANGED: a version of a directory is no longer current; 0 is one that is not locked."""
+        self.names.changed(endpoint)
         for version in list(self.state.versions.values()):
             if version.server is endpoint and version.version == number:
                 self._retire(version)
 
     def endpoint_died(self, endpoint: EndpointState, _code: ErrorCode) -> None:
         """The server of a volume is gone: none of its versions is current; processes keep those they have locked."""
+        self.names.changed(endpoint)
         for version in list(self.state.versions.values()):
             if version.server is endpoint:
                 self._retire(version)
@@ -140,9 +142,11 @@ class Directories:
         if key in versions:
             versions.move_to_end(key)
             return versions[key]
+        where = address, len(rest)
+        self.names.check(endpoint, Operation.LOCK_DIRECTORY, where)
         await self.releases.catch_up(endpoint)
         self.releases.check_room(endpoint)
-        reply = await self.requests.make(endpoint, Operation.LOCK_DIRECTORY, data=(address, len(rest)))
+        reply = await self.names.ask(endpoint, Operation.LOCK_DIRECTORY, where)
         self.releases.taken(endpoint)
         registers = reply.registers
         frames, pins = await reply.take_pages()

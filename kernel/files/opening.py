@@ -15,7 +15,7 @@ from callgate.kernel.core.errors import CallerError, PolicyError, error_of_code
 from callgate.kernel.core.records import EndpointState
 from callgate.kernel.file_data.fetching import Fetching
 from callgate.kernel.file_data.objects import FileObject, FilesState, publish
-from callgate.kernel.ipc.requests import Requests
+from callgate.kernel.files.names import Names
 from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.tasks.shares import Shares
 
@@ -23,18 +23,19 @@ from callgate.kernel.tasks.shares import Shares
 class FileOpening:
     """The part of OPEN that concerns servers."""
 
-    def __init__(self, state: FilesState, requests: Requests, shares: Shares, fetching: Fetching) -> None:
+    def __init__(self, state: FilesState, names: Names, shares: Shares, fetching: Fetching) -> None:
         self.state = state
-        self.requests = requests
+        self.names = names
         self.shares = shares
         self.fetching = fetching
         self.letting_go = fetching.letting_go
 
     async def open_object(self, endpoint: EndpointState, path: tuple[int, int]) -> FileObject:
         """Open the file at a path (kernel address, bytes) of a volume, or share it if it is open already."""
+        self.names.check(endpoint, Operation.OPEN, path)
         await self.letting_go.releases.catch_up(endpoint)
         self.letting_go.releases.check_room(endpoint)
-        reply = await self.requests.make(endpoint, Operation.OPEN, data=path)
+        reply = await self.names.ask(endpoint, Operation.OPEN, path)
         registers = reply.registers
         self.letting_go.releases.taken(endpoint)
         await reply.finish()

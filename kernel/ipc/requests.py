@@ -11,13 +11,21 @@ import struct
 from collections.abc import Callable
 
 from callgate.kernel.abi import selectors
-from callgate.kernel.abi.calls import Operation
+from callgate.kernel.abi.calls import NAME_ABSENT, Operation
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.message import MESSAGE_ADDRESSES, MESSAGE_DATA_SIZE, Message, ReplyType
 from callgate.kernel.abi.selectors import SLOT_ABANDONED
 from callgate.kernel.core.coroutines import RoutineResult, routine
-from callgate.kernel.core.errors import DiskError, GivenUp, Overdue, PolicyError, error_of_code, error_of_reply
+from callgate.kernel.core.errors import (
+    DiskError,
+    GivenUp,
+    NameAbsent,
+    Overdue,
+    PolicyError,
+    error_of_code,
+    error_of_reply,
+)
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.records import EndpointState, Pin
 from callgate.kernel.ipc.slots import NO_SLOT, Slots
@@ -108,7 +116,10 @@ class Requests:
         reply = RequestReply(self.slots, endpoint, slot, result)
         if result.failed:
             await reply.finish()
-            raise self.error_of(endpoint, result.eax)
+            error = self.error_of(endpoint, result.eax)
+            if error.code is ErrorCode.NOT_FOUND and result.edi == NAME_ABSENT:
+                raise NameAbsent(error.code)
+            raise error
         return reply
 
     async def make_until(self, deadline: int, endpoint: EndpointState, operation: Operation) -> RequestReply:
