@@ -116,6 +116,7 @@ class Kernel:
             self._count_wait,
             state.scheduler,
             tasks,
+            self._before_idle,
         )
         self.coroutines = Coroutines(guest.words, guest.address, lambda: self.scheduler.current.tcb)
         self.fpu = FloatingPointUnit(guest, tasks)
@@ -158,7 +159,7 @@ class Kernel:
         state = self.state
         self.releases = DeferredReleases(state.releases, self.guest, self.threads, self.slots, self.log, self.stop)
         self.ageing_timer = AgeingTimer(state.file_ageing, self.guest, self.threads)
-        self.names = Names(self.requests)
+        self.names = Names(self.requests, self.releases)
         self._make_file_data()
         self.directories = Directories(
             state.directories,
@@ -208,7 +209,7 @@ class Kernel:
         self.answers = Answers(state, cache, self.requests, self.replies, self.completion)
         self.fetching = Fetching(state, self.threads, self.slots, cache, self.hunger, self.completion)
         self.reading = Reading(state, cache, self.shares, self.fetching, self.mapping)
-        self.file_opening = FileOpening(state, self.names, self.shares, self.fetching)
+        self.file_opening = FileOpening(state, self.names, self.shares, self.fetching, self.answers)
         self.files = Files(
             state, self.state.endpoints, self.shares, self.file_opening, self.mapping, lambda: self.scratch
         )
@@ -333,6 +334,10 @@ class Kernel:
         self.files.close_all(process)
         self.windows.close_all(process)
         self.hosted.end_process(process)
+
+    def _before_idle(self) -> None:
+        """Do what was put off until the CPU idles."""
+        self.releases.send_put_off()
 
     def _count_wait(self, reason: int) -> None:
         """Count a wait that policy was asked for; one for a reply also in its endpoint, GS's."""

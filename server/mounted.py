@@ -4,9 +4,10 @@ A third party's server may build on it, or on `HostedServer` alone.
 """
 
 from collections.abc import Iterable
-from typing import Final, Generic, TypeVar
+from contextlib import suppress
+from typing import ClassVar, Final, Generic, TypeVar
 
-from callgate.kernel.abi.calls import NAME_ABSENT, Operation
+from callgate.kernel.abi.calls import NAME_ABSENT, OPEN_CLOSES, Operation
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.message import MESSAGE_DATA_SIZE
 from callgate.server.errors import FileSystemError
@@ -39,6 +40,8 @@ File = TypeVar("File")
 class MountedServer(HostedServer, Generic[Volume, File]):
     """Serves a `Volume` whose open files are each a `File`."""
 
+    first_data: ClassVar[bool] = True  # whether READ is called with OPEN; not where it makes the data
+
     def __init__(self, memory: ServerMemory, geometry: VolumeGeometry) -> None:
         super().__init__(memory, geometry)
         self.directories = DirectoryVersions(memory)
@@ -60,16 +63,41 @@ class MountedServer(HostedServer, Generic[Volume, File]):
         self._volume = volume
 
     async def handle(self, request: Request) -> Reply:
-        """Dispatch, and vouch for names that are not there: the kernel need not ask for them again.
+        """Dispatch, and do what spares the kernel requests.
 
-        A server whose directories change says so by `directories.retire`.
+        Vouch for names that are not there: a server whose directories change says so by `directories.retire`.  Close
+        with OPEN what ESI names, and answer it with the first data that ECX wants.
         """
         try:
+            if request.operation == Operation.OPEN:
+                return await self._answer_open(request)
             return await super().handle(request)
         except FileSystemError as error:
             if error.code is not ErrorCode.NOT_FOUND or request.operation not in NAMING:
                 raise
             return Failure(error.code, request.registers._replace(edi=NAME_ABSENT))
+
+    async def _answer_open(self, request: Request) -> Reply:
+        """Close a file, open another and find its first data, each as its own request would."""
+        asked = request.registers
+        if asked.esi:
+            with suppress(FileSystemError):
+                await super().handle(Request(Operation.CLOSE, RegisterValues(eax=asked.esi)))
+        plain = RegisterValues(asked.eax, asked.ebx, edx=asked.edx, edi=asked.edi)
+        reply = await super().handle(request._replace(registers=plain))
+        if not isinstance(reply, Registers):
+            return reply
+        opened = reply.registers._replace(ebx=reply.registers.ebx | OPEN_CLOSES)
+        size = opened.edx << 32 | opened.ecx
+        if self.first_data and min(asked.ecx, size):
+            wanted = RegisterValues(ebx=opened.eax, ecx=min(asked.ecx, size))
+            with suppress(FileSystemError):  # the kernel's READ has it
+                data = await super().handle(Request(Operation.READ, wanted))
+                if isinstance(data, Sectors) and not data.registers.ecx | data.registers.edx | data.registers.edi:
+                    return Sectors(data.entries, opened._replace(esi=data.registers.eax))
+                if data.registers.edi:
+                    await super().handle(Request(Operation.RELEASE, RegisterValues(eax=data.registers.edi)))
+        return Registers(opened)
 
     def listed(self, path: str, files: Iterable[ListedFile], total: int, version: int) -> Pages:
         """Return the pages of a directory of ``total`` entries; those that do not fit are left out, and reported."""

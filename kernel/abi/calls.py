@@ -120,7 +120,8 @@ class Operation(IntEnum):
     VOLUME = 2  # -> data reply: label (UTF-8); eax=VolumeFlags ebx=serial number ecx=bytes of label
     LOCK_DIRECTORY = 3  # data=path -> object reply; ebx=version ecx=pages edi=entries edx=server's lock
     UNLOCK_DIRECTORY = 4  # edx=server's lock
-    OPEN = 5  # data=path -> eax=server's file number, edx:ecx=size, ebx=attributes, edi=identity or 0
+    OPEN = 5  # data=path ecx=bytes of first data wanted -> eax=server's file number, edx:ecx=size, ebx=attributes,
+    # edi=identity or 0; with a sectors reply the data at the beginning, esi=bytes covered; esi=file to close, or 0
     CLOSE = 6  # eax=file number
     READ = 7  # ebx=file number edx:eax=position ecx=bytes wanted -> sectors, or object reply; edi=request number
     RELEASE = 8  # eax=request number given by READ: its pages are no longer used
@@ -129,6 +130,9 @@ class Operation(IntEnum):
 
 NAME_ABSENT: Final = 1
 """EDI of a reply NOT_FOUND to OPEN, LOCK_DIRECTORY or READ_LINK: the path leads nowhere until DIRECTORY_CHANGED."""
+
+OPEN_CLOSES: Final = 1 << 31
+"""In EBX of the reply to OPEN: this server closes the file that ESI of an OPEN names, whatever becomes of the OPEN."""
 
 OPERATION_SERVER_DEFINED: Final = 0x100
 """Operations from here on are the server's own; ring 3 may use them through the IPC gate."""

@@ -17,6 +17,7 @@ from callgate.kernel.abi.memory import PAGE_SIZE
 class OpenFlags(IntFlag):
     """The uses for which a program opens a file."""
 
+    FROM_START = 2  # read from its beginning: the first data come with the answer, and CLOSE need not be sent at once
     WRITE = 1  # whole pages of the disk are mapped writable; refused unless the machine is a scratch one
 
 

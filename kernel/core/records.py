@@ -132,6 +132,7 @@ class EndpointState:
     frames: dict[int, int] = field(default_factory=dict)  # slot -> frame of its message page
     pins: dict[int, list[tuple[str, int, int]]] = field(default_factory=dict)  # slot -> the pins that its reply holds
     releases: ReleaseQueue = field(default_factory=ReleaseQueue)
+    closes_at_open: bool = False  # its server has said that it closes a file with the next OPEN (OPEN_CLOSES)
     held: int = 0  # open files, locks and spans that the server holds for us, given back or not
     span_pages: list[int] = field(default_factory=list)  # frames of its array of SpanRecords
     free_spans: list[int] = field(default_factory=list)  # handles of records that are free, a heap

@@ -9,7 +9,7 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.file import SpanState
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.abi.message import Message, ReplyType
-from callgate.kernel.core.coroutines import CARRY, RoutineCall, routine
+from callgate.kernel.core.coroutines import CARRY, RoutineCall, execute, routine
 from callgate.kernel.core.errors import GivenUp, PolicyError, ServerAnswer, ServerFault, Shortage, error_of_code
 from callgate.kernel.core.records import EndpointState, SectorPiece
 from callgate.kernel.file_data.completion import Completion
@@ -19,6 +19,7 @@ from callgate.kernel.ipc.replies import Replies
 from callgate.kernel.ipc.requests import Requests
 from callgate.kernel.storage.cache import Cache
 from callgate.kernel.storage.disks import place_of
+from callgate.kernel.storage.read_ahead import read_ahead
 
 
 class Answers:
@@ -63,16 +64,36 @@ class Answers:
                     else:
                         self.completion.nothing_left(file, span)
                 case ReplyType.SECTORS:
-                    return await self._take_sectors(endpoint, file, span, message)
+                    sectors = self.replies.sector_pieces(endpoint, message)
+                    return await self._take_sectors(endpoint, file, span, (start, header.eax), sectors)
                 case _:
                     raise ServerFault(ErrorCode.BAD_REPLY, "file data must be sectors or an object")
         except PolicyError as error:
-            if isinstance(error, ServerFault):
-                self.completion.log(f"{endpoint.name}: file data refused: {error}", endpoint)
-                self.replies.slots.block(endpoint)["bad_replies"] += 1
-            if span.state is SpanState.WAITING:
-                self.completion.fail(file, span, error)
+            self._refuse(endpoint, file, span, error)
         return None
+
+    async def opened(
+        self, endpoint: EndpointState, file: FileObject, span: Span, covered: int, pieces: list[SectorPiece]
+    ) -> None:
+        """Take the sectors that came with the answer to OPEN, `covered` bytes from the file's beginning on.
+
+        As a READ's: an error ends the span.  It may still be on its way from the disk at the return.
+        """
+        try:
+            end = (endpoint.start + endpoint.sectors) // SECTORS_PER_PAGE
+            submit = await self._take_sectors(endpoint, file, span, (0, covered), pieces, end)
+            if submit is not None:
+                await execute(submit)
+        except PolicyError as error:
+            self._refuse(endpoint, file, span, error)
+
+    def _refuse(self, endpoint: EndpointState, file: FileObject, span: Span, error: PolicyError) -> None:
+        """End a span by an error of its reply."""
+        if isinstance(error, ServerFault):
+            self.completion.log(f"{endpoint.name}: file data refused: {error}", endpoint)
+            self.replies.slots.block(endpoint)["bad_replies"] += 1
+        if span.state is SpanState.WAITING:
+            self.completion.fail(file, span, error)
 
     def _waiting(self, number: int) -> tuple[FileObject, Span] | None:
         """Return the span of a number with its file; None if it no longer waits, because its server has died."""
@@ -88,18 +109,21 @@ class Answers:
         self.completion.fail(file, span, self.requests.error_of(endpoint, header.eax) if refused else corrupt)
 
     async def _take_sectors(
-        self, endpoint: EndpointState, file: FileObject, span: Span, message: memoryview
+        self,
+        endpoint: EndpointState,
+        file: FileObject,
+        span: Span,
+        extent: tuple[int, int],
+        pieces: list[SectorPiece],
+        end: int = 0,
     ) -> RoutineCall | None:
-        """Sort the sectors, lock them in the cache in that order, and read the missing ones.
+        """Sort the sectors of an extent (position, bytes), lock them in that order, and read the missing ones.
 
-        Return the routine that submits the last disk request; None if nothing is missing.
+        Return the routine that submits the last disk request; None if nothing is missing. `end`: as for `read_ahead`.
         """
-        header = Message.from_buffer(message)
-        start, covered = header.edx << 32 | header.ecx, header.eax
-        pieces = self.replies.sector_pieces(endpoint, message)
-        pieces, covered = self._fitting(endpoint.disk, span, start, covered, pieces)
+        pieces, covered = self._fitting(endpoint.disk, span, *extent, pieces)
         extents = [(int(piece.lba is not None), piece.first, piece.sectors) for piece in pieces]
-        if not self.completion.pages.begin(file, span, start, covered, extents):
+        if not self.completion.pages.begin(file, span, extent[0], covered, extents):
             self.completion.nothing_left(file, span)
             return None
         on_disk = [(index, piece) for index, piece in enumerate(pieces) if piece.lba is not None]
@@ -123,7 +147,7 @@ class Answers:
             (frames[index] if piece.lba is not None else 0, piece.first, piece.sectors)
             for index, piece in enumerate(pieces)
         ]
-        self.completion.pages.lay_out(file, span, start, covered, found)
+        self.completion.pages.lay_out(file, span, extent[0], covered, found)
 
         missing = set(locked.missing)
         there = [index for index, block in enumerate(blocks) if (endpoint.disk, block) not in missing]
@@ -131,6 +155,8 @@ class Answers:
             self.completion.arrived(span.number)
             return None
         self.completion.lists.link(span.list_frame)
+        if end and locked.to_read:
+            locked.to_read += read_ahead(self.cache, endpoint.disk, locked.to_read, end)
         return await self.cache.read(endpoint.disk, locked.to_read)
 
     def _fitting(

@@ -94,7 +94,7 @@ class Fetching:
 
     async def _ask(self, file: FileObject, position: int, wanted: int) -> Span:
         """Post a READ from the page of `position` on, and wait until its data have arrived or failed."""
-        span = self._begin(file, position, wanted)
+        span = self.begin(file, position, wanted)
         with self.hunger.keeping(span):
             await self._send(file, span, "ipc_post_and_wait")
             await self._until_settled(span)
@@ -105,12 +105,12 @@ class Fetching:
 
         PolicyError if it cannot be posted: no memory, no slot, no room for one more span, or a dead server.
         """
-        span = self._begin(file, position, wanted)
+        span = self.begin(file, position, wanted)
         span.ahead = True
         await self._send(file, span, "ipc_post")
         return span
 
-    def _begin(self, file: FileObject, position: int, wanted: int) -> Span:
+    def begin(self, file: FileObject, position: int, wanted: int) -> Span:
         """Make a span from the page of `position` on, and enter it in the file and in the endpoint's array."""
         endpoint, records = self.endpoints.by_number[file.endpoint], self.letting_go.records
         self._check(file)

@@ -120,7 +120,10 @@ class LettingGo:
         if not self.state.objects:
             self.timer.rest()
         self.low.release(file.frame)
-        self.close_at_server(endpoint, file.server_file)
+        if file.brief:
+            self.releases.add_close(endpoint, file.server_file)
+        else:
+            self.close_at_server(endpoint, file.server_file)
 
     def close_at_server(self, endpoint: EndpointState, number: int) -> None:
         """Note a CLOSE of a server's file, to be sent after the releases of its data, which were noted before."""

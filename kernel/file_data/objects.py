@@ -39,6 +39,7 @@ class FileObject:
     attributes: int
     frame: int  # of its FilePage
     opens: int = 0
+    brief: bool = False  # its CLOSE may be put off: it was opened FROM_START, as by programs that open many in turn
     shift: int | None = None  # known with the first data
     spans: list[Span] = field(default_factory=list)  # sorted by position
     error: ErrorCode = ErrorCode.OK  # OK while it is valid

@@ -58,7 +58,8 @@ class Files:
         if endpoint is None:
             raise CallerError(ErrorCode.IS_DIRECTORY)
         self.shares.check_file(process)
-        file = await self.opening.open_object(endpoint, (path_address + len(path) - len(rest), len(rest)))
+        where = path_address + len(path) - len(rest), len(rest)
+        file = await self.opening.open_object(endpoint, where, from_start=OpenFlags.FROM_START in flags)
         try:
             self.shares.check_file(process)  # other threads may have opened files meanwhile
             if writable and file.attributes & FileAttributes.READ_ONLY:

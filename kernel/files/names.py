@@ -11,16 +11,18 @@ from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.limits import ABSENT_NAMES
 from callgate.kernel.abi.memory import KERNEL_BASE
-from callgate.kernel.core.errors import NameAbsent
+from callgate.kernel.core.errors import GivenUp, NameAbsent, Shortage
 from callgate.kernel.core.records import EndpointState
+from callgate.kernel.ipc.deferred_releases import DeferredReleases
 from callgate.kernel.ipc.requests import RequestReply, Requests
 
 
 class Names:
     """Requests that name a file or directory by its path."""
 
-    def __init__(self, requests: Requests) -> None:
+    def __init__(self, requests: Requests, releases: DeferredReleases) -> None:
         self.requests = requests
+        self.releases = releases
         self.ram = requests.guest.ram
 
     def check(self, endpoint: EndpointState, operation: Operation, path: tuple[int, int]) -> None:
@@ -30,7 +32,22 @@ class Names:
             endpoint.absent.move_to_end(key)
             raise NameAbsent(ErrorCode.NOT_FOUND)
 
-    async def ask(self, endpoint: EndpointState, operation: Operation, path: tuple[int, int]) -> RequestReply:
+    async def open(self, endpoint: EndpointState, path: tuple[int, int], wanted: int) -> RequestReply:
+        """As `ask` with OPEN, for up to `wanted` bytes of its first data; what was to be closed is closed by it."""
+        self.check(endpoint, Operation.OPEN, path)
+        requests, releases = self.requests, self.releases
+        requests.threads.check_wait(requests.scheduler.current)
+        closing = releases.take_along(endpoint)
+        try:
+            return await self.ask(endpoint, Operation.OPEN, path, wanted, closing)
+        except (GivenUp, Shortage):
+            if not requests.sent:
+                releases.put_back(endpoint, closing)
+            raise
+
+    async def ask(
+        self, endpoint: EndpointState, operation: Operation, path: tuple[int, int], ecx: int = 0, esi: int = 0
+    ) -> RequestReply:
         """Make the request of an operation with a path (kernel address, bytes), as `Requests.make`.
 
         Without a request, NameAbsent if the server has said before that there is nothing at the path.
@@ -39,7 +56,7 @@ class Names:
         key = operation, self._name(path)
         changes = endpoint.name_changes
         try:
-            return await self.requests.make(endpoint, operation, data=path)
+            return await self.requests.make(endpoint, operation, ecx=ecx, esi=esi, data=path)
         except NameAbsent:
             # A directory that has changed since the request was made may have the name by now.
             if endpoint.name_changes == changes and not endpoint.dead:

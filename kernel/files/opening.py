@@ -6,16 +6,19 @@ identity that two opens are of the same file.
 
 from __future__ import annotations
 
-from callgate.kernel.abi.calls import Operation
+from callgate.kernel.abi.calls import OPEN_CLOSES, Operation
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.file import SpanState
 from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.abi.message import ReplyType
 from callgate.kernel.core.errors import CallerError, PolicyError, error_of_code
-from callgate.kernel.core.records import EndpointState
-from callgate.kernel.file_data.fetching import Fetching
+from callgate.kernel.core.records import EndpointState, SectorPiece
+from callgate.kernel.file_data.answers import Answers
+from callgate.kernel.file_data.fetching import SPAN_BYTES, Fetching
 from callgate.kernel.file_data.objects import FileObject, FilesState, publish
 from callgate.kernel.files.names import Names
+from callgate.kernel.ipc.requests import RequestReply
 from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.tasks.shares import Shares
 
@@ -23,20 +26,29 @@ from callgate.kernel.tasks.shares import Shares
 class FileOpening:
     """The part of OPEN that concerns servers."""
 
-    def __init__(self, state: FilesState, names: Names, shares: Shares, fetching: Fetching) -> None:
+    def __init__(self, state: FilesState, names: Names, shares: Shares, fetching: Fetching, answers: Answers) -> None:
         self.state = state
         self.names = names
         self.shares = shares
         self.fetching = fetching
+        self.answers = answers
         self.letting_go = fetching.letting_go
 
-    async def open_object(self, endpoint: EndpointState, path: tuple[int, int]) -> FileObject:
-        """Open the file at a path (kernel address, bytes) of a volume, or share it if it is open already."""
+    async def open_object(
+        self, endpoint: EndpointState, path: tuple[int, int], *, from_start: bool = False
+    ) -> FileObject:
+        """Open the file at a path (kernel address, bytes) of a volume, or share it if it is open already.
+
+        `from_start`: the server is asked for the first data, too, and need not be told of its end at once.  They are
+        on their way then, or the READ that is posted for them finds out why not.
+        """
         self.names.check(endpoint, Operation.OPEN, path)
         await self.letting_go.releases.catch_up(endpoint)
         self.letting_go.releases.check_room(endpoint)
-        reply = await self.names.ask(endpoint, Operation.OPEN, path)
+        reply = await self.names.open(endpoint, path, SPAN_BYTES if from_start else 0)
         registers = reply.registers
+        pieces = self._first_pieces(endpoint, reply) if from_start else []
+        endpoint.closes_at_open = bool(registers.ebx & OPEN_CLOSES)
         self.letting_go.releases.taken(endpoint)
         await reply.finish()
         if registers.ebx & FileAttributes.DIRECTORY:
@@ -57,13 +69,33 @@ class FileOpening:
             raise
         self.letting_go.mapping.tables.clear(frame)
         size = registers.edx << 32 | registers.ecx
+        attributes = registers.ebx & ~OPEN_CLOSES
         file = FileObject(
-            state.next_object, endpoint.number, registers.eax, registers.edi, size, registers.ebx, frame, opens=1
+            state.next_object, endpoint.number, registers.eax, registers.edi, size, attributes, frame, opens=1
         )
+        file.brief = from_start
         state.next_object += 1
         state.objects[file.number] = file
         publish(self.letting_go.guest.ram, file)
+        if pieces:
+            await self._take_first(endpoint, file, registers.esi, pieces)
         return file
+
+    def _first_pieces(self, endpoint: EndpointState, reply: RequestReply) -> list[SectorPiece]:
+        """Return the pieces of a sectors reply, which CONVERT has checked; none of another one."""
+        if reply.kind != ReplyType.SECTORS:
+            return []
+        return self.answers.replies.sector_pieces(endpoint, self.answers.replies.slots.message(endpoint, reply.slot))
+
+    async def _take_first(
+        self, endpoint: EndpointState, file: FileObject, covered: int, pieces: list[SectorPiece]
+    ) -> None:
+        """Bring in the data that came with the answer; without room for them a READ asks again."""
+        try:
+            span = self.fetching.begin(file, 0, SPAN_BYTES)
+        except PolicyError:
+            return
+        await self.answers.opened(endpoint, file, span, covered, pieces)
 
     def _shared(self, endpoint: EndpointState, identity: int) -> FileObject | None:
         if not identity:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from callgate.kernel.abi.calls import SystemCall
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.file import OpenFlags
 from callgate.kernel.abi.memory import USER_END
 from callgate.kernel.core.control_block import ControlBlock
-from callgate.kernel.core.errors import CallerError
+from callgate.kernel.core.errors import CallerError, PolicyError
 from callgate.kernel.core.records import Thread
 from callgate.kernel.files.directories import Directories
 from callgate.kernel.files.handles import Files
@@ -47,10 +49,13 @@ class FileCalls:
         BAD_ARGUMENT for unknown flags; the errors of `Files.open`.
         """
         path, address = self.caller.path(thread, frame)
-        if frame["edx"] & ~int(OpenFlags.WRITE):
+        if frame["edx"] & ~int(OpenFlags.WRITE | OpenFlags.FROM_START):
             raise CallerError(ErrorCode.BAD_ARGUMENT, f"no such flags of OPEN: {frame['edx']:#x}")
         flags = OpenFlags(frame["edx"])
         handle, opened, file = await self.files.open(thread.process, path, address, flags)
+        if flags & OpenFlags.FROM_START:
+            with suppress(PolicyError):  # what touches the data has the error
+                await self.reading.map(thread.process, handle, 0, 1)
         frame["eax"], frame["ebx"] = handle, file.attributes
         frame["ecx"], frame["edx"] = file.size & 0xFFFF_FFFF, file.size >> 32
         frame["esi"], frame["edi"] = opened.page, opened.window

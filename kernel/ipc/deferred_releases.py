@@ -41,6 +41,7 @@ class DeferredReleasesState:
 
     thread: Thread | None = None
     due: list[EndpointState] = field(default_factory=list)
+    put_off: list[EndpointState] = field(default_factory=list)  # whose only entry is a CLOSE for the next OPEN to carry
     ending: bool = False  # the shell has ended: the machine stops when all servers have been told, or at `last`
     last: int = 0  # clock
 
@@ -126,9 +127,43 @@ class DeferredReleases:
         endpoint.releases.entries.append((operation, number))
         self._next(endpoint)
 
+    def add_close(self, endpoint: EndpointState, number: int) -> None:
+        """As `add` of CLOSE, but put off: the next OPEN of this server carries it, or it is sent when the CPU idles.
+
+        Only if the server closes files with OPEN, and while it is the only thing that the server is to be told.
+        """
+        entries = endpoint.releases.entries
+        if not endpoint.closes_at_open or endpoint.dead or entries or self.state.ending:
+            self.add(endpoint, Operation.CLOSE, number)
+            return
+        entries.append((Operation.CLOSE, number))
+        self.state.put_off.append(endpoint)
+
+    def take_along(self, endpoint: EndpointState) -> int:
+        """Return the file that the OPEN which is about to be sent is to close, 0 for none; it is told by that."""
+        if endpoint not in self.state.put_off:
+            return 0
+        self.state.put_off.remove(endpoint)
+        _, number = endpoint.releases.entries.popleft()
+        endpoint.held -= 1
+        return int(number)
+
+    def put_back(self, endpoint: EndpointState, number: int) -> None:
+        """The OPEN that was to close a file has not been sent: send a CLOSE."""
+        if number and not endpoint.dead:
+            self.taken(endpoint)
+            self.add(endpoint, Operation.CLOSE, number)
+
+    def send_put_off(self) -> None:
+        """Send what was put off: the CPU is about to idle, or the end has come."""
+        for endpoint in list(self.state.put_off):
+            self._next(endpoint)
+
     def _next(self, endpoint: EndpointState) -> None:
         """Have the oldest entry queue up for a slot of its endpoint, unless one is under way."""
         queue = endpoint.releases
+        if endpoint in self.state.put_off:
+            self.state.put_off.remove(endpoint)
         if queue.busy or not queue.entries or self.state.thread is None:
             return
         queue.busy = True
@@ -195,6 +230,8 @@ class DeferredReleases:
         """
         queue = endpoint.releases
         queue.entries.clear()
+        if endpoint in self.state.put_off:
+            self.state.put_off.remove(endpoint)
         queue.busy = queue.slot >= 0 or TOKEN_RELEASES in self.slots.tokens(endpoint).values()
         endpoint.held = 0
         self._all_said(endpoint)
@@ -212,6 +249,7 @@ class DeferredReleases:
 
         KILLED or INTERRUPTED if it must not wait.
         """
+        self._next(endpoint)
         queue = endpoint.releases
         thread = self.scheduler.current
         while queue.busy and not endpoint.dead:
@@ -231,6 +269,7 @@ class DeferredReleases:
     def end(self) -> None:
         """The shell has ended: stop the machine when servers have answered all entries, or after `LAST_WORDS`."""
         state = self.state
+        self.send_put_off()
         if self.idle or state.thread is None:
             self.stop()
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.abi.message import MESSAGE_ADDRESSES, MESSAGE_DATA_SIZE, Message, ReplyType
@@ -56,7 +57,8 @@ class Replies:
                 header.count = len(frames)
             case ReplyType.SECTORS:
                 self.sector_pieces(endpoint, message)
-                raise ServerFault(ErrorCode.BAD_REPLY, "sectors for a request that does not read a file")
+                if header.operation != Operation.OPEN:
+                    raise ServerFault(ErrorCode.BAD_REPLY, "sectors for a request that does not read a file")
             case ReplyType.NONE | ReplyType.REGISTERS:
                 header.count = 0
 

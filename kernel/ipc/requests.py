@@ -84,6 +84,7 @@ class Requests:
         self.scheduler = threads.scheduler
         self.slots = slots
         self.disk_there = disk_there
+        self.sent = True  # whether the server has the request, or will have it, that has just ended with an error
 
     async def make(
         self,
@@ -94,6 +95,7 @@ class Requests:
         ebx: int = 0,
         ecx: int = 0,
         edx: int = 0,
+        esi: int = 0,
         data: tuple[int, int] = (0, 0),
     ) -> RequestReply:
         """Make one request and wait for its reply; the caller ends the reply, and so releases its slot.
@@ -107,8 +109,9 @@ class Requests:
         block["request_operation"] = operation
         block["request_endpoint"] = (selectors.GDT_FIRST_ENDPOINT + endpoint.number) * 8
         block["request_data"], block["request_bytes"] = data
-        result = await routine("ipc_request", eax=eax, ebx=ebx, ecx=ecx, edx=edx)
+        result = await routine("ipc_request", eax=eax, ebx=ebx, ecx=ecx, edx=edx, esi=esi)
         slot = block["slot"]
+        self.sent = slot != NO_SLOT
         if slot == SLOT_ABANDONED:
             raise GivenUp(ErrorCode.KILLED if thread.killed else ErrorCode.INTERRUPTED)
         if slot == NO_SLOT:

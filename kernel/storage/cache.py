@@ -73,7 +73,7 @@ class Cache:
                     self._evict(key)
                     block = None
                 if block is None:
-                    block = blocks[key] = Block(self._frame())
+                    block = blocks[key] = Block(self.new_frame())
                     state.misses += 1
                     locked.to_read.append(number)
                 else:
@@ -181,9 +181,8 @@ class Cache:
     def notify(self, missing: list[Key], selector: int) -> None:
         """Wake a thread when all of `missing` have arrived."""
         state = self.state
-        number = state.next_notice
+        number, keys = state.next_notice, list(dict.fromkeys(missing))
         state.next_notice += 1
-        keys = list(dict.fromkeys(missing))
         state.notices[number] = Notice(selector, len(keys))
         for key in keys:
             block = state.blocks[key]
@@ -288,6 +287,7 @@ class Cache:
 
     def drop_disk(self, disk: int) -> None:
         """Free every block of a removed disk that is not held; the others are freed with their last lock."""
+        self.state.ahead.pop(disk, None)
         self.state.alone = {key: None for key in self.state.alone if key[0] != disk}
         for key, block in list(self.state.blocks.items()):
             if key[0] == disk:
@@ -316,13 +316,13 @@ class Cache:
             del self.state.notices[number]
             self.scheduler.host_wake(notice.selector)
 
-    def _frame(self) -> int:
-        pool = self.high
+    def new_frame(self) -> int:
+        """Return a frame for a block, evicting another one if need be; NO_MEMORY."""
         try:
-            return pool.allocate()
+            return self.high.allocate()
         except OutOfMemory:
             self._evict_one()
-            return pool.allocate()
+            return self.high.allocate()
 
     def _evict_one(self) -> None:
         """Make room: the least recently used block that is not held, if need be one that file data release."""
@@ -338,5 +338,5 @@ class Cache:
 
 
 def at_once() -> bool:
-    """Whether one released block is enough: yes."""
+    """Whether one released block is enough."""
     return True

@@ -66,6 +66,7 @@ class CacheState:
     claimed: int = 0  # claims on blocks that are mapped to be written and may be changed at any moment
     held: Counter[int] = field(default_factory=Counter)  # by family: blocks that it has changed, and its claims
     lost: int = 0  # changed blocks that went with their disk
+    ahead: dict[int, tuple[int, int]] = field(default_factory=dict)  # of disks, for `read_ahead`
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the records with blocks as columns of numbers: there are thousands, and most are alike.

@@ -73,10 +73,12 @@ class Scheduler:
         count_wait: Callable[[int], None],
         state: SchedulerState,
         tasks: Tasks,
+        before_idle: Callable[[], None] = lambda: None,
     ) -> None:
         """Take low memory as words, the word index of `kernel_words`, the clock, and records.
 
-        `count_wait(reason)` is called for each wait of COUNTED_WAITS.
+        `count_wait(reason)` is called for each wait of COUNTED_WAITS, `before_idle()` before the CPU idles; it may wake
+        a thread.
         """
         self.words = words
         self.kernel_words = kernel_words
@@ -84,6 +86,7 @@ class Scheduler:
         self.count_wait = count_wait
         self.state = state
         self.tasks = tasks
+        self.before_idle = before_idle
 
     # Host calls.
 
@@ -264,7 +267,12 @@ class Scheduler:
         """Answer with the thread that has waited longest at the highest priority that is ready."""
         state = self.state
         assert state.idle is not None
-        self._let_run(self._next_ready() or state.idle)
+        thread = self._next_ready()
+        if thread is None:
+            self.before_idle()
+            self.words[self.kernel_words + WORD_PREEMPT] = 0  # what it has woken is chosen now
+            thread = self._next_ready() or state.idle
+        self._let_run(thread)
         state.slice_end = 0
         if state.ready or state.sleepers:
             self.arm()

@@ -255,7 +255,10 @@ def releases_are_on_their_way(facts: Facts) -> Iterator[str]:
         started = facts.kernel.releases.state.thread is not None
         if ways > 1 or (facts.quiescent and ways != queue.busy):
             yield f"{endpoint.name}: deferred releases are in {ways} places, busy is {queue.busy}"
-        if not endpoint.dead and queue.entries and started and not queue.busy:
+        put_off = facts.kernel.releases.state.put_off.count(endpoint)
+        if put_off and (put_off > 1 or endpoint.dead or queue.busy or len(queue.entries) != 1):
+            yield f"{endpoint.name}: {len(queue.entries)} deferred releases are put off, {put_off} times"
+        if not endpoint.dead and queue.entries and started and not queue.busy and not put_off:
             yield f"{endpoint.name}: {len(queue.entries)} deferred releases that are not being sent"
 
 

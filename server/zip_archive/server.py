@@ -39,6 +39,7 @@ class ZipServer(MountedServer[Catalogue, OpenFile]):
     """Serves one archive."""
 
     name: ClassVar[str] = "zip"
+    first_data: ClassVar[bool] = False
 
     def __init__(self, memory: ServerMemory, geometry: VolumeGeometry) -> None:
         super().__init__(memory, geometry)

@@ -18,6 +18,7 @@ from callgate.kernel.storage.cache import SPARE_LEAST, Cache
 from callgate.kernel.storage.cache_records import Block, CacheState
 from callgate.kernel.storage.changed_blocks import ChangedBlocks
 from callgate.kernel.storage.disk_requests import Run
+from callgate.kernel.storage.read_ahead import read_ahead
 from plain_guest import drive, refusal
 
 DISK, OTHER = 0x100, 0x101
@@ -339,3 +340,49 @@ def test_the_records_come_back_as_they_were_from_a_snapshot() -> None:
     assert list(again.blocks) == list(rig.state.blocks)
     assert again.blocks[DISK, 3].run is again.blocks[DISK, 4].run, "blocks that are read together share what reads them"
     assert pickle.loads(pickle.dumps(CacheState())).blocks == {}  # noqa: S301
+# Reading ahead for files that lie one after the other.
+
+
+def read_beginning(rig: CacheRig, numbers: list[int], end: int = 100) -> list[int]:
+    """Read blocks as those of a file's beginning; return what is read ahead with them."""
+    locked = rig.cache.lock(DISK, numbers)
+    ahead = read_ahead(rig.cache, DISK, locked.to_read, end) if locked.to_read else []
+    drive(rig.cache.read(DISK, locked.to_read + ahead))
+    assert all(run.watched for run in rig.runs if ahead), "blocks without locks are let go of when it ends"
+    rig.end()
+    rig.cache.unlock(locked.keys)
+    return ahead
+
+
+def test_blocks_are_read_ahead_twice_as_many_each_time_while_each_file_lies_after_the_one_before() -> None:
+    rig = CacheRig(200)
+    assert read_beginning(rig, [10]) == []
+    assert read_beginning(rig, [11]) == [12, 13]
+    assert read_beginning(rig, [12]) == []
+    assert read_beginning(rig, [13]) == []
+    assert read_beginning(rig, [14, 15]) == [16, 17, 18, 19]
+    assert read_beginning(rig, [20]) == list(range(21, 29))
+    assert read_beginning(rig, [29]) == list(range(30, 46))
+    assert read_beginning(rig, [46]) == list(range(47, 63)), "no more than that"
+    assert set(rig.state.idle) == set(rig.state.blocks)
+    assert rig.state.misses == 7
+    assert read_beginning(rig, [70]) == []
+    assert read_beginning(rig, [71]) == [72, 73]
+
+
+def test_nothing_is_read_ahead_after_the_end_nor_over_what_is_there_nor_from_another_disk() -> None:
+    rig = CacheRig(200)
+    read_beginning(rig, [10])
+    assert read_beginning(rig, [11], end=12) == []
+    assert read_beginning(rig, [12], end=14) == [13]
+    rig.span([16])
+    assert read_beginning(rig, [14]) == [15]
+    rig.cache.drop_disk(DISK)
+    assert rig.state.ahead == {}
+
+
+def test_nothing_is_read_ahead_out_of_the_last_quarter_of_the_cache() -> None:
+    rig = CacheRig(16)
+    rig.cache.lock(DISK, list(range(50, 61)))
+    read_beginning(rig, [10])
+    assert read_beginning(rig, [11]) == [], "of what is left, four blocks and more are kept"

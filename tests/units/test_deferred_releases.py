@@ -237,3 +237,65 @@ def test_resources_in_a_reply_without_a_client_are_released(
     rig.back.unclaimed(rig.endpoint, page)
     assert list(rig.queue.entries) == noted
     assert rig.endpoint.held == 10 + len(noted)  # each is counted until the server has answered
+
+
+# A CLOSE that is put off.
+
+
+@pytest.fixture
+def closing(rig: ReleasesRig) -> ReleasesRig:
+    """A server that closes files with OPEN, and one CLOSE for it."""
+    rig.endpoint.closes_at_open = True
+    rig.back.add_close(rig.endpoint, 5)
+    assert (rig.queue.busy, rig.back.state.put_off, rig.endpoint.held) == (False, [rig.endpoint], 10)
+    return rig
+
+
+def test_an_open_takes_the_close_along_that_was_put_off_and_only_once(closing: ReleasesRig) -> None:
+    assert [closing.back.take_along(closing.endpoint) for _ in range(2)] == [5, 0]
+    assert (closing.endpoint.held, closing.back.idle, closing.post()) == (9, True, [])
+
+
+def test_a_close_whose_open_was_not_sent_is_sent_by_itself(closing: ReleasesRig) -> None:
+    closing.back.put_back(closing.endpoint, closing.back.take_along(closing.endpoint))
+    assert (closing.endpoint.held, closing.post()) == (10, [(Operation.CLOSE, 5, 5)])
+    closing.back.put_back(closing.endpoint, 0)
+    assert closing.endpoint.held == 10
+
+
+def test_a_second_release_and_an_idle_cpu_and_the_end_send_a_close_that_was_put_off(rig: ReleasesRig) -> None:
+    rig.endpoint.closes_at_open = True
+    for send in (
+        lambda: rig.back.add(rig.endpoint, Operation.RELEASE, 1),
+        lambda: rig.back.add_close(rig.endpoint, 1),
+        rig.back.send_put_off,
+        rig.back.end,
+    ):
+        rig.back.add_close(rig.endpoint, 9)
+        send()
+        assert rig.back.state.put_off == []
+        said = []
+        while posted := rig.post():
+            said += posted
+            rig.answer()
+        assert said[0] == (Operation.CLOSE, 9, 9)
+
+
+def test_nothing_is_put_off_for_a_server_that_does_not_close_with_open_nor_at_the_end(rig: ReleasesRig) -> None:
+    rig.back.add_close(rig.endpoint, 5)
+    assert (rig.queue.busy, rig.back.state.put_off) == (True, [])
+    rig.endpoint.closes_at_open = True
+    rig.post()
+    rig.answer()
+    rig.back.state.ending = True
+    rig.back.add_close(rig.endpoint, 6)
+    assert rig.back.state.put_off == []
+
+
+def test_a_close_that_is_put_off_goes_with_its_server(closing: ReleasesRig) -> None:
+    closing.endpoint.dead = True
+    closing.back.endpoint_died(closing.endpoint, ErrorCode.SERVER_DIED)
+    assert (closing.back.state.put_off, closing.back.take_along(closing.endpoint)) == ([], 0)
+    closing.back.put_back(closing.endpoint, 5)
+    closing.back.add_close(closing.endpoint, 6)
+    assert (list(closing.queue.entries), closing.back.state.put_off) == ([], [])

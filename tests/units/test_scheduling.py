@@ -269,3 +269,23 @@ def test_a_thread_that_was_made_ready_as_it_was_handed_the_cpu_is_not_chosen_onc
     rig.scheduler.host_schedule(WaitReason.REQUEST)
     assert rig.next == IDLE
     assert rig.scheduler.reason_of(taker) is WaitReason.REQUEST
+
+
+def test_what_is_put_off_until_the_cpu_idles_wakes_a_thread_that_runs_instead() -> None:
+    rig = SchedulerRig()
+    other, late = rig.thread(), rig.thread(16)
+    calls: list[int] = []
+
+    def before_idle() -> None:
+        calls.append(rig.clock)
+        if len(calls) == 1:
+            rig.scheduler.wake(late)
+
+    rig.scheduler.before_idle = before_idle
+    rig.wake_all(other)
+    rig.scheduler.host_yield(0)
+    assert (rig.next, calls) == (other.selector, []), "a thread is ready"
+    rig.scheduler.host_schedule(int(WaitReason.REPLY))
+    assert (rig.next, len(calls), rig.kernel["preempt"]) == (late.selector, 1, 0)
+    rig.scheduler.host_schedule(int(WaitReason.SLEEP))
+    assert (rig.next, len(calls)) == (IDLE, 2)

@@ -27,6 +27,17 @@ file_open_to_write:
         mov     eax, OpenFlags.WRITE
         jmp     open_file
 
+; file_open_from_start: as file_open, for a program that reads the file from there on and opens many in turn: the first
+; data come with the answer.  For data that only system calls touch: file_read wants the handler that file_open sets.
+file_open_from_start:
+        push    ebx
+        push    ecx
+        push    edx
+        push    esi
+        push    edi
+        mov     edx, OpenFlags.FROM_START
+        jmp     open_handled
+
 ; file_open: open a file at its beginning.
 ;   in:        ebx  File; esi  path, ecx  bytes of it
 ;   out:       CF=0                    CF=1  eax  ErrorCode
@@ -51,6 +62,7 @@ open_file:
         pop     esi
         pop     edx
         pop     ebx
+open_handled:
         push    ebx
         SYSTEM  OPEN
         pop     ebx

@@ -25,6 +25,8 @@ BOUND = 10_000  # instructions from the kill to the end of the last thread
 KILLED = 9
 CALLS = {
     "an open": "o",
+    "an open with the first data": "z",
+    "an open that closes another file": "y",
     "an uncached read": "u",
     "a cached read": "c",
     "a listing": "l",

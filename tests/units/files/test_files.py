@@ -16,6 +16,7 @@ from callgate.kernel.core.records import DirectoryLock
 from callgate.kernel.file_data.objects import FileObject
 from callgate.kernel.files.directories import Directories, DirectoriesState
 from callgate.kernel.files.handles import Files
+from callgate.kernel.files.names import Names
 from callgate.kernel.files.opening import FileOpening
 from callgate.kernel.files.reading import Reading
 from callgate.kernel.machine.memory.accounts import Account
@@ -34,10 +35,11 @@ class Volume(FileData):
         super().__init__()
         self.scratch = False
         state = self.files_state
+        self.names = Names(self.requests, self.back)
         self.directories = Directories(
-            DirectoriesState(), self.memory, self.windows, self.requests, self.back, self.shares, self.endpoints
+            DirectoriesState(), self.memory, self.windows, self.names, self.back, self.shares, self.endpoints
         )
-        self.opening = FileOpening(state, self.requests, self.shares, self.fetching)
+        self.opening = FileOpening(state, self.names, self.shares, self.fetching, self.answers)
         self.handles = Files(state, self.endpoints, self.shares, self.opening, self.mapping, lambda: self.scratch)
         self.reading = Reading(state, self.cache, self.shares, self.fetching, self.mapping)
         self.asked: list[tuple[Operation, int, int]] = []  # operation, address of its data, bytes

@@ -300,7 +300,7 @@ def test_open_and_map_file_take_and_return_the_registers_that_the_abi_names(
     assert registers(gate, "eax", "ecx", "edx") == (0x4000_1005, 11, 2)
     assert opened.calls == [(b"/d0/f", 1), (4, 2 << 32 | 3, 100)]
     gate.path(b"/d0/f")
-    gate.frame["edx"] = 2
+    gate.frame["edx"] = 4
     with refusal(ErrorCode.BAD_ARGUMENT):
         drive(calls.open(gate.thread, gate.frame))
 

@@ -70,42 +70,30 @@ show_file:
         mov     eax, ErrorCode.NAME_TOO_LONG
         jc      .done
         mov     esi, path
-        xor     edx, edx
-        SYSTEM  OPEN
+        mov     ebx, shown_file
+        call    file_open_from_start
         jc      .done
-        mov     ebx, eax
-        xor     edx, edx
-        xor     esi, esi
-
-        ; EDX:ESI is the position; a piece of no bytes is the end.
 .piece:
-        mov     ecx, WANTED
-        push    edx
-        push    esi
-        SYSTEM  MAP_FILE
-        pop     esi
-        pop     edx
+        call    file_peek
         jc      .failed
         jecxz   .end
-        push    esi
-        push    ecx
         mov     esi, eax
+        push    ecx
         call    write_piece
         pop     ecx
-        pop     esi
         jc      .failed
-        add     esi, ecx
-        adc     edx, 0
+        add     [ebx + File.position], ecx
+        adc     dword ptr [ebx + File.position + 4], 0
         cmp     dword ptr [broken], 0
         je      .piece
 .end:
-        SYSTEM  CLOSE
+        call    file_close
         clc
 .done:
         ret
 .failed:
         push    eax
-        SYSTEM  CLOSE
+        call    file_close
         pop     eax
         stc
         ret
@@ -139,5 +127,10 @@ write_piece:
 .done:
         ret
 
-WANTED = 1 << 20
 TERMINAL_PIECE = 4096
+
+        .bss
+        .align  4
+shown_file:
+        .space  sizeof(File)
+        .text

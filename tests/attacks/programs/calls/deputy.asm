@@ -221,7 +221,7 @@ endless_string:
 
 ; unknown_flags: uses of a file that there are not.
 unknown_flags:
-        mov     ebp, 2
+        mov     ebp, 4
 .next:
         mov     esi, hello
         mov     ecx, hello_length

@@ -5,6 +5,7 @@
 ;   a  allocates memory    f  frees it                  r  reads a character from the console
 ;   p  starts a program    q  waits for one that it has started
 ;   s  sleeps              d  sets the directory        v  asks for a volume's numbers
+;   z  opens a file with its first data     y  opens one after a file whose CLOSE goes with it
 ;   e  ends
 ; Exit code: 0 it went well, 100 + ErrorCode it did not.
 
@@ -46,6 +47,10 @@ start:
         je      set_directory
         cmp     al, 'v'
         je      volume
+        cmp     al, 'z'
+        je      first_data
+        cmp     al, 'y'
+        je      in_turn
         xor     ebx, ebx
         mov     eax, SystemCall.EXIT
         jmp     before
@@ -54,6 +59,22 @@ open:
         mov     esi, file
         mov     ecx, file_length
         xor     edx, edx
+        mov     eax, SystemCall.OPEN
+        jmp     before
+
+in_turn:
+        mov     esi, file
+        mov     ecx, file_length
+        mov     edx, OpenFlags.FROM_START
+        SYSTEM  OPEN
+        jc      failed
+        mov     ebx, eax
+        SYSTEM  CLOSE
+        jc      failed
+first_data:
+        mov     esi, file
+        mov     ecx, file_length
+        mov     edx, OpenFlags.FROM_START
         mov     eax, SystemCall.OPEN
         jmp     before
 
