@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from callgate.kernel.abi.calls import WaitReason
-from callgate.kernel.abi.selectors import SLOTS
+from callgate.kernel.abi.selectors import SELECTOR_KERNEL_DATA, SLOTS
 from callgate.kernel.abi.thread import KernelWords, ThreadState
 from callgate.kernel.core.control_block import word
 from callgate.kernel.core.records import Thread
@@ -18,6 +18,7 @@ SomeOf = Callable[[Iterable[int], int], list[int]]
 REQUEST, REPLY = "ipc_gate.direct", "server_gate.direct"
 ARM_TIMER = word(KernelWords, "preempt") + 1
 FUEL = 20_000
+INTERRUPT_FLAG = 1 << 9
 LONGEST = 2000  # instructions from a gate to ring 3, switches to other threads included
 
 
@@ -127,6 +128,22 @@ def test_the_long_way_is_taken_where_there_is_something_to_choose_to_arm_or_to_t
     bench.system.run(fuel=FUEL)
     assert fields["replies"] > answered + 10
     assert bench.kernel.check() == []
+
+
+@pytest.mark.parametrize("place", [REQUEST, REPLY])
+@pytest.mark.parametrize("moment", LONG_WAY, ids=lambda moment: moment.__name__)
+def test_no_selector_of_a_thread_that_may_end_is_left_where_interrupts_come(
+    before: Callable[[str], Bench], place: str, moment: Callable[[Bench], None]
+) -> None:
+    """An interrupted thread loads its segment registers again, and would fault if a descriptor had gone meanwhile."""
+    bench = before(place)
+    moment(bench)
+    cpu = bench.system.machine.cpu
+    while not cpu.eflags & INTERRUPT_FLAG:
+        bench.system.machine.step()
+        assert cpu.cpl == 0
+    assert (cpu.ds, cpu.es) == (SELECTOR_KERNEL_DATA, SELECTOR_KERNEL_DATA)
+    cpu.cr0 |= CR0_TS if moment is use_the_fpu else 0
 
 
 @pytest.mark.breaks_invariants
