@@ -340,6 +340,8 @@ def test_the_records_come_back_as_they_were_from_a_snapshot() -> None:
     assert list(again.blocks) == list(rig.state.blocks)
     assert again.blocks[DISK, 3].run is again.blocks[DISK, 4].run, "blocks that are read together share what reads them"
     assert pickle.loads(pickle.dumps(CacheState())).blocks == {}  # noqa: S301
+
+
 # Reading ahead for files that lie one after the other.
 
 

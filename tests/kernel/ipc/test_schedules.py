@@ -1,7 +1,7 @@
 """Random schedules of clients and servers, with direct switches and without: what they see is the same.
 
-A schedule is a list of acts at instants: a preemption, a wake-up that comes for nothing, an interrupt, a death, a volume
-that goes.  CALLGATE_SCHEDULES says how many are run.
+A schedule is a list of acts at instants: a preemption, a wake-up that comes for nothing, an interrupt, a death, a
+volume that goes.  CALLGATE_SCHEDULES says how many are run.
 """
 
 import os
