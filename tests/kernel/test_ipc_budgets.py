@@ -27,7 +27,7 @@ def test_a_null_request_keeps_its_budget_from_the_clients_far_call_to_its_return
 
 def test_a_null_request_asks_policy_for_both_handoffs_if_it_is_to() -> None:
     counts = null_request(fast_path=False)
-    assert counts["guest_instructions"] == {"total": 299, "ring0": 268, "ring3": 31}
+    assert counts["guest_instructions"] == {"total": 303, "ring0": 272, "ring3": 31}
     assert counts["host_calls"] == {"handoff": 2}
     assert (counts["fast_handoffs"], counts["cr3_loads"], counts["blocking_waits"]) == (0, 2, 1)
     assert (counts["requests"], counts["fast_requests"], counts["fast_replies"]) == (1, 0, 0)

@@ -2,7 +2,8 @@
 ;
 ; A thread that does not run has on its kernel stack the eight registers of PUSHAD, EFLAGS and the address
 ; where it resumes (SwitchFrame).  Policy prepares the same frame for a new thread.  ES and GS are not kept over a wait:
-; most threads that wait need neither afterwards, the others load them again.
+; most threads that wait need neither afterwards, the others load them again.  ES is the kernel's then: another thread's
+; selector must be in no segment register where interrupts are on, for that thread may end, and its descriptor goes.
 
 ; block: wait until another thread or an interrupt wakes this one.
 ;   in:        eax  WaitReason
@@ -76,13 +77,13 @@ switch:
         mov     eax, [kernel_words + KernelWords.next]
         jmp     switch_resume
 
-; HAND_OVER reason, ask: block this thread, and have the one with selector EAX run in its place, if that one sleeps, no
-; other thread is ready, and there is no timer to arm and no x87 or SSE state to lock: then there is nothing to choose,
-; and policy need not be asked (`Scheduler.host_handoff`).  Otherwise jump to `ask`, with EFLAGS pushed.  A wake-up from
-; outside (a debugger's kill) may come at any instruction: before the store to our state it has left SIGNALLED, after it
-; this thread is ready, and is chosen in its turn.
+; HAND_OVER reason, ask, reload: block this thread, and have the one with selector EAX run in its place, if that one
+; sleeps, no other thread is ready, and there is no timer to arm and no x87 or SSE state to lock: then there is nothing to
+; choose, and policy need not be asked (`Scheduler.host_handoff`).  Otherwise jump to `ask`, with EFLAGS pushed, or to
+; `reload`, where ES has to be loaded besides.  A wake-up from outside (a debugger's kill) may come at any instruction:
+; before the store to our state it has left SIGNALLED, after it this thread is ready, and is chosen in its turn.
 ;   state:     IF=0 afterwards; go on at switch_resume
-        .macro HAND_OVER reason, ask
+        .macro HAND_OVER reason, ask, reload
         pushfd
         cli
         cmp     dword ptr [kernel_words + KernelWords.arm_timer], 0
@@ -93,10 +94,10 @@ switch:
         jnz     \ask
         mov     es, eax
         cmp     word ptr es:[ThreadControlBlock.state], ThreadState.BLOCKED
-        jne     \ask
+        jne     \reload
         mov     dword ptr fs:[ThreadControlBlock.state], ThreadState.BLOCKED | \reason << 16
         test    dword ptr fs:[ThreadControlBlock.flags], ThreadFlags.SIGNALLED
-        jnz     \ask
+        jnz     \reload
         pushad
         mov     fs:[ThreadControlBlock.esp], esp
         mov     dword ptr es:[ThreadControlBlock.state], ThreadState.RUNNING
@@ -113,26 +114,32 @@ switch:
 ;   state:     ring 0, any IF
 ;   leaves by: ret
 handoff_for_reply:
-        HAND_OVER WaitReason.REPLY, .ask
+        HAND_OVER WaitReason.REPLY, .ask, .reload
         .ledger blocking_waits
         lock inc dword ptr gs:[Endpoint.blocking_waits]
         jmp     switch_resume
+.reload:
+        push    ds
+        pop     es
 .ask:
         or      eax, WaitReason.REPLY << 16
         HOST    HANDOFF
         jmp     switch
 
 handoff_for_file:
-        HAND_OVER WaitReason.FILE, .ask
+        HAND_OVER WaitReason.FILE, .ask, .reload
         .ledger blocking_waits
         jmp     switch_resume
+.reload:
+        push    ds
+        pop     es
 .ask:
         or      eax, WaitReason.FILE << 16
         HOST    HANDOFF
         jmp     switch
 
 handoff_for_request:
-        HAND_OVER WaitReason.REQUEST, .ask
+        HAND_OVER WaitReason.REQUEST, .ask, .reload
 
 ; switch_resume: the second half, also the first one's way into a thread that never ran.
 ;   in:        eax  selector of the thread
@@ -156,11 +163,16 @@ switch_resume:
         lldt    ax
 .same_space:
         .event  thread.switch to=fs
+        push    ds
+        pop     es
         popad
         popfd
         ret
 
         .frame  like switch
+handoff_for_request.reload:
+        push    ds
+        pop     es
 handoff_for_request.ask:
         or      eax, WaitReason.REQUEST << 16
         HOST    HANDOFF

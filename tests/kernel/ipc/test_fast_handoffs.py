@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.memory import KERNEL_BASE
+from callgate.kernel.abi.selectors import SELECTOR_KERNEL_DATA
 from callgate.kernel.abi.thread import KernelWords, ThreadState
 from callgate.kernel.core.control_block import word
 from callgate.kernel.core.records import Thread
@@ -16,6 +17,7 @@ from callgate.tools.bench.ipc import Bench
 
 Rigs = Callable[..., Any]
 HANDOFFS = ("handoff_for_reply", "handoff_for_request")
+INTERRUPT_FLAG = 1 << 9
 ARM_TIMER = word(KernelWords, "preempt") + 1
 
 
@@ -141,6 +143,35 @@ def test_a_thread_that_does_not_sleep_is_not_switched_to(
     idle = kernel.state.scheduler.idle
     assert idle is not None
     assert pass_handoff(bench) == (0, 1, idle.selector)
+
+
+def to_interrupts(bench: Bench) -> tuple[int, int]:
+    """Run until interrupts are on; return DS and ES there."""
+    cpu = bench.system.machine.cpu
+    bench.system.machine.step(8)
+    while not cpu.eflags & INTERRUPT_FLAG:
+        bench.system.machine.step()
+    assert cpu.cpl == 0
+    return cpu.ds, cpu.es
+
+
+@pytest.mark.parametrize("routine", HANDOFFS)
+def test_a_thread_that_goes_on_has_no_selector_of_another_which_may_end(
+    before: Callable[[str], Bench], routine: str
+) -> None:
+    """It may be interrupted at once, and loads its segment registers again when it goes on."""
+    assert to_interrupts(before(routine)) == (SELECTOR_KERNEL_DATA, SELECTOR_KERNEL_DATA)
+
+
+@pytest.mark.parametrize("routine", HANDOFFS)
+def test_a_thread_whose_wait_returns_at_once_has_no_selector_of_another_which_may_end(
+    before: Callable[[str], Bench], routine: str
+) -> None:
+    bench = before(routine)
+    giver = bench.kernel.scheduler.current
+    signal_the_giver(bench)
+    assert to_interrupts(bench) == (SELECTOR_KERNEL_DATA, SELECTOR_KERNEL_DATA)
+    assert bench.kernel.scheduler.current is giver
 
 
 @pytest.mark.thorough(one_in=15)

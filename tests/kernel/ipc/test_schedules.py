@@ -78,8 +78,9 @@ def kill_the_server(made: Any, _client: int) -> None:
 
 
 def unplug(made: Any, _client: int) -> None:
-    made.kernel.endpoint_lifetimes.die(made.endpoint, ErrorCode.UNPLUGGED)
-    kill_the_server(made, 0)
+    if not made.endpoint.dead:
+        made.kernel.endpoint_lifetimes.die(made.endpoint, ErrorCode.UNPLUGGED)
+        made.kernel.servers.kill(made.endpoint.process, "unplugged by the test")
 
 
 HARMLESS = (preempt, preempt, preempt, wake, wake_the_server)
