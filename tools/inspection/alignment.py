@@ -12,9 +12,9 @@ from callgate.kernel.abi.calls import ServerCall
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
-from callgate.kernel.common.wording import counted
 from callgate.kernel.file_data.pages import shift_of
 from callgate.tools.inspection.volume_walk import VolumeWalk
+from callgate.tools.inspection.wording import counted
 
 FILES_LIMIT = 5000
 NO_FILES = FileAttributes.DIRECTORY | FileAttributes.SYMLINK  # links are counted at their targets

@@ -29,6 +29,8 @@ def prompt() -> Iterator[Prompt]:
     ("line", "told"),
     [
         ("back", "back needs another word: back step, "),
+        ("step phas", "no command 'step phas'; did you mean step phase?"),
+        ("list request", "no command 'list request'; did you mean list requests?"),
         ("help info", "info needs another word: info break, "),
         ("when", "when FIELD == VALUE "),
         ("who writes [esp] between 5", "between A and B: two moments, "),

@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from callgate.kernel.common.near_miss import those_like
-from callgate.kernel.common.wording import counted
 from callgate.tools.debugger.commands.language import Desk, command, count_in
 from callgate.tools.debugger.commands.moving import moment_of
 from callgate.tools.debugger.debuggee.watchpoints import Kind
@@ -33,6 +32,7 @@ from callgate.tools.debugger.workbench.expressions import COMPARED, Expression, 
 from callgate.tools.debugger.workbench.facts import endpoints_of, server_fact, slot_fact, slot_number, state_named
 from callgate.tools.debugger.workbench.failure import CommandError
 from callgate.tools.debugger.workbench.workbench import Workbench
+from callgate.tools.inspection.wording import counted
 
 if TYPE_CHECKING:
     from callgate.kernel.machine.memory.outside import Outside

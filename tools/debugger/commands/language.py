@@ -84,6 +84,11 @@ def find(line: str) -> tuple[Command, str]:
     for count in range(min(3, len(words)), 0, -1):
         name = " ".join(words[:count])
         if name in known:
+            misspelt = did_you_mean(
+                " ".join(words[: count + 1]), [other for other in known if other.startswith(f"{name} ")]
+            )
+            if misspelt and len(words) == count + 1 and number_of(words[count]) is None:
+                raise CommandError(f"no command {line!r}; {misspelt}")
             rest = line.split(None, count)
             return known[name], rest[count].strip() if len(rest) > count else ""
     longer = [name for name in known if name.startswith(f"{words[0]} ")]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from callgate.kernel.common.wording import counted
 from callgate.kernel.machine import Stop
 from callgate.kernel.machine.observation.position import Position
 from callgate.tools.debugger.commands.language import Desk, command, count_in
@@ -16,6 +15,7 @@ from callgate.tools.debugger.workbench.expressions import Expression
 from callgate.tools.debugger.workbench.failure import CommandError
 from callgate.tools.debugger.workbench.stops import EVENT
 from callgate.tools.debugger.workbench.workbench import PHASES, REQUEST, Workbench
+from callgate.tools.inspection.wording import counted
 from callgate.tools.recording import FAULT, NO_ANSWER, RETURNED
 
 ENDED = ("exit", "halt", "triple-fault", "not-modelled", "no volume")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from callgate.kernel.common.wording import counted
 from callgate.kernel.watching.requests import endpoint_named, request_of
 from callgate.tools.debugger.commands import views
 from callgate.tools.debugger.commands.language import Desk, command, count_in, words_in
@@ -17,6 +16,7 @@ from callgate.tools.debugger.workbench.code import number_of
 from callgate.tools.debugger.workbench.expressions import Expression
 from callgate.tools.debugger.workbench.failure import CommandError
 from callgate.tools.debugger.workbench.names import REGISTERS
+from callgate.tools.inspection.wording import counted
 
 if TYPE_CHECKING:
     from callgate.tools.debugger.why import Link

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from callgate.kernel.abi.memory import KERNEL_BASE
-from callgate.kernel.common.wording import counted
 from callgate.kernel.programs.images import kernel_image, program_image
 from callgate.kernel.system import EVENT_PROGRAMS
 from callgate.tools.debugger.dap.protocol import RequestError
 from callgate.tools.debugger.debuggee.watchpoints import Kind
 from callgate.tools.debugger.workbench.expressions import Expression
 from callgate.tools.debugger.workbench.failure import CommandError
+from callgate.tools.inspection.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable

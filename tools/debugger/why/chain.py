@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from callgate.kernel.abi.memory import KERNEL_BASE
-from callgate.kernel.common.wording import counted
 from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.machine.memory.bus import DmaError
 from callgate.tools.debugger.debuggee.watchpoints import Access, Kind
@@ -18,6 +17,7 @@ from callgate.tools.debugger.why.path import Tracer
 from callgate.tools.debugger.why.server_reads import ServerReads
 from callgate.tools.debugger.why.sources import Source, source_of_register, source_of_store, takes_effect
 from callgate.tools.debugger.why.transfers import Reads
+from callgate.tools.inspection.wording import counted
 
 if TYPE_CHECKING:
     from callgate.tools.debugger.debuggee import Debuggee

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from callgate.kernel.common.wording import counted
 from callgate.kernel.machine import Stop
 from callgate.kernel.machine.observation.stream import Event, Listener
 from callgate.tools.debugger.debuggee import Debuggee, breakpoints, watchpoints
@@ -18,6 +17,7 @@ from callgate.tools.debugger.workbench.expressions import Expression
 from callgate.tools.debugger.workbench.facts import Change, changes_for_break
 from callgate.tools.debugger.workbench.failure import CommandError
 from callgate.tools.debugger.workbench.names import Meanings
+from callgate.tools.inspection.wording import counted
 
 if TYPE_CHECKING:
     from callgate.kernel.core.records import Process
