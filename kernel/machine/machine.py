@@ -29,6 +29,7 @@ from callgate.kernel.machine.cpu.tables import DescriptorTables
 from callgate.kernel.machine.cpu.translations import Translations
 from callgate.kernel.machine.cpu.traps import Traps
 from callgate.kernel.machine.device_host import DeviceHost
+from callgate.kernel.machine.devices.console_dma import ConsoleDma
 from callgate.kernel.machine.devices.pic import InterruptController
 from callgate.kernel.machine.devices.ports import Ports
 from callgate.kernel.machine.devices.serial import BASE as CONSOLE
@@ -141,8 +142,7 @@ class Machine(Looking):
     def _attach_standard_devices(self) -> None:
         self.pic, self.timer, self.serial = InterruptController(), Timer(), Serial(buffer=self.console_buffer)
         self.pic.notify = self.control.stop_soon
-        standard: list[Device] = [self.pic, self.timer, self.serial]
-        for device in standard:
+        for device in (self.pic, self.timer, self.serial, ConsoleDma(self.serial.send)):
             self.attach(device)
 
     def _add_hooks(self) -> None:

@@ -367,6 +367,7 @@ def test_every_part_of_a_machine_has_a_telling_repr(machine):
         *("<breakpoints none>", "<event stream, heard by no observer>", "<host calls none>"),
         "<InterruptController 'pic', ports 0x20 to 0x21, ports 0xa0 to 0xa1>",
         *("<Timer 'timer', ports 0x40 to 0x43>", "<Serial 'serial', ports 0x3f8 to 0x3ff>"),
+        "<ConsoleDma 'console-dma', ports 0x400 to 0x403>",
     ]
     assert repr(machine.events) == "<events timer at 5 ns>"
     assert repr(machine.stream) == "<event stream, heard by one for exception int>"

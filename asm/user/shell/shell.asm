@@ -139,6 +139,7 @@ volume:
         .include "commands/shell_files.asm"
         .include "commands/shell_crc.asm"
         .include "commands/shell_hexdump.asm"
+        .include "commands/shell_hexdump_lines.asm"
         .include "commands/shell_poke.asm"
         .include "parse/shell_walk.asm"
         .include "commands/shell_tree.asm"

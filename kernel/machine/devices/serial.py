@@ -118,6 +118,16 @@ class Serial(DeviceBase):
             self.hang_up()
         return True
 
+    def send(self, data: bytes) -> None:
+        """Send bytes that come by DMA, after those that were written to the data register."""
+        self._collect()
+        self.sent += data
+        self.state.transmit_pending = True
+        if len(self.sent) >= SENT_AT_ONCE:
+            self.flush()
+        self._make_room()
+        self._update()
+
     def flush(self) -> None:
         """Hand the bytes that the guest has sent to `output`."""
         self._collect()

@@ -35,6 +35,7 @@ CALLS = {
     "CLOSE": "x",
     "UNLOCK_DIRECTORY": "k",
     "WRITE out of a page that has to be read": "w",
+    "WRITE by DMA out of a page that has to be read": "g",
     "ALLOCATE": "a",
     "FREE": "f",
     "READ_CHARACTER": "r",

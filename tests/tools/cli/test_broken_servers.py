@@ -192,7 +192,7 @@ class TestQuiet:
         assert all(line.startswith("callgate:   ") for line in lines[1:])
 
     def test_quiet_still_shows_the_removal_of_a_disk(self, command_line: Command) -> None:
-        outcome = command_line("boot", "-q", "-c", "cat PATTERN.BIN", "--unplug-at", "400000")
+        outcome = command_line("boot", "-q", "-c", "cat PATTERN.BIN", "--unplug-at", "80000")
         gone = "callgate: /{}: gone, the disk was removed\n"
         assert outcome.messages == gone.format("d0p1") + gone.format("d0p2")
 

@@ -74,7 +74,7 @@ def test_numbers_with_names_are_written_by_name_in_a_trace(command_line: Callabl
         r"ipc\.fill thread=\d+:shell slot=0x0 operation=OPEN$",
         r"ipc\.reply thread=\d+:hosted:d0p1 slot=0x0 type=REPLY_SECTORS$",
         r"thread\.switch thread=(\d+:shell) to=\1$",
-        r"gate\.system thread=\d+:shell call=MAP_FILE$",
+        r"gate\.system thread=\d+:shell call=OPEN$",
         r"gate\.host thread=\d+:hosted:d0p1 call=SERVER value=HOSTED_STEP$",
         r"gate\.host thread=\d+:rom call=SCHEDULE value=REQUEST$",
         r"gate\.host thread=\d+:\S+ call=HANDOFF value=\d+:shell$",

@@ -29,7 +29,7 @@ def system() -> Iterator[System]:
         made.run(until="ipc.map")  # policy is under way
         made.run(fuel=100_000_000)
         made.machine.serial.feed(b"dir; cat README.TXT; cat PATTERN.BIN\n")
-        made.run(fuel=3_000_000)
+        made.run(fuel=60_000)
         yield made
 
 

@@ -55,6 +55,7 @@ command_hexdump:
         mov     [dump_left], eax
         mov     [dump_left + 4], edx
 .bounded:
+        call    make_dump_tables
         mov     eax, [dump_at]
         mov     edx, [dump_at + 4]
         call    file_seek
@@ -90,6 +91,10 @@ dump_lines:
         mov     dword ptr [dump_alike], -1
         mov     ebp, DUMP_BREAK
 .next:
+        call    dump_whole_lines
+        jc      .done
+        test    ebp, ebp
+        jz      .look
         call    fill_dump
         jc      .done
         test    edi, edi
@@ -126,161 +131,12 @@ dump_lines:
         adc     dword ptr [dump_at + 4], 0
         dec     ebp
         jnz     .next
+.look:
         mov     ebp, DUMP_BREAK
         call    ask_break
         jz      .next
         clc
 .done:
-        ret
-
-; dump_lost: a page was unavailable in dump_copy, in a call of fill_dump.
-dump_lost:
-        .frame  like dump_copied
-        mov     esp, [dump_stack]
-        .frame  call
-        mov     ebx, dump_input
-        stc
-        ret
-
-; fill_dump: collect the bytes of the next line, which may lie in several areas of the file.
-;   in:        ebx  File, dump_left
-;   out:       CF=0  dump_bytes, edi  how many, 0 at the end         CF=1  eax  ErrorCode
-;   clobbers:  eax, ecx, edx, esi, flags
-fill_dump:
-        xor     edi, edi
-.next:
-        mov     eax, [dump_left]
-        or      eax, [dump_left + 4]
-        jz      .done
-        cmp     edi, DUMP_LINE
-        je      .done
-        call    file_peek
-        jc      .failed
-        test    ecx, ecx
-        jz      .done
-        mov     esi, eax
-        mov     edx, DUMP_LINE
-        sub     edx, edi
-        cmp     ecx, edx
-        jbe     .room
-        mov     ecx, edx
-.room:
-        cmp     dword ptr [dump_left + 4], 0
-        jne     .wanted
-        cmp     ecx, [dump_left]
-        jbe     .wanted
-        mov     ecx, [dump_left]
-.wanted:
-        sub     [dump_left], ecx
-        sbb     dword ptr [dump_left + 4], 0
-        add     [ebx + File.position], ecx
-        adc     dword ptr [ebx + File.position + 4], 0
-        call    dump_copy
-        jmp     .next
-.done:
-        clc
-.failed:
-        ret
-
-; dump_copy: copy bytes of the file into the line.
-;   in:        esi  address, ecx  bytes, not 0; edi  bytes that the line has already
-;   out:       edi  bytes that the line has now
-;   clobbers:  eax, ecx, esi, flags
-dump_copy:
-        mov     al, [esi]
-        mov     [dump_bytes + edi], al
-        inc     esi
-        inc     edi
-        dec     ecx
-        jnz     dump_copy
-dump_copied:
-        ret
-
-; put_dump: show one line.
-;   in:        edi  bytes in dump_bytes
-;   clobbers:  eax, ecx, flags
-put_dump:
-        call    put_offset
-        xor     ecx, ecx
-.byte:
-        call    put_space
-        test    ecx, DUMP_LINE / 2 - 1
-        jnz     .same_half
-        call    put_space
-.same_half:
-        cmp     ecx, edi
-        jae     .none
-        mov     al, [dump_bytes + ecx]
-        call    put_hex_byte
-        jmp     .shown
-.none:
-        call    put_space
-        call    put_space
-.shown:
-        inc     ecx
-        cmp     ecx, DUMP_LINE
-        jb      .byte
-        call    put_space
-        call    put_space
-        mov     al, '|'
-        call    put_character
-        xor     ecx, ecx
-.character:
-        mov     al, [dump_bytes + ecx]
-        cmp     al, ' '
-        jb      .dot
-        cmp     al, '~'
-        jbe     .put
-.dot:
-        mov     al, '.'
-.put:
-        call    put_character
-        inc     ecx
-        cmp     ecx, edi
-        jb      .character
-        mov     al, '|'
-        call    put_character
-        jmp     newline
-
-; put_offset: append dump_at in hexadecimal, eight digits or as many as it takes.
-;   clobbers:  eax, flags
-put_offset:
-        mov     eax, [dump_at + 4]
-        test    eax, eax
-        jz      .low
-        push    ecx
-        push    edx
-        mov     edx, eax
-        bsr     ecx, eax
-        and     ecx, ~3
-.digit:
-        mov     eax, edx
-        shr     eax, cl
-        and     eax, 15
-        mov     al, [hex_digits + eax]
-        call    put_character
-        sub     ecx, 4
-        jns     .digit
-        pop     edx
-        pop     ecx
-.low:
-        mov     eax, [dump_at]
-        jmp     put_hex
-
-; put_hex_byte: append two hexadecimal digits.
-;   in:        al   byte
-;   clobbers:  eax, flags
-put_hex_byte:
-        push    edx
-        movzx   edx, al
-        mov     eax, edx
-        shr     eax, 4
-        mov     al, [hex_digits + eax]
-        call    put_character
-        and     edx, 15
-        mov     al, [hex_digits + edx]
-        call    put_character
-        pop     edx
         ret
 
         .rodata
@@ -306,4 +162,8 @@ dump_bytes:
         .space  DUMP_LINE
 dump_shown:
         .space  DUMP_LINE
+dump_digits:
+        .space  1024
+dump_glyphs:
+        .space  256
         .text

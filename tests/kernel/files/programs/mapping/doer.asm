@@ -6,6 +6,7 @@
 ;   p  starts a program    q  waits for one that it has started
 ;   s  sleeps              d  sets the directory        v  asks for a volume's numbers
 ;   z  opens a file with its first data     y  opens one after a file whose CLOSE goes with it
+;   g  as w, so much that it goes by DMA
 ;   e  ends
 ; Exit code: 0 it went well, 100 + ErrorCode it did not.
 
@@ -47,6 +48,8 @@ start:
         je      set_directory
         cmp     al, 'v'
         je      volume
+        cmp     al, 'g'
+        je      write_page
         cmp     al, 'z'
         je      first_data
         cmp     al, 'y'
@@ -125,6 +128,13 @@ close:  call    map_file
 write:  call    map_file
         lea     esi, [eax + PAGE_SIZE]
         mov     ecx, 8
+        mov     eax, SystemCall.WRITE
+        jmp     before
+
+write_page:
+        call    map_file
+        lea     esi, [eax + PAGE_SIZE - 100]
+        mov     ecx, PAGE_SIZE
         mov     eax, SystemCall.WRITE
         jmp     before
 
