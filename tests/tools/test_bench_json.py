@@ -1,13 +1,15 @@
 """`callgate bench --json`: its content, and that it has been measured."""
 
 import json
+import re
 from collections.abc import Callable
 from statistics import median
 from typing import Any
 
 import pytest
 from callgate.kernel.machine.observation.ledger import Counts
-from callgate.tools.bench import catalogue, debugging, going_back, plugin_speed, reading
+from callgate.kernel.programs.images import program_image
+from callgate.tools.bench import catalogue, checksum, debugging, going_back, plugin_speed, reading
 from callgate.tools.bench import ipc as ipc_bench
 from callgate.tools.bench.measuring import BenchmarkError
 from callgate.tools.cli.bench import ROUNDS
@@ -183,3 +185,17 @@ def test_a_machine_with_a_debugger_attached_ends_its_work_and_is_stepped(monkeyp
     for name in ("go-before-mounts-end", "back-to-event-over-a-request", "back-to-breakpoint-over-a-request"):
         assert by_name[name]["wall_us"]["rounds"] >= 10
     assert is_timing(by_name["checkpoint"]["cpu_us"], by_name["checkpoint"]["wall_us"]["rounds"])
+
+
+def test_the_loop_of_the_checksum_benchmark_is_the_shells():
+    begin, end = checksum.LOOP.index(b"\x0f\xb6"), checksum.LOOP.index(b"\xf4")
+    before, after = checksum.LOOP[begin:end].split(checksum.TABLE.to_bytes(4, "little"))
+    code = b"".join(section.data for section in program_image("shell").sections)
+    assert re.search(re.escape(before) + b"...." + re.escape(after), code, re.DOTALL)
+
+
+@pytest.mark.thorough(only=True)
+def test_the_checksum_benchmark_counts_the_loop_and_little_else():
+    result = checksum.bench_checksum("blocks", 1)
+    assert result["guest_instructions"] == 8 * (30 << 20)
+    assert 0 < result["ratio_to_engine"] <= 1.5

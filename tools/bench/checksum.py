@@ -23,7 +23,7 @@ CODE, TABLE, DATA = 0x1000, 0x2000, 0x10_0000
 # mov esi, DATA; mov ecx, DATA + BIG; l: the loop of asm/user/shell/commands/shell_crc.asm, with the table at TABLE; hlt
 LOOP = (
     b"\xbe" + DATA.to_bytes(4, "little") + b"\xb9" + (DATA + BIG).to_bytes(4, "little")
-    + bytes.fromhex("0fb606 31e8 0fb6c0 c1ed08 332c8500200000 46 39ce 72ea f4")
+    + bytes.fromhex("0fb606 31e8 0fb6c0 c1ed08 332c8500200000 46 39ce 72e9 f4")
 )  # fmt: skip
 EACH = 8  # instructions for a byte
 CHUNK = 5_000_000
