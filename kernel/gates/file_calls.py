@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from callgate.kernel.abi.calls import SystemCall
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.file import OpenFlags
 from callgate.kernel.abi.memory import USER_END
 from callgate.kernel.core.control_block import ControlBlock
-from callgate.kernel.core.errors import CallerError, PolicyError
-from callgate.kernel.core.records import Thread
+from callgate.kernel.core.errors import CallerError, GivenUp, PolicyError
+from callgate.kernel.core.records import OpenFile, Process, Thread
 from callgate.kernel.files.directories import Directories
 from callgate.kernel.files.handles import Files
 from callgate.kernel.files.reading import Reading
@@ -54,11 +52,24 @@ class FileCalls:
         flags = OpenFlags(frame["edx"])
         handle, opened, file = await self.files.open(thread.process, path, address, flags)
         if flags & OpenFlags.FROM_START:
-            with suppress(PolicyError):  # what touches the data has the error
-                await self.reading.map(thread.process, handle, 0, 1)
+            await self._bring_first(thread.process, handle, opened)
         frame["eax"], frame["ebx"] = handle, file.attributes
         frame["ecx"], frame["edx"] = file.size & 0xFFFF_FFFF, file.size >> 32
         frame["esi"], frame["edi"] = opened.page, opened.window
+
+    async def _bring_first(self, process: Process, handle: int, opened: OpenFile) -> None:
+        """Map the first data of a file that has just been opened; whatever touches them has the error, if there is one.
+
+        GivenUp if the thread must not wait: the file is closed then.
+        """
+        try:
+            await self.reading.map(process, handle, 0, 1)
+        except GivenUp:
+            if process.files.get(handle) is opened:
+                self.files.close(process, handle)
+            raise
+        except PolicyError:
+            return
 
     def close(self, thread: Thread, frame: ControlBlock) -> None:
         """CLOSE: close the handle in EBX; BAD_HANDLE."""

@@ -44,6 +44,13 @@ def bench_debug(rounds: int) -> list[dict[str, Any]]:
     return [*measure(rounds), *bench_back(rounds)]
 
 
+def bench_shell(rounds: int) -> list[dict[str, Any]]:
+    """Return the elements of `callgate bench shell`."""
+    from callgate.tools.bench.shell import bench_shell as measure
+
+    return measure(rounds)
+
+
 def bench_ipc(rounds: int) -> list[dict[str, Any]]:
     """Return the elements of `callgate bench ipc`."""
     from callgate.tools.bench.ipc import bench_ipc as measure
@@ -58,6 +65,7 @@ BENCHMARKS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
     "tests": bench_tests,
     "debug": bench_debug,
     "start": bench_start,
+    "shell": bench_shell,
 }
 COLUMNS = {
     "CR3": "cr3_loads",

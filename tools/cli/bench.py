@@ -12,7 +12,7 @@ import click
 from callgate.tools.session.sizes import Number
 
 # Default rounds: a round of some takes seconds.
-ROUNDS = {"ipc": 15, "read": 3, "clock": 5, "tests": 3, "debug": 3, "start": 9}
+ROUNDS = {"ipc": 15, "read": 3, "clock": 5, "tests": 3, "debug": 3, "start": 9, "shell": 3}
 
 EPILOG = """\b
 Examples:
@@ -21,6 +21,7 @@ Examples:
   callgate bench read           what reading files costs
   callgate bench tests          how many tests a second pytest runs
   callgate bench debug          a debugger, forward and back, also in a run of a minute: takes two
+  callgate bench shell          cat, crc32 and hexdump of big files, cat of 1,000 small ones
   callgate bench start          how long a boot takes, against importing the engines
   callgate bench ipc --json > before.json
   callgate bench ipc --compare before.json    what has changed since
@@ -48,7 +49,7 @@ def bench(name: str, as_json: bool, earlier: Path | None, rounds: int | None) ->
     """Measure NAME.
 
     NAME is ipc (requests, gates, boot), read (file data), clock (exact counting), tests (tests a second), debug
-    (a machine under a debugger, steps a second) or start (a boot as a process).
+    (a machine under a debugger, steps a second), start (a boot as a process) or shell (what a user waits for).
     """
     from callgate.tools.bench import comparing
     from callgate.tools.bench.catalogue import BENCHMARKS, render

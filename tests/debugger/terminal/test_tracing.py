@@ -60,7 +60,7 @@ def test_the_way_of_each_request_goes_along_the_road(bench: Workbench) -> None:
     said(bench, "continue")
     entries = bench.timeline.entries
     ends = [count for count, entry in enumerate(entries, 1) if entry.event.kind == "ipc.release"]
-    assert len(ends) > 10
+    assert len(ends) >= 10
     plain = 0
     for count in ends:
         way = bench.timeline.way(count)

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from callgate.kernel.abi.calls import HostCall, SystemCall, WaitReason
 from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.file import OpenFlags
 from callgate.kernel.abi.memory import KERNEL_BASE, USER_HEAP
 from callgate.kernel.abi.message import MESSAGE_DATA_SIZE
 from callgate.kernel.abi.thread import ThreadState
 from callgate.kernel.core.control_block import ControlBlock
 from callgate.kernel.core.coroutines import Coroutines, routine
-from callgate.kernel.core.errors import DiskError, KernelPanic, Shortage
+from callgate.kernel.core.errors import DiskError, GivenUp, KernelPanic, PolicyError, Shortage
 from callgate.kernel.core.records import Process, Thread
 from callgate.kernel.gates.file_calls import FileCalls
 from callgate.kernel.gates.host_calls import HostCalls
@@ -260,18 +261,25 @@ class OpenResults:
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
+        self.refuses: PolicyError | None = None  # what MAP_FILE ends with
+        self.made = SimpleNamespace(page=0x4000_0000, window=0x4000_1000)
 
     async def open(self, _process: Process, path: bytes, _address: int, flags: int) -> tuple[int, Any, Any]:
         self.calls.append((path, flags))
         return (
             4,
-            SimpleNamespace(page=0x4000_0000, window=0x4000_1000),
+            self.made,
             SimpleNamespace(attributes=32, size=7 << 32 | 9),
         )
 
     async def map(self, _process: Process, handle: int, position: int, wanted: int) -> tuple[int, int, int]:
         self.calls.append((handle, position, wanted))
+        if self.refuses is not None:
+            raise self.refuses
         return 0x4000_1005, 11, 2
+
+    def close(self, _process: Process, handle: int) -> None:
+        self.calls.append(("close", handle))
 
     async def link_target(self, path: bytes, _address: int) -> bytes:
         return b"to/" + path
@@ -303,6 +311,31 @@ def test_open_and_map_file_take_and_return_the_registers_that_the_abi_names(
     gate.frame["edx"] = 4
     with refusal(ErrorCode.BAD_ARGUMENT):
         drive(calls.open(gate.thread, gate.frame))
+
+
+@pytest.mark.parametrize(
+    ("error", "still", "calls"),
+    [
+        (GivenUp(ErrorCode.INTERRUPTED), True, [("close", 4)]),
+        (GivenUp(ErrorCode.INTERRUPTED), False, []),
+        (DiskError(ErrorCode.IO_ERROR), True, []),
+    ],
+)
+def test_an_open_with_the_first_data_ends_only_if_its_thread_must_not_wait_and_leaves_no_file_then(
+    gate: Gate, file_calls: tuple[FileCalls, OpenResults], error: PolicyError, still: bool, calls: list[tuple[Any, ...]]
+) -> None:
+    opened = file_calls[1]
+    opened.refuses = error
+    gate.shell.files[4] = opened.made if still else SimpleNamespace()
+    gate.path(b"/d0/f")
+    gate.frame["edx"] = OpenFlags.FROM_START
+    if isinstance(error, GivenUp):
+        with refusal(error.code):
+            drive(file_calls[0].open(gate.thread, gate.frame))
+    else:
+        drive(file_calls[0].open(gate.thread, gate.frame))
+    assert opened.calls == [(b"/d0/f", OpenFlags.FROM_START), (4, 0, 1), *calls]
+    gate.shell.files.clear()
 
 
 def test_the_target_of_a_link_is_returned_if_there_is_room_for_all_of_it(
