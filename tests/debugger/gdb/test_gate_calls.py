@@ -71,8 +71,8 @@ def test_only_the_calls_that_were_named_stop_a_client_and_wrong_numbers_are_refu
     assert client.ask(b"QCatchSyscalls:1;%x;%x" % numbers) == b"OK"
     found = stops(client, b"vCont;c", 4)
     assert [(kind, number) for kind, number, _ in found] == [
-        ("entry", SystemCall.OPEN), ("return", SystemCall.OPEN),
-        ("entry", SERVER + ServerCall.REPLY_SECTORS), ("return", SERVER + ServerCall.REPLY_SECTORS),
+        ("entry", SystemCall.OPEN), ("entry", SERVER + ServerCall.REPLY_SECTORS),
+        ("return", SystemCall.OPEN), ("return", SERVER + ServerCall.REPLY_SECTORS),
     ]  # fmt: skip
 
 

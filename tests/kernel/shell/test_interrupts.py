@@ -8,7 +8,7 @@ from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.tasks import shares
 from shell_console import CTRL_C, FUEL, PROMPT, Console, render
 
-CAT_FUEL = 30_000  # instructions, in which not all of `cat big big` is written
+CAT_STEP = 2_000  # instructions, in which not all of `cat big big` is written
 
 # Ctrl-C.
 
@@ -61,7 +61,9 @@ def test_ctrl_c_ends_the_innermost_program_only(console: Console) -> None:
 
 def test_ctrl_c_ends_cat_between_two_pieces(console: Console) -> None:
     command = "cat big big; echo never"
-    shown = console.type(command + "\r", fuel=CAT_FUEL)
+    shown = console.type(command + "\r", fuel=CAT_STEP)
+    while "xxxx" not in shown:
+        shown += console.type("", fuel=CAT_STEP)
     shown += console.press_ctrl_c()
     assert shown.startswith(command + "\nxxxx")
     assert shown.endswith("x^C\n" + PROMPT)
