@@ -68,7 +68,7 @@ class Directories:
                 self.shares.check_lock(process)  # other threads may have locked some meanwhile
                 lock = self._show(process, version)
             except PolicyError:
-                if not version.users and not version.current:
+                if not version.current:  # this lock is its only one
                     self._drop(version)
                 raise
         number = next(number for number in range(1, DIRECTORIES_OF_PROCESS + 1) if number not in process.locks)

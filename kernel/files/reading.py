@@ -77,7 +77,7 @@ class Reading:
         start = file.page_start(page)
         inside = opened.position + address - opened.window - (file.shift or 0)
         position = max(start, min(inside, file.size - 1))
-        if start >= file.size or (inside >= file.size and file.page_of(file.size - 1) != page):
+        if start >= file.size:
             return False
         wanted = self._ask(opened, file, position, 1)
         await self.touch(process, opened, file, position, wanted)

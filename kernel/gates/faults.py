@@ -225,7 +225,7 @@ class Faults:
 
     def _kernel_fault(self, tcb: int, frame: ControlBlock, fault: Fault) -> None:
         resume = self.guest.words[tcb + FAULT_RESUME]
-        if resume and fault.vector == PAGE_FAULT and fault.address is not None and fault.address < layout.USER_END:
+        if resume and fault.address is not None and fault.address < layout.USER_END:
             frame["eip"] = resume
             self.guest.words[tcb + FAULT_ERROR] = fault.error or ErrorCode.BAD_ADDRESS
             return

@@ -42,3 +42,10 @@ def test_what_ring_3_touches_is_booked_to_servers_and_to_others() -> None:
             assert system.run(until=event).reason == "until"
             kinds.append(system.machine.ledger.user_kind)
         assert kinds == ["server", "client"]
+
+
+def test_the_first_load_of_cr3_is_counted_although_paging_is_off_and_its_address_is_another() -> None:
+    with System([], SystemOptions(shell=False)) as system:
+        system.run(fuel=12)
+        assert system.machine.cpu.eip < 0x1000_0000  # the next instructions too run where the loader has put them
+        assert system.machine.ledger.cr3_loads == 1

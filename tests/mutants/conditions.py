@@ -1,17 +1,23 @@
-"""Find each condition of the kernel's policy, and say what would notice if it were not there.
+"""Find each condition of the kernel, and say what would notice if it were not there.
 
     python tests/mutants/conditions.py          the conditions that nothing accounts for
     python tests/mutants/conditions.py --counts how many there are, and what accounts for them
 
 A condition is the test of an `if`, an `elif` or an `a if b else c` in a function of the kernel's policy.  To switch it
-off is to evaluate it and to go on as if it were false.  Each condition is in one of three places:
+off is to evaluate it and to go on as if it were false.  Of a condition that is joined by `and` or `or`, each operand
+is switched, too, in `ROOMS_BY_OPERAND`: it is evaluated, and taken to be true in `and`, false in `or`, so that the
+others decide.  In machine code each conditional jump is switched in two ways: it is never taken, or always
+(`jumps.py`).
 
-* a mutant of `tests/mutants` changes or removes it, or all that it decides (a check or a rule);
-* `conditions/noticed.toml` names a test that fails when it is switched off (`search.py` finds and tries them);
+Each of them is in one of three places:
+
+* a mutant of `tests/mutants` changes or removes the condition, or all that it decides (a check or a rule), or takes out
+  the line of a jump, which is then never taken; that says nothing of operands;
+* `conditions/noticed.toml` names a test that fails when it is switched (`search.py` finds and tries them);
 * `conditions/left_out.toml` says why no test can fail.
 
 A condition is named by its function and its text, as `Cache.lock: block.busy`; the second of the same text in a
-function ends with ` (2)`.
+function ends with ` (2)`.  An operand's text follows after ` / `.
 """
 
 from __future__ import annotations
@@ -27,25 +33,29 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from run import LISTS, ROOT, Mutant, read_lists
+import jumps
+from mutant_lists import LISTS, ROOT, Mutant, read_lists
 
 KERNEL = ROOT / "kernel"
 # What is no policy: the emulated machine, what watches the kernel from outside of it, and the layout of its data.
 OTHER_ROOMS = ("abi", "machine", "watching")
+# Those whose conditions are switched by operand, too: what ring 3 and servers ask for, and memory.
+ROOMS_BY_OPERAND = ("files", "gates", "ipc", "memory")
 NOTICED = LISTS / "conditions" / "noticed.toml"
 LEFT_OUT = LISTS / "conditions" / "left_out.toml"
 Decision = ast.If | ast.IfExp
-JUMP = re.compile(r"\s+j(?!mp\b)[a-z]+\s")
+CONDITION, OPERAND, JUMP = "condition", "operand", "jump"  # what is switched
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One condition: its file from the project's root, its name there, its lines, and those of what it decides."""
+    """What is switched: its file from the project's root, its name there, its lines, and those of what it decides."""
 
     file: str
     name: str
     lines: range
-    decides: range
+    decides: range = range(0)
+    kind: str = CONDITION
 
     @property
     def title(self) -> str:
@@ -98,6 +108,24 @@ def find(tree: ast.Module) -> list[tuple[str, Decision]]:
     return finder.found
 
 
+def operands(name: str, test: ast.expr) -> list[tuple[str, ast.BoolOp, int]]:
+    """Return the operands of a condition: the name of each, the operation that has it, its number there."""
+    found = []
+    seen: Counter[str] = Counter()
+    left = [test]
+    while left:
+        node = left.pop(0)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            left.append(node.operand)
+        elif isinstance(node, ast.BoolOp):
+            for number, operand in enumerate(node.values):
+                text = f"{name} / {ast.unparse(operand)}"
+                seen[text] += 1
+                found.append((text if seen[text] == 1 else f"{text} ({seen[text]})", node, number))
+            left += node.values
+    return found
+
+
 def files(kernel: Path = KERNEL) -> Iterator[Path]:
     """Return the kernel's files of policy, in the order of their names."""
     for path in sorted(kernel.rglob("*.py")):
@@ -106,16 +134,33 @@ def files(kernel: Path = KERNEL) -> Iterator[Path]:
 
 
 def all_conditions(root: Path = ROOT) -> list[Condition]:
-    """Return each condition of the kernel's policy."""
+    """Return each condition of the kernel's policy, and its operands after it."""
     found = []
     for path in files(root / "kernel"):
+        file = path.relative_to(root).as_posix()
         for name, node in find(ast.parse(path.read_text(encoding="utf-8"))):
             first = node.body[0] if isinstance(node, ast.If) else node.body
             last = node.body[-1] if isinstance(node, ast.If) else node.body
-            lines = range(node.test.lineno, (node.test.end_lineno or 0) + 1)
             decides = range(first.lineno, (last.end_lineno or 0) + 1)
-            found.append(Condition(path.relative_to(root).as_posix(), name, lines, decides))
+            found.append(Condition(file, name, lines_of(node.test), decides))
+            by_operand = path.relative_to(root / "kernel").parts[0] in ROOMS_BY_OPERAND
+            for operand, parent, number in operands(name, node.test) if by_operand else ():
+                found.append(Condition(file, operand, lines_of(parent.values[number]), kind=OPERAND))
     return found
+
+
+def lines_of(node: ast.expr) -> range:
+    """Return the numbers of an expression's lines."""
+    return range(node.lineno, (node.end_lineno or 0) + 1)
+
+
+def all_jumps() -> list[Condition]:
+    """Return each way to switch a conditional jump of the kernel's machine code."""
+    return [
+        Condition(jump.file, case, range(jump.line, jump.line + 1), kind=JUMP)
+        for jump in jumps.all_jumps()
+        for case in jump.cases
+    ]
 
 
 def changed_lines(before: str, after: str) -> set[int]:
@@ -132,8 +177,25 @@ def is_changed(condition: Condition, lines: set[int]) -> bool:
 
 def named_by_mutants(conditions: Iterable[Condition], mutants: Iterable[Mutant], root: Path = ROOT) -> set[Condition]:
     """Return the conditions that mutants change or remove, or whose body they do."""
+    mutants = list(mutants)
     changes = changes_of(mutants, root)
-    return {one for one in conditions if any(is_changed(one, lines) for lines in changes.get(one.file, ()))}
+    removed = [(mutant, *changes_of([mutant], root)[mutant.file]) for mutant in mutants if mutant.file.endswith(".asm")]
+    found = set()
+    for one in conditions:
+        if one.kind == CONDITION and any(is_changed(one, lines) for lines in changes.get(one.file, ())):
+            found.add(one)
+        if one.kind == JUMP and any(m.file == one.file and is_switched(one, m, lines) for m, lines in removed):
+            found.add(one)
+    return found
+
+
+def is_switched(jump: Condition, mutant: Mutant, lines: set[int]) -> bool:
+    """Say whether a mutant that changes these lines has a jump never taken: its line is the last that is gone."""
+    text, _, way = jump.name.rpartition(", ")
+    target = text.partition(" (")[0].split()[-1]
+    still_there = re.search(rf"\bj[a-z]+\s+{re.escape(target)}\b", mutant.new) is not None
+    made_by_macro = text.count(": ") > 1
+    return way == jumps.WAYS[0] and max(lines) == jump.lines.start and not made_by_macro and not still_there
 
 
 def changes_of(mutants: Iterable[Mutant], root: Path = ROOT) -> dict[str, list[set[int]]]:
@@ -143,18 +205,6 @@ def changes_of(mutants: Iterable[Mutant], root: Path = ROOT) -> dict[str, list[s
         text = (root / mutant.file).read_text(encoding="utf-8")
         changes.setdefault(mutant.file, []).append(changed_lines(text, text.replace(mutant.old, mutant.new)))
     return changes
-
-
-def jumps(mutants: Iterable[Mutant], root: Path = ROOT) -> tuple[int, int]:
-    """Return how many conditional jumps the kernel's machine code has, and how many of their lines mutants change."""
-    changes = changes_of((mutant for mutant in mutants if mutant.file.startswith("asm/kernel/")), root)
-    found = {
-        (path.relative_to(root).as_posix(), number)
-        for path in (root / "asm" / "kernel").rglob("*.asm")
-        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1)
-        if JUMP.match(line)
-    }
-    return len(found), len(found & {(file, line) for file, sets in changes.items() for lines in sets for line in lines})
 
 
 def read_noticed(path: Path = NOTICED) -> dict[str, dict[str, str]]:
@@ -192,32 +242,43 @@ class Account:
 
 def account() -> Account:
     """Return what accounts for each condition of the kernel today."""
-    conditions = all_conditions()
+    conditions = [*all_conditions(), *all_jumps()]
+    noticed = pairs(read_noticed())
+    named = named_by_mutants(conditions, read_lists())
     return Account(
         conditions,
-        named_by_mutants(conditions, read_lists()),
-        pairs(read_noticed()),
+        {one for one in named if one.kind == CONDITION or (one.file, one.name) not in noticed},
+        noticed,
         {pair for _, group in read_left_out() for pair in pairs(group)},
     )
 
 
 def table(state: Account, left_out: Iterable[tuple[str, dict[str, list[str]]]]) -> str:
     """Return how many conditions there are, and those that are left out with the reasons, as Markdown."""
-    tests = [test for listed in read_noticed().values() for test in listed.values()]
-    attacks = sum(test.startswith("tests/attacks/") for test in tests)
-    rows = [
-        ("in the kernel's policy", len(state.conditions)),
-        ("that a mutant of the lists below changes, or all that they decide", len(state.mutants)),
-        ("without which another test fails; it is an attack's", attacks),
-        ("without which another test fails; it is not an attack's", len(tests) - attacks),
-        ("left out", len(state.left_out)),
+    kinds = {(one.file, one.name): one.kind for one in state.conditions}
+    listed = {(file, name): test for file, tests in read_noticed().items() for name, test in tests.items()}
+    attacks = {pair for pair, test in listed.items() if test.startswith("tests/attacks/")}
+
+    def row(what: str, pairs_of: Iterable[tuple[str, str]]) -> str:
+        counts = Counter(kinds.get(pair) for pair in pairs_of)
+        return f"| {what} | {counts[CONDITION]} | {counts[OPERAND]} | {counts[JUMP]} |"
+
+    text = [
+        "| | conditions of policy | their operands | conditional jumps, two ways each |",
+        "| --- | --- | --- | --- |",
+        row("all", kinds),
+        row(
+            "a mutant of the lists below changes it, or all that it decides", ((m.file, m.name) for m in state.mutants)
+        ),
+        row("another test fails without it; it is an attack's", attacks),
+        row("another test fails without it; it is not an attack's", listed.keys() - attacks),
+        row("left out", state.left_out),
+        "",
+        "| left out | why no test fails without it |",
+        "| --- | --- |",
     ]
-    there, changed = jumps(read_lists())
-    rows += [("conditional jumps of machine code", there), ("conditional jumps that mutants change", changed)]
-    text = ["| conditions | number |", "| --- | --- |", *(f"| {what} | {number} |" for what, number in rows), ""]
-    text += ["| left out | why no test fails without it |", "| --- | --- |"]
-    for reason, listed in left_out:
-        names = [f"`{file}`: `{name}`".replace("|", "\\|") for file, found in listed.items() for name in found]
+    for reason, groups in left_out:
+        names = [f"`{file}`: `{name}`".replace("|", "\\|") for file, found in groups.items() for name in found]
         text.append(f"| {'<br>'.join(names)} | {reason} |")
     return "\n".join([*text, ""])
 

@@ -1,13 +1,15 @@
-"""Switch the kernel's conditions off one by one, and see which test notices.
+"""Switch the kernel's conditions one by one, and see which test notices.
 
     python tests/mutants/search.py              try the list conditions/noticed.toml: each test must fail
     python tests/mutants/search.py cache lock   those whose file, function or text contains a word
     python tests/mutants/search.py --find       look for a test for each condition that nothing accounts for yet, and
                                                 add what is found to the list; the rest is printed
+    python tests/mutants/search.py --find ide --seen build/seen.jsonl
+                                                the same for some; what tests do is kept in a file, or taken from it
 
 `conditions.py` says what a condition is, and lists those that nothing accounts for.  The exit code is 0 if every
-condition was noticed.  All of the list takes 200 s of CPU time, two minutes on two CPUs; `--find` also runs those of
-`SEARCHED` once, to see which conditions hold in them.
+condition was noticed.  All of the list takes minutes of CPU time; `--find` also runs the tests of `SEARCHED` once, to see
+which conditions they reach.
 """
 
 from __future__ import annotations
@@ -18,16 +20,21 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from conditions import NOTICED, Condition, account, read_noticed
-from run import ROOT
+from conditions import NOTICED, Condition, account, changes_of, read_noticed
+from mutant_lists import ROOT, read_lists
 
-SEARCHED = ("tests/attacks", "tests/units", "tests/kernel")  # in the order in which their tests are tried
-MOST_TESTS = 40  # that are tried of each of them
+SEARCHED = ("tests/attacks", "tests/units", "tests/kernel", "tests/asm")
+MOST_TESTS = 40  # that are tried of each group
+MOST_CASES = 4  # of one function among them
+TRIAL = 3  # seconds of CPU time of one test that is tried
+AT_ONCE, QUICK = 0.01, 0.5  # seconds of CPU time
+BATCH = 120  # conditions, after which what has been found is written
 INTERRUPTED = 2  # pytest's exit code from which on nothing was run
 
 Task = dict[str, Any]
@@ -67,40 +74,105 @@ def attempt(tasks: Sequence[Task], jobs: int) -> Iterator[Task]:
             yield from results
 
 
-def candidates(watched: Iterable[Task]) -> dict[str, list[str]]:
-    """Return, for each condition, the tests in which it holds: attacks first, the quickest first."""
-    tests: dict[str, list[tuple[int, float, str]]] = {}
+def candidates(watched: Iterable[Task], most: int = MOST_TESTS) -> dict[str, list[str]]:
+    """Return, for each condition, the tests in which switching it does something, in the order of `few`."""
+    tests: dict[str, list[tuple[float, str]]] = {}
     for line in watched:
-        group = next(index for index, folder in enumerate(SEARCHED) if line["test"].startswith(folder))
         for condition in line["true"]:
-            tests.setdefault(condition, []).append((group, line["seconds"], line["test"]))
-    return {condition: few(sorted(found)) for condition, found in tests.items()}
+            tests.setdefault(condition, []).append((line["seconds"], line["test"]))
+    return {condition: few(sorted(found), most) for condition, found in tests.items()}
 
 
-def few(found: Sequence[tuple[int, float, str]]) -> list[str]:
-    """Take the quickest tests of each folder."""
-    folders = [[test for group, _, test in found if group == index] for index in range(len(SEARCHED))]
-    return [test for tests in folders for test in tests[:MOST_TESTS]]
+def few(found: Sequence[tuple[float, str]], most: int) -> list[str]:
+    """Take tests, the quickest first, with not many cases of one test: what takes no time, attacks, budgets, the rest.
+
+    A budget also notices that the kernel does the same in another way.
+    """
+
+    def rank(one: tuple[float, str]) -> int:
+        seconds, test = one
+        if seconds < AT_ONCE:
+            return 0
+        if test.startswith("tests/attacks/") and seconds < QUICK:
+            return 1
+        return 2 if "budget" in test else 3
+
+    seen: Counter[str] = Counter()
+    groups: list[list[str]] = [[], [], [], []]
+    for one in found:
+        function = one[1].partition("[")[0]
+        if seen[function] < MOST_CASES:
+            seen[function] += 1
+            groups[rank(one)].append(one[1])
+    return [test for group in groups for test in group[:most]]
 
 
-def find(jobs: int) -> int:
+def watch(seen: Path | None, jobs: int) -> list[Task]:
+    """Return what each test does to conditions; from a file if it is there, else it is written."""
+    if seen is not None and seen.exists():
+        return [json.loads(line) for line in seen.read_text(encoding="utf-8").splitlines()]
+    with ThreadPoolExecutor(jobs) as pool:
+        found = pool.map(lambda folder: switch({"watch": True}, [folder]), SEARCHED)
+        lines = [line for one in found for line in one]
+    if seen is not None:
+        seen.parent.mkdir(parents=True, exist_ok=True)
+        seen.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return lines
+
+
+def tests_of_mutants(conditions: Iterable[Condition]) -> dict[Condition, list[str]]:
+    """Return, for each condition, the tests of mutants that change one of its lines."""
+    changes = [(mutant, *changes_of([mutant])[mutant.file]) for mutant in read_lists()]
+    return {
+        one: [
+            test
+            for mutant, lines in changes
+            if mutant.file == one.file and not lines.isdisjoint(one.lines)
+            for test in mutant.killed_by
+            if not test.endswith(".py")
+        ]
+        for one in conditions
+    }
+
+
+def is_asked_for(words: Sequence[str], file: str, name: str) -> bool:
+    """Say whether a condition has one of the words, or there are none."""
+    return not words or any(word.lower() in f"{file} {name}".lower() for word in words)
+
+
+def find(words: Sequence[str], jobs: int, seen: Path | None, most: int) -> int:
     """Look for tests of the conditions that nothing accounts for; return how many have none."""
     state = account()
-    missing = state.missing
-    tests = candidates(switch({"watch": True}, SEARCHED)) if missing else {}
-    tasks = [{"file": one.file, "name": one.name, "tests": tests.get(f"{one.file} {one.name}", [])} for one in missing]
-    noticed, left = read_noticed(), 0
-    for result in attempt([task for task in tasks if task["tests"]], jobs):
-        if result.get("failed"):
+    missing = [one for one in state.missing if is_asked_for(words, one.file, one.name)]
+    tests = candidates(watch(seen, jobs), most) if missing else {}
+    first = tests_of_mutants(missing)
+    tasks = [
+        {
+            "file": one.file,
+            "name": one.name,
+            "tests": list(dict.fromkeys([*first[one], *tests.get(f"{one.file} {one.name}", [])])),
+            "cpu": TRIAL,
+        }
+        for one in missing
+    ]
+    left = 0
+    tried = [task for task in tasks if task["tests"]]
+    for start in range(0, len(tried), BATCH):
+        found = []
+        for result in attempt(tried[start : start + BATCH], jobs):
+            if result.get("failed"):
+                found.append(result)
+            else:
+                left += 1
+                print(f"survived: {result['file']}: {result['name']} {result.get('error', '')}", flush=True)  # noqa: T201
+        noticed = read_noticed()  # another search may have added something
+        for result in found:
             noticed.setdefault(result["file"], {})[result["name"]] = result["failed"]
-        else:
-            left += 1
-            print(f"survived: {result['file']}: {result['name']}")  # noqa: T201
+        write(noticed, state.conditions)
     for task in tasks:
         if not task["tests"]:
             left += 1
-            print(f"never true: {task['file']}: {task['name']}")  # noqa: T201
-    write(noticed, state.conditions)
+            print(f"no test does that: {task['file']}: {task['name']}")  # noqa: T201
     return left
 
 
@@ -125,7 +197,7 @@ def verify(words: Sequence[str], jobs: int) -> int:
         {"file": file, "name": name, "tests": [test]}
         for file, conditions in read_noticed().items()
         for name, test in conditions.items()
-        if not words or any(word.lower() in f"{file} {name}".lower() for word in words)
+        if is_asked_for(words, file, name)
     ]
     left = 0
     for result in attempt(tasks, jobs):
@@ -139,13 +211,17 @@ def verify(words: Sequence[str], jobs: int) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description="Switch conditions of the kernel off; a test must fail each time.")
+    parser = argparse.ArgumentParser(description="Switch conditions of the kernel; a test must fail each time.")
     parser.add_argument("words", nargs="*", help="only conditions whose file, function or text contains one of these")
     parser.add_argument("--find", action="store_true", help="look for tests of conditions that nothing accounts for")
+    parser.add_argument("--seen", type=Path, help="a file that keeps what tests do, for --find")
+    parser.add_argument("--tests", type=int, default=MOST_TESTS, help="how many of each folder --find tries, at most")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many at a time (default: all CPUs)")
     options = parser.parse_args(arguments)
     jobs = max(1, options.jobs)
-    return 1 if (find(jobs) if options.find else verify(options.words, jobs)) else 0
+    if options.find:
+        return 1 if find(options.words, jobs, options.seen, options.tests) else 0
+    return 1 if verify(options.words, jobs) else 0
 
 
 if __name__ == "__main__":

@@ -1,96 +1,79 @@
-"""Switch conditions of the kernel off in the process that runs the tests: pytest's plugin for `search.py`.
+"""Switch conditions of the kernel in the process that runs the tests: pytest's plugin for `search.py`.
 
 The environment's SWITCHING names a JSON file with what is to be done:
 
-    {"to": PATH, "watch": true}                               run the tests; note when each condition was true
-    {"to": PATH, "try": [{"file", "name", "tests": [...]}]}   run each condition's tests with the condition off
+    {"to": PATH, "watch": true}                               run the tests; note what switching would have changed
+    {"to": PATH, "try": [{"file", "name", "tests": [...]}]}   run each condition's tests with the condition switched
 
 Results are lines of JSON in the file `to`.  The code of functions is replaced where they are (a condition has the same
-function and line as before), so that what takes long, importing and collecting, is done once: each condition is tried
-in a process that is forked from this one.
+function and line as before), and machine code is patched where it is assembled, so that what takes long, importing and
+collecting, is done once: each condition is tried in a process that is forked from this one.
 """
 
 from __future__ import annotations
 
 import ast
 import builtins
-import gc
+import ctypes
 import json
 import os
-import resource
-import signal
-import sys
 import time
-import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import CodeType, FunctionType
+from types import FunctionType
 from typing import Any
 
+import jumps
 import pytest
-from conditions import ROOT, files, find
+from callgate.asm.assembler import Program
+from callgate.kernel.machine.engine.executed import PASSED, TAKEN
+from callgate.kernel.programs.images import kernel_image
+from callgate.kernel.system import System, SystemOptions
+from callgate.tools.asmtest.coverage.measuring import Coverage
+from conditions import ROOT, files, find, operands
+from forking import SLOW, Limits, Reports, append, chosen, fork, functions_of, inner_codes, limit_cpu, put_code, run
 
-CPU_LIMIT = 10  # seconds of CPU time for the tests of one condition: a test that takes longer does not end
-TIME_LIMIT = 300  # seconds for them on a host that does other things too
-SLOW = -1  # the status of a process that was ended because it took longer
-AWAITED_GENERATOR = 0x100  # CO_ITERABLE_COROUTINE, which types.coroutine adds to a function's code
-WARM = 3  # tests that run before the first fork: they assemble the kernel
+LIMITS = Limits(cpu=10, wall=300)  # of one test, and of all tests of one condition
 
-Change = Callable[[str, ast.expr], ast.expr]
-
-
-def off(condition: ast.expr) -> ast.expr:
-    """Return an expression that evaluates the condition, and is false."""
-    return ast.BoolOp(ast.And(), [condition, ast.Constant(False)])
+Change = Callable[[str, ast.expr, bool], ast.expr]
 
 
-def functions_of(paths: Iterable[Path]) -> dict[Path, list[FunctionType]]:
-    """Return the functions that have been imported from each file."""
-    gc.unfreeze()
-    found: dict[Path, list[FunctionType]] = {path: [] for path in paths}
-    resolved: dict[str, Path] = {}
-    for one in gc.get_objects():
-        if isinstance(one, FunctionType):
-            name = one.__code__.co_filename
-            if name not in resolved:
-                resolved[name] = Path(name).resolve()
-            found.get(resolved[name], []).append(one)
-    gc.freeze()
-    return found
+def off(condition: ast.expr, value: bool = False) -> ast.expr:
+    """Return an expression that evaluates the condition, and is false; an operand of `and`, true."""
+    return ast.BoolOp(ast.Or() if value else ast.And(), [condition, ast.Constant(value)])
 
 
 def replace(path: Path, functions: Sequence[FunctionType], change: Change) -> None:
-    """Change the conditions of a file in its functions; `change` takes a condition's name and its expression."""
+    """Change the conditions of a file in its functions.
+
+    `change` takes the name of a condition or of an operand, its expression, and the value that it has when it is off.
+    """
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for name, node in find(tree):
-        node.test = ast.copy_location(change(name, node.test), node.test)
+        for operand, parent, number in operands(name, node.test):
+            value = parent.values[number]
+            parent.values[number] = ast.copy_location(change(operand, value, isinstance(parent.op, ast.And)), value)
+        node.test = ast.copy_location(change(name, node.test, False), node.test)
     module = compile(ast.fix_missing_locations(tree), functions[0].__code__.co_filename, "exec", dont_inherit=True)
     codes = {(code.co_qualname, code.co_firstlineno): code for code in inner_codes(module)}
     for function in functions:
         old = function.__code__
         new = codes.get((old.co_qualname, old.co_firstlineno))
         if new is not None and new.co_freevars == old.co_freevars:
-            function.__code__ = new.replace(co_flags=new.co_flags | (old.co_flags & AWAITED_GENERATOR))
-
-
-def inner_codes(code: CodeType) -> Iterator[CodeType]:
-    """Return the code of every function within other code."""
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield constant
-            yield from inner_codes(constant)
+            put_code(function, new)
 
 
 class Watch:
-    """Notes for each test which conditions were true while it ran."""
+    """Notes for each test which conditions were not as they are when they are off, while it ran, and which jumps."""
 
     def __init__(self, to: Path) -> None:
         self.to = to
         self.true: set[str] = set()
+        self.jumps = JumpsSeen()
 
-    def seen(self, condition: str, value: Any) -> Any:
-        """Note a condition that holds; return its value."""
-        if value:
+    def seen(self, condition: str, value: Any, off: bool) -> Any:
+        """Note a condition that would be another if it were off; return its value."""
+        if bool(value) != off:
             self.true.add(condition)
         return value
 
@@ -101,9 +84,9 @@ class Watch:
         for path in (path for path in functions if functions[path]):
             file = path.relative_to(ROOT).as_posix()
 
-            def noted(name: str, condition: ast.expr, file: str = file) -> ast.expr:
+            def noted(name: str, condition: ast.expr, off: bool, file: str = file) -> ast.expr:
                 call = ast.Name("switching_seen", ast.Load())
-                return ast.Call(call, [ast.Constant(f"{file} {name}"), condition], [])
+                return ast.Call(call, [ast.Constant(f"{file} {name}"), condition, ast.Constant(off)], [])
 
             replace(path, functions[path], noted)
 
@@ -113,8 +96,40 @@ class Watch:
         start = time.process_time()
         result = yield
         seconds = round(time.process_time() - start, 3)
-        append(self.to, {"test": item.nodeid, "seconds": seconds, "true": sorted(self.true)})
+        append(
+            self.to,
+            {"test": item.nodeid, "seconds": seconds, "true": sorted([*self.true, *self.jumps.take(item.path)])},
+        )
         return result
+
+
+class JumpsSeen:
+    """The ways that the kernel's conditional jumps went, in every program that has the kernel's sources."""
+
+    def __init__(self) -> None:
+        self.coverage = Coverage()
+        self.coverage.start()  # now: tests of one module may share a CPU that has been made before they run
+        self.path = Path()  # of the module whose tests run
+        self.known = {(str(ROOT / jump.file), jump.line, jump.number): jump for jump in jumps.all_jumps()}
+
+    def take(self, path: Path) -> set[str]:
+        """Return the cases that would have been otherwise in a test of a module, since this was asked last."""
+        found = set()
+        used = {id(kernel_image())}
+        for program, watched in [*self.coverage.watched.items(), *self.coverage.aliases.items()]:
+            for (file, line, number, _), (_, is_jump, flags) in watched.results():
+                if flags:
+                    used.add(program)
+                jump = self.known.get((file, line, number)) if is_jump and flags else None
+                if jump is not None:
+                    bits = zip(jump.cases, (TAKEN, PASSED), strict=True)
+                    found |= {f"{jump.file} {case}" for case, bit in bits if flags & bit}
+            for page in watched.sheet.pages.values():
+                ctypes.memset(page.flags, 0, ctypes.sizeof(page.flags))
+        if path != self.path:  # tests of one module may share a program; what others have assembled is not kept alive
+            self.path = path
+            self.coverage.watched = {key: one for key, one in self.coverage.watched.items() if key in used}
+        return found
 
 
 class Try:
@@ -124,95 +139,62 @@ class Try:
         self.to = to
         self.tasks = tasks
         self.functions: dict[Path, list[FunctionType]] = {}
+        self.jumps = jumps.all_jumps()
+        self.programs: list[Program] = []
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Run the tasks instead of the tests."""
-        items = {item.nodeid: item for item in session.items}
-        run(session.items[:WARM])
-        self.functions = functions_of(files())
+        # No test is run here: what it leaves, as a booted system that others begin with, would not be switched.
+        System([], SystemOptions(shell=False)).close()  # what the first machine of a process looks for is found
+        self.functions, self.programs = functions_of(files()), jumps.programs()
         for task in self.tasks:
-            tests = [items[test] for test in task["tests"] if test in items]
+            tests = chosen(session.items, task["tests"])
             append(self.to, {key: task[key] for key in ("file", "name")} | self._fork(task, tests))
         return True
 
     def _fork(self, task: dict[str, Any], tests: Sequence[pytest.Item]) -> dict[str, Any]:
         """Run tests without a condition in a process of its own; return the first that failed, and how."""
-        result = self.to.with_suffix(f".{os.getpid()}")
-        result.write_text("{}", encoding="utf-8")
-        sys.stdout.flush()
-        sys.stderr.flush()
-        child = os.fork()
-        if child == 0:
-            self._child(task, tests, result)
-        status = wait(child)
-        found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8") or "{}")
-        result.unlink()
-        if status == SLOW:
-            return {"error": f"its tests took longer than {TIME_LIMIT} s, which may be the host's fault"}
-        if os.WIFSIGNALED(status):  # a test computes for ever (SIGXCPU), or has broken the emulator
-            return {"failed": found.get("running"), "how": f"signal {os.WTERMSIG(status)}"}
-        return found if status == 0 else {"error": "the process of its tests failed: see its output"}
 
-    def _child(self, task: dict[str, Any], tests: Sequence[pytest.Item], result: Path) -> None:
-        try:
-            resource.setrlimit(resource.RLIMIT_CPU, (CPU_LIMIT, resource.getrlimit(resource.RLIMIT_CPU)[1]))
-            path = ROOT / task["file"]
-            replace(path, self.functions[path], lambda name, test: off(test) if name == task["name"] else test)
-            reports = Reports()
-            if tests:
-                tests[0].config.pluginmanager.register(reports)
-            for test in tests:
-                result.write_text(json.dumps({"running": test.nodeid}), encoding="utf-8")
-                run([test])
-                if reports.failed:
-                    break
-            result.write_text(json.dumps(reports.found()), encoding="utf-8")
-            os._exit(0)
-        except BaseException:  # noqa: BLE001 - the process must not go on as its parent's twin
-            traceback.print_exc()
-        finally:
-            os._exit(1)
+        def attempt(say: Callable[[dict[str, Any]], None]) -> None:
+            self._switch(task["file"], task["name"])
+            say(first_failure(tests, task.get("cpu", LIMITS.cpu), say))
+
+        ended = fork(attempt, self.to.with_suffix(f".{os.getpid()}"), LIMITS)
+        if ended.status == SLOW:
+            return {"error": f"its tests took longer than {LIMITS.wall} s, which may be the host's fault"}
+        if ended.signal:
+            return {"failed": ended.said.get("running"), "how": f"signal {ended.signal}"}
+        return ended.said if ended.status == 0 else {"error": "the process of its tests failed: see its output"}
+
+    def _switch(self, file: str, name: str) -> None:
+        """Switch one condition, operand or jump."""
+        if file.startswith("asm/"):
+            jump = next(one for one in self.jumps if one.file == file and name in one.cases)
+            jumps.switch(jump, self.programs, always=jump.cases.index(name) == 1)
+            return
+
+        def change(found: str, test: ast.expr, value: bool) -> ast.expr:
+            return off(test, value) if found == name else test
+
+        replace(ROOT / file, self.functions[ROOT / file], change)
 
 
-class Reports:
-    """What tests report: the first failure."""
+def first_failure(tests: Sequence[pytest.Item], cpu: int, say: Callable[[dict[str, Any]], None]) -> dict[str, str]:
+    """Run tests, each for `cpu` seconds of CPU time at most, until one fails; return it and the end of its report.
 
-    def __init__(self) -> None:
-        self.failed: list[tuple[str, str]] = []
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        # A test that could not begin proves nothing.
-        if report.failed and report.when != "setup":
-            self.failed.append((report.nodeid, str(report.longrepr)[-200:]))
-
-    def found(self) -> dict[str, str]:
-        """Return the test that failed first and the end of its report; nothing if all passed."""
-        return dict(zip(("failed", "how"), self.failed[0], strict=True)) if self.failed else {}
-
-
-def run(items: Sequence[pytest.Item]) -> None:
-    """Run tests as pytest's own loop does."""
-    for item, following in zip(items, [*items[1:], None], strict=True):
-        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
-
-
-def wait(child: int) -> int:
-    """Return the status of a process that has ended, SLOW if it had to be ended."""
-    end = time.monotonic() + TIME_LIMIT
-    while time.monotonic() < end:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return status
-        time.sleep(0.01)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return SLOW
-
-
-def append(path: Path, line: dict[str, Any]) -> None:
-    """Add a line of JSON to a file."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    A test that could not begin proves nothing.
+    """
+    reports = Reports()
+    if tests:
+        tests[0].config.pluginmanager.register(reports)
+    for test in tests:
+        say({"running": test.nodeid})
+        limit_cpu(cpu)
+        run([test])
+        for name, phase, report in reports.failed:
+            if phase != "setup":
+                return {"failed": name, "how": report[-200:]}
+    return {}
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,8 +1,9 @@
-"""Each condition of the kernel's policy has a mutant, or a test that notices when it is off, or a reason."""
+"""Each condition of the kernel has a mutant, or a test that notices when it is switched, or a reason."""
 
 import ast
 import importlib.util
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 
@@ -10,7 +11,7 @@ import conditions
 import pytest
 import search
 import switching
-from run import ROOT, Mutant
+from mutant_lists import ROOT, Mutant
 
 SAMPLE = """
 class Lock:
@@ -90,7 +91,8 @@ def test_the_tests_that_notice_a_condition_exist() -> None:
         for test in listed.values():
             path, _, name = test.partition("::")
             text = texts.setdefault(path, (ROOT / path).read_text(encoding="utf-8"))
-            assert f"def {name.partition('[')[0]}(" in text, test
+            case = f";@ case {name.partition('[')[0]}" if path.endswith(".asm") else f"def {name.partition('[')[0]}("
+            assert case in text, test
 
 
 def test_the_counts_and_reasons_of_the_security_document_are_those_of_the_lists(
@@ -138,10 +140,42 @@ def test_a_condition_that_is_off_is_evaluated_and_does_not_hold(module) -> None:
     text = "asked = []\ndef f(x):\n    if asked.append(x) or x:\n        return 1\n    return 2 if x else 3\n"
     path, loaded = module(text)
     f = loaded.f  # taken before, as a `from … import` does
-    switch(path, lambda name, test: switching.off(test) if name.startswith("f: asked") else test)
+    switch(path, lambda name, test, _: switching.off(test) if name == "f: asked.append(x) or x" else test)
     assert (f(1), f(0), loaded.asked) == (2, 3, [1, 0])
-    switch(path, lambda name, test: switching.off(test) if name == "f: x" else test)
+    switch(path, lambda name, test, _: switching.off(test) if name == "f: x" else test)
     assert (f(1), f(0)) == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("operand", "holds"),
+    [
+        ("a", ["bd", "cd", "bcd", "abd", "acd", "abcd"]),
+        ("b or c", ["ad", "abd", "acd", "abcd"]),
+        ("b", ["acd", "abcd"]),
+        ("c", ["abd", "abcd"]),
+        ("not d", ["ab", "ac", "abc", "abd", "acd", "abcd"]),
+    ],
+)
+def test_an_operand_that_is_off_is_evaluated_and_leaves_the_decision_to_the_others(
+    module, operand: str, holds: list[str]
+) -> None:
+    text = "asked = []\ndef f(**is_in):\n    asked.clear()\n    a, b, c, d = (Asked(is_in[n]) for n in 'abcd')\n"
+    text += "    if not (not (a and (b or c)) or not d):\n        return True\n    return False\n"
+    text += "class Asked:\n    def __init__(self, holds):\n        self.holds = holds\n"
+    text += "    def __bool__(self):\n        asked.append(self)\n        return self.holds\n"
+    path, loaded = module(text)
+    found: list[str] = []
+
+    def change(name: str, test: ast.expr, value: bool) -> ast.expr:
+        found.append(name)
+        return switching.off(test, value) if name.endswith(f" / {operand}") else test
+
+    switch(path, change)
+    whole = "f: not (not (a and (b or c)) or not d)"
+    operands = ("not (a and (b or c))", "not d", "a", "b or c", "b", "c")
+    assert found == [*(f"{whole} / {one}" for one in operands), whole]
+    subsets = ["".join(n for n, bit in zip("abcd", bits, strict=True) if bit) for bits in product((0, 1), repeat=4)]
+    assert {s for s in subsets if loaded.f(**{n: n in s for n in "abcd"})} == set(holds)
 
 
 def test_a_condition_is_switched_in_methods_closures_and_coroutines(module) -> None:
@@ -154,23 +188,29 @@ def test_a_condition_is_switched_in_methods_closures_and_coroutines(module) -> N
         "async def walk(x):\n    return await step(x)\n"
     )
     inner = loaded.outer(3)
-    switch(path, lambda _name, test: ast.UnaryOp(ast.Not(), test))
+    switch(path, lambda _name, test, _: ast.UnaryOp(ast.Not(), test))
     assert loaded.A().limit == 2
     assert (inner(5), loaded.outer(3)(5)) == ("less", "less")
     with pytest.raises(StopIteration, match="0"):
         loaded.walk(0).send(None)
 
 
-def test_tests_are_tried_with_attacks_first_and_the_quickest_first() -> None:
-    lines = [
-        {"test": "tests/units/test_a.py::test_quick", "seconds": 0.1, "true": ["f c", "f d"]},
-        {"test": "tests/attacks/test_b.py::test_slow", "seconds": 3.0, "true": ["f c"]},
-        {"test": "tests/attacks/test_b.py::test_fast", "seconds": 2.0, "true": ["f c"]},
-    ]
-    assert search.candidates(lines) == {
-        "f c": [lines[2]["test"], lines[1]["test"], lines[0]["test"]],
-        "f d": [lines[0]["test"]],
-    }
+def test_tests_that_take_no_time_are_tried_first_then_quick_attacks_then_budgets() -> None:
+    names = ["units/a.py::at_once", "attacks/b.py::fast", "attacks/b.py::slower", "kernel/c.py::budget"]
+    names += ["kernel/c.py::quick", "attacks/b.py::slow"]
+    tests = [f"tests/{name}" for name in names]
+    times = zip(tests, [0.001, 0.1, 0.3, 0.4, 0.02, 2.0], strict=True)
+    lines = [{"test": test, "seconds": time, "true": ["f c"]} for test, time in times]
+    other = {"test": tests[4], "seconds": 1, "true": ["f d"]}
+    assert search.candidates([*lines[::-1], other]) == {"f c": tests, "f d": [tests[4]]}
+
+
+def test_not_many_cases_of_one_test_and_not_many_tests_of_one_kind_are_tried() -> None:
+    cases = [{"test": f"tests/units/a.py::t[{at}]", "seconds": 0.1 + at, "true": ["f c"]} for at in range(9)]
+    other = {"test": "tests/units/a.py::other", "seconds": 8, "true": ["f c"]}
+    tried = [*(f"tests/units/a.py::t[{at}]" for at in range(4)), "tests/units/a.py::other"]
+    assert search.candidates([other, *cases])["f c"] == tried
+    assert search.candidates([other, *cases], most=2)["f c"] == tried[:2]
 
 
 def test_the_list_of_what_is_noticed_is_written_as_it_is_read(
@@ -192,3 +232,26 @@ def test_a_condition_without_which_its_test_fails_is_noticed_and_another_is_not(
     good = {"file": file, "name": name, "tests": [test]}
     results = search.switch({"try": [good, good | {"tests": []}]}, [test.partition("::")[0]])
     assert [result.get("failed") for result in results] == [test, None]
+
+
+@pytest.mark.parametrize(
+    ("new", "way", "named"),
+    [
+        ("        cmp     eax, 9\n", "never taken", True),
+        ("", "never taken", True),
+        ("        cmp     eax, 9\n", "always taken", False),
+        ("        cmp     eax, 9\n        ja      .bad\n", "never taken", False),
+    ],
+    ids=["jump", "comparison and jump", "other way", "another jump there"],
+)
+def test_a_mutant_without_the_line_of_a_jump_is_the_jump_that_is_never_taken(
+    tmp_path: Path, new: str, way: str, named: bool
+) -> None:
+    file, old = "asm/kernel/small.asm", "        cmp     eax, 9\n        jae     .bad\n"
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).write_text(f"first:\n{old}        inc     eax\n")
+    jump = conditions.Condition(file, f"first: jae .bad, {way}", range(3, 4), kind=conditions.JUMP)
+    mutant = Mutant("a limit", file, old, new, (), "here")
+    assert conditions.named_by_mutants([jump], [mutant], tmp_path) == ({jump} if named else set())
+    whole = Mutant("a limit", file, f"{old}        inc     eax\n", new, (), "here")
+    assert conditions.named_by_mutants([jump], [whole], tmp_path) == set()

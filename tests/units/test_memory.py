@@ -288,8 +288,10 @@ def test_a_closed_window_is_unmapped_and_releases_what_it_showed() -> None:
     window = space.show(3)
     assert space.process.shown == 3
     flushes = space.guest.machine.flushes
+    space.endpoints.by_number[0].locked_blocks = 7
     space.windows.close(space.process, window)
     assert space.at(window.address) is None
+    assert space.endpoints.by_number[0].locked_blocks == 7  # it showed none of them
     assert (space.process.shown, space.process.windows, space.guest.machine.flushes - flushes) == (0, {}, 1)
     assert space.pool.used == used + 1  # the page table stays
 

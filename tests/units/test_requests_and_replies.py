@@ -155,8 +155,11 @@ def test_an_error_reply_releases_the_slot_and_only_allowed_codes_are_passed_on(
 
 
 def test_a_server_can_report_that_its_disk_is_gone_only_if_it_is(ipc: Ipc) -> None:
-    gone = Requests(ipc.guest, ipc.threads, ipc.slots, lambda disk: disk != 0x100)
+    gone = Requests(ipc.guest, ipc.threads, ipc.slots, lambda disk: disk not in (0x100, -1))
     assert isinstance(gone.error_of(ipc.endpoint, ErrorCode.UNPLUGGED), DiskError)
+    assert gone.error_of(ipc.endpoint, ErrorCode.NOT_FOUND).code == ErrorCode.NOT_FOUND
+    ipc.endpoint.disk = -1  # none, which cannot go
+    assert isinstance(gone.error_of(ipc.endpoint, ErrorCode.UNPLUGGED), ServerFault)
     ipc.endpoint.dead, ipc.endpoint.error = True, ErrorCode.SERVER_DIED
     assert isinstance(gone.error_of(ipc.endpoint, ErrorCode.NOT_FOUND), ServerFault)
 
@@ -190,6 +193,16 @@ def test_a_server_that_does_not_answer_in_time_is_overdue_and_the_next_wait_is_n
         drive(ipc.requests.make_until(5000, ipc.endpoint, Operation.VOLUME), ipc_request=sleep)
     ipc.threads.check_wait(ipc.thread)
     assert (ipc.thread.deadline, ipc.scheduler.state.sleepers) == (None, [])
+
+
+def test_a_thread_that_is_killed_is_not_told_that_its_server_is_late(ipc: Ipc) -> None:
+    def killed(_call: RoutineCall) -> None:
+        ipc.now(5000)
+        ipc.threads.kill(ipc.thread)
+        ipc.threads.block(ipc.thread)["slot"] = SLOT_ABANDONED
+
+    with refusal(ErrorCode.KILLED):
+        drive(ipc.requests.make_until(5000, ipc.endpoint, Operation.VOLUME), ipc_request=killed)
 
 
 def test_an_interrupt_before_the_deadline_is_an_interrupt(ipc: Ipc) -> None:

@@ -300,6 +300,9 @@ def test_the_image_of_a_native_server_lies_read_only_in_its_heap(system: System)
     assert memory.read(USER_HEAP, 4098) == b"x" * 4097 + b"\0"
     with refusal(ErrorCode.BAD_ADDRESS):
         memory.write(USER_HEAP, b"y")
+    assert list(state.process.windows) == [USER_HEAP]
+    without = system.native.start_native("other", "other", executable=PROGRAM)
+    assert list(without.process.windows) == []
 
 
 def test_the_end_of_one_thread_ends_its_server_and_its_requests(system: System) -> None:

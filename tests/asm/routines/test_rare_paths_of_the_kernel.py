@@ -10,7 +10,8 @@ from bare_kernel import ENDPOINT, THREAD, meanwhile
 from callgate.kernel.abi.calls import HostCall
 from callgate.kernel.abi.disks.ahci import Capabilities, HbaRegisters, PortCommand, PortInterrupt, PortRegisters
 from callgate.kernel.abi.disks.disk import Disk
-from callgate.kernel.abi.message import Endpoint, SlotState
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.message import Endpoint, EndpointFlags, SlotState
 from callgate.kernel.abi.thread import ThreadControlBlock, ThreadFlags
 from callgate.tools.asmtest.board.result import RoutineError
 
@@ -262,3 +263,84 @@ def test_a_server_that_another_thread_has_woken_is_not_woken_by_a_post_again(ker
     with meanwhile(kernel, "sleeping_server", "lock btr", wake):
         kernel.call("ipc_post_slot")
     assert kernel.field(Endpoint, ENDPOINT, "idle") == 0
+
+
+# A reset is for a drive that keeps the controller waiting, and for no other.
+
+IDLE = 0x300  # what a reset leaves in PxSCTL
+
+
+@pytest.mark.parametrize(("left", "carry"), [(0, 0), (PortCommand.FR, 1), (PortCommand.CR, 1)])
+def test_a_port_of_which_one_engine_runs_on_after_a_reset_does_not_stop(kernel, left, carry):
+    kernel.place(PortRegisters, PORT, cmd=PortCommand.CR, ssts=ESTABLISHED)
+    with meanwhile(kernel, "ahci_comreset", "", lambda: kernel.place(PortRegisters, PORT, cmd=left)):
+        assert carry == kernel.call("ahci_stop", edi=PORT).CF
+
+
+def test_a_port_that_stops_and_a_drive_that_is_ready_are_not_reset(kernel):
+    kernel.place(PortRegisters, PORT, ssts=ESTABLISHED)
+    assert kernel.call("ahci_stop", edi=PORT).CF == 0
+    assert kernel.call("ahci_run", edi=PORT).CF == 0
+    assert kernel.field(PortRegisters, PORT, "sctl") == 0
+    assert kernel.field(PortRegisters, PORT, "cmd") & PortCommand.ST
+
+
+@pytest.mark.parametrize(("linked", "reset"), [(0, 0), (ESTABLISHED, IDLE)])
+def test_a_port_without_a_drive_is_not_reset_and_one_with_a_busy_drive_is(kernel, linked, reset):
+    kernel.place(PortRegisters, PORT, ssts=linked, tfd=BUSY)
+    assert kernel.call("ahci_run", edi=PORT).CF == 1
+    assert kernel.field(PortRegisters, PORT, "sctl") == reset
+
+
+def test_a_drive_that_is_busy_for_a_moment_is_waited_for(kernel):
+    kernel.place(PortRegisters, PORT, ssts=ESTABLISHED, tfd=BUSY)
+    with meanwhile(kernel, "ahci_await_drive", "dec", lambda: kernel.place(PortRegisters, PORT, tfd=0)):
+        assert kernel.call("ahci_await_drive", edi=PORT).CF == 0
+
+
+@pytest.mark.parametrize(("detected", "carry"), [(0, 1), (1, 1), (3, 0), (4, 1)])
+def test_only_a_drive_with_communication_established_is_linked(kernel, detected, carry):
+    """PxSSTS.DET is 4 where the port is in offline mode."""
+    kernel.place(PortRegisters, PORT, ssts=detected)
+    assert carry == kernel.call("ahci_linked", edi=PORT).CF
+
+
+def test_a_drive_with_a_queue_and_without_ncq_is_given_one_command_at_a_time(kernel):
+    kernel.place(HbaRegisters, CONTROLLER, cap=Capabilities.SNCQ | 31 << 8)
+    kernel.write("polled_data", bytes(150) + (31).to_bytes(2, "little") + bytes(360))  # word 75, and no bit of word 76
+    kernel.place(Disk, DISK, queue_depth=1)
+    kernel.call("ahci_depth", esi=DISK)
+    assert kernel.field(Disk, DISK, "queue_depth") == 1
+
+
+# What a thread that was preempted between two instructions finds.
+
+
+def test_a_slot_that_another_thread_has_taken_meanwhile_is_not_taken_twice(kernel):
+    kernel.place(Endpoint, ENDPOINT, free=0b110)
+    with meanwhile(kernel, "take_slot", "lock btr", lambda: kernel.place(Endpoint, ENDPOINT, free=0b100)):
+        result = kernel.call("take_slot")
+    assert (result.CF, result.ecx, kernel.field(Endpoint, ENDPOINT, "free")) == (0, 2, 0)
+
+
+def test_a_slot_that_another_thread_has_used_first_meanwhile_is_not_taken_twice(kernel):
+    kernel.on_host_call(HostCall.FIRST_USE, lambda _value: None)
+    kernel.place(Endpoint, ENDPOINT, unused=0b11)
+    with meanwhile(kernel, "take_slot.fresh", "lock btr", lambda: kernel.place(Endpoint, ENDPOINT, unused=0b10)):
+        result = kernel.call("take_slot")
+    assert (result.CF, result.ecx, kernel.field(Endpoint, ENDPOINT, "unused")) == (0, 1, 0)
+
+
+def test_a_read_of_a_server_that_has_died_is_not_posted(kernel):
+    endpoint = kernel.segment("gs", ENDPOINT)
+    kernel.place(ThreadControlBlock, THREAD, request_endpoint=endpoint)
+    kernel.place(Endpoint, ENDPOINT, flags=EndpointFlags.DEAD, free=1)
+    result = kernel.call("ipc_post_and_wait")
+    assert (result.CF, result.eax) == (1, ErrorCode.SERVER_DIED)
+    assert kernel.field(Endpoint, ENDPOINT, "tail") == 0
+
+
+def test_the_accessed_bits_of_all_entries_are_collected_and_cleared(kernel):
+    kernel.write(PAGE, b"".join(entry.to_bytes(8, "little") for entry in (0x27, 0x07, 0x27, 0x27)))
+    assert kernel.call("harvest_accessed", ebx=PAGE, ecx=3).eax == 2
+    assert [entry & 0xFF for entry in kernel.read(PAGE, 32)[::8]] == [0x07, 0x07, 0x07, 0x27]

@@ -184,6 +184,16 @@ def test_a_request_that_begins_within_a_page_takes_its_beginning_over_and_gives_
     assert data.low.holders[again.private[0]] == 1
 
 
+def test_an_answer_for_which_the_cache_has_no_room_is_taken_as_far_as_there_is_room(data: FileData) -> None:
+    file = data.new_file(5 * PAGE)
+    span = data.expect(file, 0, 5 * PAGE)
+    room = data.cache.fitting(0x100, list(range(1 << 20)))
+    data.cache.lock(0x100, list(range(1000, 1000 + room - 2)))
+    bring(data, span, [sectors(80, 8), HOLE | 7 << 60, *(sectors(16 + 8 * at, 8) for at in range(3))])
+    data.end_runs()
+    assert (span.state, span.length) == (SpanState.READY, 3 * PAGE)  # two blocks, and a hole that takes none
+
+
 def test_a_span_without_memory_for_its_data_fails_with_no_memory(data: FileData) -> None:
     file = data.new_file(1024)
     span = data.expect(file, 0, 1024)

@@ -245,6 +245,24 @@ def test_the_last_close_gives_back_the_data_then_the_file(data: FileData) -> Non
     assert (data.files_state.objects, file.frame in data.low.holders) == ({}, False)
 
 
+def test_the_last_close_of_all_files_cancels_the_look_at_idle_data_and_no_other_close_does(data: FileData) -> None:
+    first, second = data.new_file(PAGE), data.new_file(PAGE)
+    data.timer.watch()
+    data.letting_go.close_object(first)
+    assert data.timer.state.watching
+    data.letting_go.close_object(second)
+    assert (data.scheduler.state.sleepers, data.timer.state.watching) == ([], False)
+
+
+def test_data_that_were_read_ahead_and_are_released_unused_are_counted(data: FileData) -> None:
+    file = data.new_file(2 * PAGE)
+    used, unused = data.put(file, 0, 1), data.put(file, PAGE, 1)
+    unused.ahead = True
+    for span in (used, unused):
+        data.letting_go.release(file, span)
+    assert data.files_state.counters.wasted == 1
+
+
 def test_a_file_closed_with_data_on_their_way_is_released_after_they_have_come(data: FileData) -> None:
     file = data.new_file(PAGE)
     span = data.expect(file, 0, PAGE)

@@ -1,7 +1,5 @@
 """Directories, open files and reading through windows, on a plain guest with file data in plain memory."""
 
-import struct
-
 import pytest
 from callgate.kernel.abi import limits
 from callgate.kernel.abi.calls import Operation
@@ -12,82 +10,12 @@ from callgate.kernel.abi.limits import DIRECTORIES_KEPT, DIRECTORIES_OF_PROCESS,
 from callgate.kernel.abi.message import ReplyType, SlotState
 from callgate.kernel.core.coroutines import RoutineCall, RoutineResult
 from callgate.kernel.core.errors import DiskError
-from callgate.kernel.core.records import DirectoryLock
 from callgate.kernel.file_data.objects import FileObject
-from callgate.kernel.files.directories import Directories, DirectoriesState
-from callgate.kernel.files.handles import Files
-from callgate.kernel.files.names import Names
-from callgate.kernel.files.opening import FileOpening
-from callgate.kernel.files.reading import Reading
 from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.tasks.shares import frames_of
-from plain_files import PAGE, FileData
+from plain_files import PAGE
 from plain_guest import drive, refusal, returned
-from plain_ipc import DATA
-
-PATH = 0xC020_0000  # linear address of paths
-
-
-class Volume(FileData):
-    """The managers of files over file data; a server whose answers the test gives."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.scratch = False
-        state = self.files_state
-        self.names = Names(self.requests, self.back)
-        self.directories = Directories(
-            DirectoriesState(), self.memory, self.windows, self.names, self.back, self.shares, self.endpoints
-        )
-        self.opening = FileOpening(state, self.names, self.shares, self.fetching, self.answers)
-        self.handles = Files(state, self.endpoints, self.shares, self.opening, self.mapping, lambda: self.scratch)
-        self.reading = Reading(state, self.cache, self.shares, self.fetching, self.mapping)
-        self.asked: list[tuple[Operation, int, int]] = []  # operation, address of its data, bytes
-        self.version, self.lock_number = 1, 0
-
-    def note(self) -> None:
-        block = self.threads.block(self.scheduler.current)
-        asked = (block[f"request_{name}"] for name in ("operation", "data", "bytes"))
-        operation, address, size = asked
-        self.asked.append((Operation(operation), address, size))
-
-    def directory(self, call: RoutineCall) -> RoutineResult:
-        """Answer LOCK_DIRECTORY with one page, as it is after CONVERT."""
-        self.note()
-        server = self.endpoint.process
-        frame = server.pages[self.processes.allocate(server, PAGE)]
-        self.low.hold(frame)
-        slot = self.take(state=SlotState.DONE)[0]
-        message = self.message(slot)
-        message.reply, message.count = ReplyType.OBJECT, 1
-        struct.pack_into("<Q", self.slots.message(self.endpoint, slot), DATA, frame)
-        self.endpoint.pins[slot] = [("frame", frame, 0)]
-        self.lock_number += 1
-        return returned(call, edx=self.lock_number, ebx=self.version, ecx=1, edi=4)
-
-    def file(self, size: int, *, attributes: int = 0, identity: int = 0, number: int = 77) -> object:
-        """Return the function that answers OPEN."""
-
-        def ipc_request(call: RoutineCall) -> RoutineResult:
-            self.note()
-            slot = self.take(state=SlotState.DONE)[0]
-            self.message(slot).reply = ReplyType.REGISTERS
-            return returned(call, eax=number, ebx=attributes, ecx=size & 0xFFFF_FFFF, edx=size >> 32, edi=identity)
-
-        return ipc_request
-
-    def lock(self, path: bytes) -> tuple[int, DirectoryLock]:
-        locked = self.directories.lock(self.shell, path, PATH)
-        return drive(locked, ipc_request=self.directory, ipc_finish=self.finish)[0]
-
-    def finish(self, _call: RoutineCall) -> None:
-        """Release the slot, as machine code does."""
-        self.slots.free_slot(self.endpoint, self.threads.block(self.thread)["slot"])
-
-    def open(self, size: int, flags: OpenFlags | None = None, **answer: int) -> tuple[int, FileObject]:
-        opened = self.handles.open(self.shell, b"/d0p1/f", PATH, flags or OpenFlags(0))
-        handle, _, file = drive(opened, ipc_request=self.file(size, **answer))[0]
-        return handle, file
+from plain_volume import PATH, Volume
 
 
 @pytest.fixture
@@ -140,6 +68,17 @@ def test_a_window_whose_page_table_the_process_must_not_have_is_refused_and_leav
         volume.lock(path)
     monkeypatch.setattr(limits, "FRAMES_OF_PROCESS", held + 3)
     volume.lock(path)  # its page table exists now
+
+
+def test_a_version_that_is_no_longer_current_is_released_by_the_last_of_those_that_have_locked_it(
+    volume: Volume,
+) -> None:
+    locks = [volume.lock(b"/d0p1")[0] for _ in range(2)]
+    volume.directories.changed(volume.endpoint, 1)
+    volume.directories.unlock(volume.shell, locks[0])
+    assert volume.noted() == []
+    volume.directories.unlock(volume.shell, locks[1])
+    assert volume.noted() == [(Operation.UNLOCK_DIRECTORY, 1)]
 
 
 def test_a_version_of_0_lives_as_long_as_its_lock(volume: Volume) -> None:
@@ -219,6 +158,42 @@ def test_a_path_that_leads_to_no_volume_is_refused_with_the_reason(
     assert volume.asked == []
 
 
+@pytest.mark.parametrize("state", ["hidden", "mounting"])
+def test_a_volume_that_is_hidden_or_not_mounted_yet_has_no_path(volume: Volume, state: str) -> None:
+    setattr(volume.endpoint, state, True)
+    with refusal(ErrorCode.NOT_FOUND):
+        volume.lock(b"/d0p1")
+    assert volume.asked == []
+
+
+def test_a_changed_version_is_that_of_the_server_that_says_so_and_of_no_other_directory(volume: Volume) -> None:
+    _, first = volume.lock(b"/d0p1")
+    volume.version = 2
+    _, second = volume.lock(b"/d0p1/DOCS")
+    volume.directories.changed(volume.new_endpoint("other"), 1)
+    assert (first.of.current, second.of.current) == (True, True)
+    volume.directories.changed(volume.endpoint, 1)
+    assert (first.of.current, second.of.current) == (False, True)
+
+
+@pytest.mark.parametrize("meanwhile", ["another lock", "the server's end"])
+def test_a_directory_that_comes_late_lives_as_long_as_its_lock(volume: Volume, meanwhile: str) -> None:
+    early = []
+
+    def directory(call: RoutineCall) -> RoutineResult:
+        if meanwhile == "another lock":
+            early.append(volume.lock(b"/d0p1")[1])
+        answer = volume.directory(call)
+        volume.endpoint.dead = meanwhile != "another lock"
+        return answer
+
+    locked = volume.directories.lock(volume.shell, b"/d0p1", PATH)
+    number, late = drive(locked, ipc_request=directory, ipc_finish=volume.finish)[0]
+    assert late.of.current is False
+    volume.directories.unlock(volume.shell, number)
+    assert [lock.of.current for lock in early] == [True] * len(early)
+
+
 # Opening.
 
 
@@ -279,6 +254,15 @@ def test_a_dead_volumes_files_are_invalid_and_leave_every_window(volume: Volume)
     page = FilePage.from_buffer(volume.guest.ram.view(file.frame, PAGE))
     assert (page.valid, page.error, page.count) == (0, ErrorCode.UNPLUGGED, 0)
     assert (type(coming.error), volume.entry(opened, 0), file.spans) == (DiskError, 0, [])
+    volume.opening.endpoint_died(volume.endpoint, ErrorCode.SERVER_DIED)
+    assert file.error is ErrorCode.UNPLUGGED  # the first reason
+
+
+def test_a_file_that_is_invalid_is_not_shared_with_a_later_open(volume: Volume) -> None:
+    _, gone = volume.open(100, identity=5)
+    gone.error = ErrorCode.UNPLUGGED
+    _, again = volume.open(100, identity=5)
+    assert again is not gone
 
 
 def test_a_program_is_read_whole_across_spans_and_booked(volume: Volume) -> None:
@@ -387,7 +371,8 @@ def test_the_most_idle_span_is_unmapped_when_spans_are_mapped_as_often_as_allowe
 def test_nothing_is_mapped_of_a_file_whose_volume_is_gone(volume: Volume) -> None:
     file = read_file(volume, PAGE, [(0, 1)])
     file.error = ErrorCode.UNPLUGGED
-    with refusal(ErrorCode.UNPLUGGED):
-        map_at(volume, 0)
+    for position in (0, PAGE):  # also at its end: that there is nothing more is not known
+        with refusal(ErrorCode.UNPLUGGED):
+            map_at(volume, position)
     with refusal(ErrorCode.UNPLUGGED):
         drive(volume.reading.fault(volume.shell, volume.shell.files[1].window))

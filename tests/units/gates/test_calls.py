@@ -115,6 +115,7 @@ def test_host_calls_that_await_run_as_coroutines_and_a_panic_says_where(gate: Ga
         (b"/", b"../..", b"/"),
         (b"", b"b", b"b"),
         (b"/d0", b"b/", b"/d0/b/"),
+        (b"/d0", b"", b""),
     ],
 )
 def test_a_path_is_made_absolute_in_the_page_where_machine_code_reads_it(
@@ -201,9 +202,12 @@ def test_a_process_can_kill_only_its_descendants(gate: Gate, process_calls: Proc
     child = gate.new_process()
     grandchild = gate.new_process("grandchild", child.number)
     stranger = gate.new_process("stranger", 0)
+    orphan = gate.new_process("orphan", 0)
+    orphan.parent = 999  # which is gone
     for process, descends in (
         (grandchild, True),
         (stranger, False),
+        (orphan, False),
         (gate.shell, False),
         (gate.endpoint.process, False),
     ):

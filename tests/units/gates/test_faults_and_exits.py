@@ -8,7 +8,7 @@ import pytest
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import KERNEL_BASE, USER_STACK_TOP
 from callgate.kernel.abi.thread import ThreadState, TrapFrame
-from callgate.kernel.core.errors import DiskError, KernelPanic, PolicyError
+from callgate.kernel.core.errors import DiskError, GivenUp, KernelPanic, PolicyError
 from callgate.kernel.core.records import EndpointState, Process, Thread
 from callgate.kernel.gates.exits import Exits
 from callgate.kernel.gates.faults import Faults
@@ -78,6 +78,7 @@ def test_a_process_is_cleaned_up_with_its_last_thread_and_reaped_once_another_th
     ends.end(last)
     assert (gate.let_go, ends.calls) == ([orphan], [f"handler {first.number}", f"handler {last.number}"])
     assert gate.scheduler.current is gate.scheduler.state.idle
+    assert orphan.number in gate.records.processes  # the CPU is still in its page tables
     gate.run(gate.thread)
     ends.exits.reap_orphans()
     assert orphan.number not in gate.records.processes
@@ -184,6 +185,8 @@ def test_a_fault_of_ring_0_on_user_memory_resumes_at_the_address_of_the_gate_and
     assert (trap.frame["eip"], block["fault_error"]) == (0xC010_0100, ErrorCode.BAD_ADDRESS)
     with pytest.raises(KernelPanic):
         trap.raise_(14, 0, 0xC000_0000)
+    with pytest.raises(KernelPanic):
+        trap.raise_(0)  # which has no address
     block["fault_resume"] = 0
     with pytest.raises(KernelPanic):
         trap.raise_(14, 0, 0x1000)
@@ -202,6 +205,38 @@ def test_an_unavailable_page_of_a_file_resumes_at_the_handler_of_the_code_or_end
     assert (trap.frame["eip"], trap.frame["eax"]) == (0x40_9000, ErrorCode.UNPLUGGED)
     trap.raise_(14, 4, 0x5000_0000)  # from the handler, which has no handler itself
     assert "the disk was removed (a page of a file)" in gate.lines[0]
+
+
+def test_an_exception_other_than_a_page_fault_is_none_of_a_file(gate: Gate) -> None:
+    trap = Trap(gate)
+    trap.found = (SimpleNamespace(writable=True), None)
+    trap.raise_(0, 2)
+    assert "#DE divide error" in gate.lines[0]
+    assert trap.allowed == []
+
+
+def test_a_thread_that_is_killed_while_its_page_is_fetched_has_no_fault(gate: Gate) -> None:
+    trap = Trap(gate)
+    trap.found = (SimpleNamespace(writable=False), None)
+    trap.refused = GivenUp(ErrorCode.KILLED)
+    gate.shell.file_handler = (0x40_9000, 0x40_1000, 0x40_2000)
+    trap.frame["vector"], trap.frame["error_code"], gate.machine.cpu.cr2 = 14, 4, 0x5000_0000
+    waiting = trap.faults.host_exception(trap.address)
+    assert waiting is not None
+    gate.thread.killed = True
+    drive(waiting)
+    assert (trap.frame["eip"], gate.lines) == (0x40_1234, [])
+
+
+@pytest.mark.parametrize("handled", [False, True])
+def test_an_interrupted_access_to_a_file_is_retried_unless_its_code_has_a_handler(gate: Gate, handled: bool) -> None:
+    trap = Trap(gate)
+    trap.found = (SimpleNamespace(writable=False), None)
+    trap.refused = GivenUp(ErrorCode.INTERRUPTED)
+    if handled:
+        gate.shell.file_handler = (0x40_9000, 0x40_1000, 0x40_2000)
+    trap.raise_(14, 4, 0x5000_0000)
+    assert (trap.frame["eip"], gate.lines) == (0x40_9000 if handled else 0x40_1234, [])
 
 
 def test_a_write_to_a_file_requests_a_writable_page(gate: Gate) -> None:

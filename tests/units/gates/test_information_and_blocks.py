@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from callgate.kernel.abi.calls import HOST_CALL_FIRST, HostCall, Operation, ServerCall, SystemCall
+from callgate.kernel.abi.calls import HOST_CALL_FIRST, HostCall, Operation, ServerCall, SystemCall, WaitReason
 from callgate.kernel.abi.directory import VolumeFlags
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import size_of
@@ -142,6 +142,12 @@ def test_the_idle_thread_is_listed_as_ready_while_another_one_runs(gate: Gate) -
     information(gate).process_information(gate.thread, gate.frame)
     row = ProcessInformation.from_buffer_copy(gate.user_memory().read(USER_HEAP, size_of(ProcessInformation)))
     assert (row.thread, row.state) == (idle.number, ThreadState.READY)
+    waiting = gate.new_thread(gate.shell)
+    gate.scheduler.note_wait(waiting, WaitReason.SLEEP)
+    gate.frame["ebx"] = sorted(thread.number for thread in gate.records.threads.values()).index(waiting.number)
+    information(gate).process_information(gate.thread, gate.frame)
+    row = ProcessInformation.from_buffer_copy(gate.user_memory().read(USER_HEAP, size_of(ProcessInformation)))
+    assert (row.thread, row.state) == (waiting.number, ThreadState.BLOCKED)
 
 
 def test_a_servers_row_shows_its_slots_and_counters(gate: Gate) -> None:
