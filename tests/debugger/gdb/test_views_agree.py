@@ -85,7 +85,10 @@ def view(system: System) -> list[Any]:
     values = {name: getattr(machine.cpu, name) for name in (*REGISTERS, *SYSTEM)}
     tasks = system.kernel.state.tasks
     ending = [thread for thread in tasks.dead_threads if 0 <= thread.stack - machine.cpu.esp < KERNEL_STACK_SIZE]
-    names = sorted(ThreadView(system.kernel, thread).name for thread in (*tasks.threads.values(), *ending))
+    names = [ThreadView(system.kernel, thread).name for thread in (*tasks.threads.values(), *ending)]
+    # Of a process that has ended and is still on record gdb keeps the last thread.
+    names += [process.name for process in tasks.processes.values() if not process.threads]
+    names.sort()
     clock = f"{machine.clock.retired} instructions, {machine.clock.now} ns\n"
     stack, code = machine.read(machine.cpu.esp, STACK_BYTES).hex(), machine.read(machine.cpu.eip, CODE_BYTES).hex()
     return [clock, values, stack, code, names]

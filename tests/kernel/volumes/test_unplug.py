@@ -13,7 +13,7 @@ from callgate.kernel.system import System, SystemOptions
 
 FUEL = 60_000_000
 POINTS = int(os.environ.get("CALLGATE_UNPLUG_POINTS", "20"))
-BIG = bytes(range(256)) * 130
+BIG = bytes(range(256)) * 1030
 WORK = (
     "cat BIG.BIN; poke BIG.BIN 4096 1 2 3; ls; ls docs; cat docs/B.TXT docs/B.TXT; ls /; cat /d1/GOOD.TXT; hello after"
 )
