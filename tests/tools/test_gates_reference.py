@@ -6,6 +6,7 @@ from pathlib import Path
 from callgate.kernel.abi.calls import Operation, ServerCall, SystemCall
 from callgate.kernel.abi.directory import VolumeFlags
 from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.file import OpenFlags
 
 TEXT = (Path(__file__).parents[2] / "docs" / "gates.md").read_text()
 
@@ -32,7 +33,7 @@ def test_every_section_of_the_gates_document_names_arguments_results_and_errors(
 
 def test_every_error_and_flag_that_the_gates_document_names_exists() -> None:
     named = set(re.findall(r"`([A-Z]+_[A-Z_]+)`", TEXT)) - {"OPERATION_SERVER_DEFINED"}
-    kinds = (ErrorCode, SystemCall, ServerCall, Operation, VolumeFlags)
+    kinds = (ErrorCode, SystemCall, ServerCall, Operation, VolumeFlags, OpenFlags)
     known = {name for kind in kinds for name in kind.__members__}
     others = {
         "SELECTOR_SYSTEM_GATE",
@@ -44,5 +45,7 @@ def test_every_error_and_flag_that_the_gates_document_names_exists() -> None:
         "SERVER_ERRORS",
         "VOLUME_UNASKED",
         "VOLUME_BRIEFLY",
+        "NAME_ABSENT",
+        "OPEN_CLOSES",
     }
     assert named - known - others == set()

@@ -24,7 +24,7 @@ START_OUR_OWN = {
     "machine/engine/test_untranslatable_code.py",
     "asm/test_assembler_cache.py",
     "asm/test_assembler_errors.py",
-    "mutants/run.py",
+    "mutants/copies.py",
     "mutants/search.py",
     "units/test_every_manager.py",
     "house/test_layers.py",

@@ -162,9 +162,9 @@ switch_resume:
         mov     eax, fs:[ThreadControlBlock.ldt]
         lldt    ax
 .same_space:
-        .event  thread.switch to=fs
         push    ds
         pop     es
+        .event  thread.switch to=fs
         popad
         popfd
         ret

@@ -293,20 +293,6 @@ def test_what_comes_from_outside_at_any_instruction_of_it_is_neither_lost_nor_ha
         assert made.unaccounted() == [], steps
 
 
-def test_a_client_killed_before_the_return_of_its_direct_reply_does_not_compute_again(rig: Rigs) -> None:
-    """The interrupt that tells of the kill comes at the RETF, after the last look at the flag."""
-    made = rig("echo", {"count": 3}, THREADS=1, options={"fast_path": True})
-    made.system.run(until=made.label("after"))
-    made.system.run(until="server_gate.leaving")
-    client = made.clients[0].threads[0]
-    made.kernel.processes.kill(made.clients[0], 9)
-    made.attention()
-    for _ in range(LONGEST):
-        made.machine.step()
-        assert made.machine.cpu.cpl == 0 or made.kernel.scheduler.running is not client
-    assert made.codes == [9]
-
-
 def test_a_thread_of_a_dying_server_that_has_ended_is_not_switched_to(rig: Rigs) -> None:
     """It is killed before it announces its sleep, does so, and ends; another thread of the server is still there."""
     made = rig("echo", {"count": 3}, THREADS=2, options={"fast_path": False})
@@ -323,3 +309,51 @@ def test_a_thread_of_a_dying_server_that_has_ended_is_not_switched_to(rig: Rigs)
     assert not endpoint.swept
     assert made.block["idle"] == 0
     assert made.kernel.check() == []
+
+
+@pytest.mark.parametrize("place", ["ipc_gate", "server_gate"])
+def test_a_thread_that_is_killed_while_it_is_switched_to_does_not_come_to_ring_3(rig: Rigs, place: str) -> None:
+    """No interrupt tells of the kill: the last look at the flag does."""
+    made = rig("echo", {"count": 3}, THREADS=1, options={"fast_path": True})
+    made.system.run(until=made.label("after"))
+    made.system.run(until=f"{place}.turn")
+    process = made.endpoint.process if place == "ipc_gate" else made.clients[0]
+    thread = process.threads[0]
+    made.kernel.processes.kill(process, 9)
+    for _ in range(LONGEST):
+        made.machine.step()
+        assert made.machine.cpu.cpl == 0 or made.kernel.scheduler.running is not thread
+    assert process.exit_code == 9
+
+
+@pytest.mark.parametrize("place", ["ipc_gate.leaving", "server_gate.leaving"])
+def test_a_thread_killed_before_the_return_of_a_direct_switch_does_not_compute_again(rig: Rigs, place: str) -> None:
+    """The interrupt that tells of the kill comes at the RETF, after the last look at the flag."""
+    made = rig("echo", {"count": 3}, THREADS=1, options={"fast_path": True})
+    made.system.run(until=made.label("after"))
+    made.system.run(until=place)
+    process = made.clients[0] if place.startswith("server") else made.endpoint.process
+    thread = process.threads[0]
+    made.kernel.processes.kill(process, 9)
+    made.attention()
+    for _ in range(LONGEST):
+        made.machine.step()
+        assert made.machine.cpu.cpl == 0 or made.kernel.scheduler.running is not thread
+    assert process.exit_code == 9
+
+
+def test_an_interrupt_at_any_instruction_of_a_request_ends_the_wait_for_a_server_that_never_answers(rig: Rigs) -> None:
+    made = rig("keeper", {"count": 1}, options={"fast_path": True})
+    made.system.run(until=made.label("before"))
+    number = made.clients[0].number
+    kept = made.system.snapshot()
+    start = made.machine.clock.retired
+    made.system.run(until="ipc_gate.leaving")
+    for steps in range(made.machine.clock.retired - start):
+        made.system.restore(kept)
+        client = made.kernel.state.tasks.processes[number]
+        made.machine.step(steps)
+        made.kernel.threads.interrupt(client.threads[0])
+        made.attention()
+        assert made.run().reason == "halt", steps
+        assert client.exit_code == 100 + made.error("INTERRUPTED"), steps
