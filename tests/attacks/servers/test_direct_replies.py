@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from callgate.kernel.abi.calls import ServerCall
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.selectors import SLOTS
 
@@ -51,11 +52,17 @@ def test_a_reply_with_another_handle_is_refused(rig: Rigs, change: int) -> None:
 
 def test_a_reply_to_a_request_that_another_thread_has_kept_is_refused(rig: Rigs) -> None:
     """One thread keeps its request and waits for the next; another, which is given that, answers the first."""
-    made = at_reply(rig, {"count": 4}, {"count": 4, "seed": 0x2000}, THREADS=2)
+    made = rig("echo", {"count": 4}, options={"fast_path": True}, THREADS=2)
     cpu, system = made.machine.cpu, made.system
-    kept = cpu.ebx
-    keeper = made.kernel.scheduler.running
-    cpu.eax = 0  # WAIT
+    system.run(until=made.label("after"))
+    system.run(until="ipc_gate.turn")
+    system.run(until="server_gate")
+    kept, keeper = cpu.ebx, made.kernel.scheduler.running
+    cpu.eax = ServerCall.WAIT
+    system.run()
+    made.block["idle"] &= ~(1 << keeper.server_index)  # as if it had something else to do
+    made.start_client(count=4, seed=0x2000)
+    made.attention()
     system.run(until="server_gate.direct")
     thief = made.kernel.scheduler.running
     assert thief.process is keeper.process
