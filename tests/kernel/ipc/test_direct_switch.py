@@ -188,16 +188,21 @@ def test_a_request_waits_its_turn_after_one_that_is_in_the_ring(rig: Rigs) -> No
 
 
 def test_a_reply_lets_the_server_take_what_came_meanwhile(rig: Rigs) -> None:
-    """A second client posts while the server works: that comes next, and the first is woken the long way."""
-    made = rig("echo", {"count": 2}, {"count": 2, "seed": 0x2000}, THREADS=1, options={"fast_path": True})
-    made.system.run(until="server_gate.direct")
-    before = made.machine.ledger.counts()
+    """A second client posts while the server works on the only request of the first, and waits."""
+    made = rig("echo", {"count": 1}, THREADS=1, options={"fast_path": True})
+    made.system.run(until="ipc_gate.leaving")
+    made.machine.step()
+    server = made.kernel.scheduler.running
+    late = made.start_client(count=1, seed=0x2000)
     made.kernel.scheduler.request_yield()
     made.attention()
+    made.system.run(until="server_gate.direct")
+    assert made.kernel.scheduler.running is server
+    assert made.kernel.scheduler.reason_of(late.threads[0]) is WaitReason.REPLY
+    assert made.block["tail"] - made.block["head"] == 1
     assert made.run().reason == "halt"
-    assert (made.codes, made.unaccounted()) == ([0, 0], [])
-    spent = made.machine.ledger.counts() - before
-    assert spent.fast_replies <= spent.requests
+    assert (made.codes, late.exit_code, made.unaccounted()) == ([0], 0, [])
+    assert made.machine.ledger.fast_replies == 0, "the client is woken the long way"
 
 
 def test_a_client_that_waits_for_a_slot_is_given_that_of_a_direct_reply(rig: Rigs) -> None:
