@@ -115,7 +115,12 @@ def programs() -> list[Program]:
 
 
 def switch(jump: Jump, there: Iterable[Program], *, always: bool) -> None:
-    """Switch a jump in the programs that there are in this process, and in those that will be."""
+    """Switch a jump in the programs that there are in this process, and in those that will be.
+
+    From now on nothing is written into the cache of assembled programs: other processes would take it for what the
+    sources say.
+    """
+    cache.write_checked = lambda _path, _content: None
     for program in there:
         patch(program, jump, always=always)
     modules: tuple[tuple[ModuleType, str], ...] = ((cache, "restore"), (assembly, "make_program"))

@@ -5,7 +5,8 @@ from pathlib import Path
 import jumps
 import pytest
 from callgate.asm.assembler import Program, assemble, assembly, cache
-from callgate.asm.assembler.cache import assemble_cached
+from callgate.asm.assembler.cache import assemble_cached, debug_elf_cached
+from callgate.asm.assembler.output.debug.dwarf import Debugging
 from callgate.tools.asmtest.bare.cpu import BareCpu
 from mutant_lists import ROOT
 
@@ -59,6 +60,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(jumps, "kernel_image", lambda: assemble(path))
     for module, name in ((cache, "restore"), (assembly, "make_program")):
         monkeypatch.setattr(module, name, getattr(module, name))  # put back after `switch`
+    monkeypatch.setattr(cache, "write_checked", cache.write_checked)
     return path
 
 
@@ -125,6 +127,16 @@ def test_programs_that_exist_and_programs_out_of_the_cache_are_switched(source: 
     before = code(assembled)
     jumps.switch(jump, jumps.programs(), always=True)
     assert code(assembled) == code(assemble_cached(source)) == code(assemble(source)) != before
+
+
+def test_a_program_with_a_jump_switched_is_not_kept_for_other_processes(
+    source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    jumps.switch(jumps.all_jumps()[4], [], always=True)
+    assemble_cached(source)
+    debug_elf_cached(source, Debugging(), "")
+    assert not list((tmp_path / "cache").rglob("*"))
 
 
 def test_every_conditional_jump_of_the_kernel_lies_in_its_folder_and_has_its_own_name() -> None:
