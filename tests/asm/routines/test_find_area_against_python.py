@@ -106,6 +106,16 @@ def finder(bare_cpu: Any) -> Finder:
     return Finder(bare_cpu)
 
 
+def test_areas_of_many_are_found_at_random_positions(finder: Finder) -> None:
+    source = random.Random(61)
+    size = (60 << 20) - 77
+    for count in (3, 31, FILE_AREAS):
+        areas = areas_with_gaps(source, count, size)
+        finder.set(areas, size)
+        for position in source.sample(interesting(areas, size), 12):
+            assert finder.find(position) == expected(areas, size, position), (count, position)
+
+
 @pytest.mark.thorough(only=True)
 def test_every_area_of_any_number_of_them_is_found_within_the_budget(finder: Finder) -> None:
     """A window that shows the whole file: random 4 KiB reads."""
