@@ -23,7 +23,7 @@ def opened(path: Path, data: bytes) -> str:
     else:
         return first_error(image)
     assert str(refusal).startswith(f"{path}: ")
-    assert container_files.open_files() == descriptors, "a refused image leaves a file open"
+    assert container_files.open_files() <= descriptors, "a refused image leaves a file open"
     return str(refusal).removeprefix(f"{path}: ")
 
 
@@ -337,7 +337,7 @@ def test_a_vmdk_descriptor_can_name_only_sound_files_of_its_own_directory(
     with pytest.raises(ImageError) as caught:
         open_image(path)
     assert reason in str(caught.value)
-    assert container_files.open_files() == descriptors
+    assert container_files.open_files() <= descriptors
 
 
 VDI = {

@@ -16,7 +16,11 @@ from host_float import GENERAL_PROTECTION, SIGFPE, SIGILL, SIGSEGV, UNMAPPED, Re
 
 PREFIXES = (b"", b"\x66", b"\xf2", b"\xf3", b"\x66\xf2", b"\x66\xf3", b"\xf3\x66", b"\x2e\x66", b"\x66\x3e")
 WITH_NUMBER = (0x70, 0x71, 0x72, 0x73, 0xC2, 0xC4, 0xC5, 0xC6)  # 0F opcodes with an immediate byte
-NOT_HERE = ("xsave", "xsaveopt", "xrstor")  # #UD on this CPU (CR4.OSXSAVE); SHA is not announced by CPUID
+# #UD on this CPU: CR4.OSXSAVE is clear, and SHA and GFNI are not announced by CPUID.
+NOT_HERE = (
+    *("xsave", "xsaveopt", "xrstor", "sha1nexte", "sha1msg1", "sha1msg2", "sha1rnds4", "sha256rnds2", "sha256msg1"),
+    *("sha256msg2", "gf2p8mulb", "gf2p8affineqb", "gf2p8affineinvqb"),
+)
 DENORMAL = 0x02  # DE
 SINGLE = (0, 0x80000000, 0x3F800000, 0xBF800000, 0x7F800000, 0xFF800000, 0x7FC00000, 0x7FA00000, 0x00000001,
           0x00800000, 0x7F7FFFFF, 0x40400000, 0x5F000000, 0x4F000000, 0x33800000)  # fmt: skip
