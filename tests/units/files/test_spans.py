@@ -67,6 +67,15 @@ def test_a_span_that_has_gone_says_what_it_said_and_nothing_that_happens_to_the_
     assert other.state is SpanState.WAITING
 
 
+def test_a_span_that_has_gone_with_its_server_can_be_dropped_again(data: FileData) -> None:
+    file = data.new_file(1 << 30)
+    span = data.expect(file, 4 * PAGE, PAGE)
+    data.completion.fail(file, span, ErrorCode.SERVER_DIED)
+    free = list(data.endpoint.free_spans)
+    data.completion.fail(file, span, ErrorCode.UNPLUGGED)
+    assert (data.endpoint.free_spans, span.position) == (free, 4 * PAGE)
+
+
 def test_the_array_has_room_for_every_span_there_may_be_and_goes_with_the_last_file(data: FileData) -> None:
     used = data.low.used
     spans: list[Span] = []
