@@ -13,7 +13,8 @@ Each of them is in one of three places:
 
 * a mutant of `tests/mutants` changes or removes the condition, or all that it decides (a check or a rule), or takes out
   the line of a jump, which is then never taken; that says nothing of operands;
-* `conditions/noticed.toml` names a test that fails when it is switched (`search.py` finds and tries them);
+* `conditions/noticed.toml`, of jumps `noticed_jumps.toml`, names a test that fails when it is switched (`search.py`
+  finds and tries them);
 * `conditions/left_out.toml` says why no test can fail.
 
 A condition is named by its function and its text, as `Cache.lock: block.busy`; the second of the same text in a
@@ -41,7 +42,7 @@ KERNEL = ROOT / "kernel"
 OTHER_ROOMS = ("abi", "machine", "watching")
 # Those whose conditions are switched by operand, too: what ring 3 and servers ask for, and memory.
 ROOMS_BY_OPERAND = ("files", "gates", "ipc", "memory")
-NOTICED = LISTS / "conditions" / "noticed.toml"
+NOTICED = (LISTS / "conditions" / "noticed.toml", LISTS / "conditions" / "noticed_jumps.toml")  # of policy, of asm/
 LEFT_OUT = LISTS / "conditions" / "left_out.toml"
 Decision = ast.If | ast.IfExp
 CONDITION, OPERAND, JUMP = "condition", "operand", "jump"  # what is switched
@@ -207,9 +208,12 @@ def changes_of(mutants: Iterable[Mutant], root: Path = ROOT) -> dict[str, list[s
     return changes
 
 
-def read_noticed(path: Path = NOTICED) -> dict[str, dict[str, str]]:
+def read_noticed(paths: Sequence[Path] = NOTICED) -> dict[str, dict[str, str]]:
     """Return, for each file, the test that fails without a condition, by the condition's name."""
-    return tomllib.loads(path.read_text(encoding="utf-8"))
+    found: dict[str, dict[str, str]] = {}
+    for path in paths:
+        found |= tomllib.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 def read_left_out(path: Path = LEFT_OUT) -> list[tuple[str, dict[str, list[str]]]]:

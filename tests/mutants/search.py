@@ -1,6 +1,6 @@
 """Switch the kernel's conditions one by one, and see which test notices.
 
-    python tests/mutants/search.py              try the list conditions/noticed.toml: each test must fail
+    python tests/mutants/search.py              try the lists conditions/noticed*.toml: each test must fail
     python tests/mutants/search.py cache lock   those whose file, function or text contains a word
     python tests/mutants/search.py --find       look for a test for each condition that nothing accounts for yet, and
                                                 add what is found to the list; the rest is printed
@@ -177,8 +177,16 @@ def find(words: Sequence[str], jobs: int, seen: Path | None, most: int) -> int:
 
 
 def write(noticed: dict[str, dict[str, str]], there: Iterable[Condition]) -> None:
-    """Write the list of what is noticed of the conditions that are there, in their order."""
-    lines = ["# Made by search.py: a test that fails when the condition is switched off.\n"]
+    """Write the lists of what is noticed of the conditions that are there, in their order."""
+    conditions = list(there)
+    for path, machine_code in zip(NOTICED, (False, True), strict=True):
+        of_path = [one for one in conditions if one.file.startswith("asm/") == machine_code]
+        path.write_text(listed(noticed, of_path), encoding="utf-8")
+
+
+def listed(noticed: dict[str, dict[str, str]], there: Iterable[Condition]) -> str:
+    """Return the text of a list."""
+    lines = ["# Made by search.py: a test that fails when the condition is switched.\n"]
     file = ""
     for condition in there:
         test = noticed.get(condition.file, {}).get(condition.name)
@@ -188,7 +196,7 @@ def write(noticed: dict[str, dict[str, str]], there: Iterable[Condition]) -> Non
             file = condition.file
             lines.append(f'\n["{file}"]\n')
         lines.append(f"{json.dumps(condition.name)} = {json.dumps(test)}\n")
-    NOTICED.write_text("".join(lines), encoding="utf-8")
+    return "".join(lines)
 
 
 def verify(words: Sequence[str], jobs: int) -> int:

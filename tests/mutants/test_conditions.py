@@ -216,13 +216,15 @@ def test_not_many_cases_of_one_test_and_not_many_tests_of_one_kind_are_tried() -
 def test_the_list_of_what_is_noticed_is_written_as_it_is_read(
     state, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    there = state.conditions[:3]
+    there = [*state.conditions[:3], *state.conditions[-2:]]
     noticed = {one.file: {} for one in there}
     for one in there:
         noticed[one.file][one.name] = 'tests/a.py::test_b["c"-\\x00]'
-    monkeypatch.setattr(search, "NOTICED", tmp_path / "noticed.toml")
+    paths = (tmp_path / "noticed.toml", tmp_path / "noticed_jumps.toml")
+    monkeypatch.setattr(search, "NOTICED", paths)
     search.write(noticed | {"kernel/gone.py": {"f: x": "tests/a.py::test_b"}}, there)
-    assert conditions.read_noticed(tmp_path / "noticed.toml") == noticed
+    assert conditions.read_noticed(paths) == noticed
+    assert all('"]' in path.read_text() for path in paths)
 
 
 @pytest.mark.thorough(only=True)

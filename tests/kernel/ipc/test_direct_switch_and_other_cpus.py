@@ -9,7 +9,7 @@ Rigs = Callable[..., Any]
 
 
 def meanwhile(made: Any, routine: str, text: str, change: Callable[[], None]) -> list[int]:
-    """Do `change()` once, before the first instruction of a routine whose line holds `text`; return when it was done."""
+    """Do `change()` once, before the first instruction from a label on whose line holds `text`; return when."""
     program, done = made.kernel.guest.image, []
     start = program.address(routine)
     lines = sorted(program.lines, key=lambda line: line.address)
