@@ -11,12 +11,13 @@ ENOUGH = 100_000
 
 
 @pytest.mark.thorough(one_in=2)
+@pytest.mark.parametrize("fast", [False, True])  # without and with direct switches
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_client_that_starts_at_any_instruction_of_the_only_request_is_served(
-    rig: Rigs, threads: int, some_of: SomeOf
+    rig: Rigs, threads: int, fast: bool, some_of: SomeOf
 ) -> None:
     """The server announces its sleep and then checks the ring once more: a request between the two is seen."""
-    made = rig("echo", {"count": 1}, THREADS=threads)
+    made = rig("echo", {"count": 1}, THREADS=threads, options={"fast_path": fast})
     made.system.run(until=made.label("before"))
     numbers = [process.number for process in made.clients]
     kept = made.system.snapshot()
