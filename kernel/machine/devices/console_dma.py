@@ -1,7 +1,7 @@
 """Bytes for the console out of memory: the UART sends what a bus master reads for it, up to a page at a time.
 
 The driver writes the physical address of a piece (16 bytes: address, 64 bits; bytes, 32 bits, 1 to 4,096; zero) to the
-port at `BASE`, 32 bits wide.  The bytes have been sent, behind all that were written to the UART before, when the OUT
+port at `BASE`, 32 bits wide.  The bytes have been sent, after all that were written to the UART before, when the OUT
 ends; a read of the port returns how many: 0 if the piece, or what it names, is not RAM or is too long.
 """
 
