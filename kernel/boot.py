@@ -99,6 +99,8 @@ class Loader:
         self.kernel.gdt.put_fixed(
             address("task_state"), size_of(TaskState) - 1, address("system_gate"), address("ipc_gate")
         )
+        table = self.kernel.guest.physical("server_table")
+        self.kernel.gdt.put_server_table(address("server_table"), table, address("server_gate"))
         none = address("no_endpoint")
         self.kernel.gdt.put_no_endpoints(none, address("no_endpoint_end") - 1 - none)
 

@@ -108,7 +108,7 @@ class Kernel:
         guest, state = self.guest, self.state
         tasks = state.tasks
         self.memory = PhysicalMemory(guest, state.low, state.high, state.space)
-        self.gdt = GlobalTable(guest.ram, guest.physical("gdt"), guest.address("server_gate"))
+        self.gdt = GlobalTable(guest.ram, guest.physical("gdt"))
         self.scheduler = Scheduler(
             guest.words,
             guest.kernel_words.base,
@@ -122,7 +122,7 @@ class Kernel:
         self.fpu = FloatingPointUnit(guest, tasks)
         self.shares = Shares(tasks, state.endpoints, self.memory, self._reclaim_low)
         self.threads = Threads(guest, self.memory, self.gdt, self.scheduler, self.fpu, tasks, self.shares.check_thread)
-        self.processes = Processes(guest, self.memory, self.gdt, self.threads, tasks, self.shares, self._let_go)
+        self.processes = Processes(guest, self.memory, self.threads, tasks, self.shares, self._let_go)
 
     def _make_ipc_and_storage(self) -> None:
         """Endpoints, disks and their cache."""

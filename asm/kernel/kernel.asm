@@ -15,7 +15,13 @@
         .section .boot
         .include "entry/boot.asm"
 
+        ; The whole way of a request lies in one page: after a switch of page tables each page costs a TLB miss.
         .text
+        .include "ipc/slots.asm"
+        .include "ipc/ring.asm"
+        .include "ipc/direct.asm"
+        .include "ipc/client.asm"
+        .include "ipc/server_half.asm"
         .include "entry/gates.asm"
         .include "console/console.asm"
         .include "entry/traps.asm"
@@ -24,11 +30,6 @@
         .include "console/serial.asm"
         .include "threads/switch.asm"
         .include "entry/policy.asm"
-        .include "ipc/slots.asm"
-        .include "ipc/ring.asm"
-        .include "ipc/direct.asm"
-        .include "ipc/client.asm"
-        .include "ipc/server_half.asm"
         .include "entry/usercopy.asm"
         .include "ipc/post.asm"
         .include "threads/watch_thread.asm"

@@ -49,3 +49,5 @@ PTE_DIRTY: Final = 0x040
 PTE_LARGE: Final = 0x080
 PTE_GLOBAL: Final = 0x100
 PTE_NX_HIGH: Final = 0x8000_0000  # bit 63, as it stands in the high half of an entry
+#: Of a message page that its server has: the CPU need not mark it accessed and dirty, which takes a second page walk.
+MESSAGE_PAGE_BITS: Final = PTE_PRESENT | PTE_WRITABLE | PTE_USER | PTE_ACCESSED | PTE_DIRTY

@@ -15,23 +15,22 @@ SELECTOR_TSS: Final = 0x28
 SELECTOR_SYSTEM_GATE: Final = 0x30 | 3
 SELECTOR_IPC_GATE: Final = 0x38 | 3
 
-# The gate that serves servers: LDT entry 1, present only in the LDT of server processes.
+# The one LDT: threads of server processes have it, all others have none.  Entry 1 is the gate that serves servers.
+SELECTOR_SERVER_TABLE: Final = 0x40
 SELECTOR_SERVER_GATE: Final = 0x08 | 4 | 3
+LDT_ENTRIES: Final = 2
 
-GDT_ENTRIES: Final = 2048
-GDT_FIRST_THREAD: Final = 64
-MAX_THREADS: Final = 512
-GDT_FIRST_LDT: Final = GDT_FIRST_THREAD + MAX_THREADS
-MAX_PROCESSES: Final = 128
-GDT_FIRST_ENDPOINT: Final = GDT_FIRST_LDT + MAX_PROCESSES
+# What every request needs lies in the first page: descriptors of endpoints, and of the first threads.
+GDT_FIRST_ENDPOINT: Final = 32
 MAX_ENDPOINTS: Final = 32
-GDT_FIRST_MESSAGE: Final = GDT_FIRST_ENDPOINT + MAX_ENDPOINTS
+GDT_FIRST_THREAD: Final = GDT_FIRST_ENDPOINT + MAX_ENDPOINTS
+MAX_THREADS: Final = 512
+MAX_PROCESSES: Final = 128
+GDT_FIRST_MESSAGE: Final = GDT_FIRST_THREAD + MAX_THREADS
 SLOTS: Final = 32
 SLOT_ABANDONED: Final = 0xFFFF_FFFE  # instead of a slot: its request was posted and the client killed
 MAX_MESSAGES: Final = MAX_ENDPOINTS * SLOTS
-assert GDT_FIRST_MESSAGE + MAX_MESSAGES <= GDT_ENTRIES
-
-LDT_ENTRIES: Final = 8
+GDT_ENTRIES: Final = GDT_FIRST_MESSAGE + MAX_MESSAGES
 
 # Interrupt vectors: the 8259A pair is programmed to 32..47.
 VECTOR_IRQ: Final = 32

@@ -80,7 +80,7 @@ class ThreadControlBlock(Layout):
         "esp": "saved kernel stack pointer while the thread does not run",
         "esp0": "top of the kernel stack",
         "cr3": "page-directory-pointer table of the process",
-        "ldt": "selector of the process's LDT",
+        "ldt": "selector of the LDT of servers; 0, no LDT, in threads of other processes",
         "selector": "selector of this block",
         "flags": "ThreadFlags, changed by locked instructions",
         "state": "ThreadState; with `wait_reason` one word, so that both are written at once",

@@ -12,7 +12,6 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.selectors import GDT_FIRST_LDT
 from callgate.kernel.abi.thread import ThreadState
 from callgate.kernel.core.symbols import SymbolTable
 
@@ -78,7 +77,6 @@ class Process:
     number: int
     name: str
     pointers: int  # page-directory-pointer table
-    ldt_index: int
     parent: int = 0
     family: int = 0  # number of the process that the shell or the kernel started, and from which this one descends
     program: str = ""  # name of its image, if it is one of ours
@@ -200,9 +198,7 @@ class Tasks:
     next_thread: int = 1
     next_thread_slot: int = 0
     next_process: int = 0
-    next_ldt_slot: int = GDT_FIRST_LDT
     free_thread_slots: list[int] = field(default_factory=list)
-    free_ldt_slots: list[int] = field(default_factory=list)
     stack_frames: dict[int, list[int]] = field(default_factory=dict)  # by thread slot, kept for ever
 
 

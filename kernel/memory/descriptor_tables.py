@@ -1,4 +1,4 @@
-"""The GDT as policy fills it: a selector each for threads, LDTs, endpoints and message pages.
+"""The GDT as policy fills it: a selector each for threads, endpoints and message pages; and the LDT of servers.
 
 The encoding of descriptors is the machine's (`machine.cpu.descriptors`); `abi.selectors` and the managers decide which
 entry is whose.
@@ -22,11 +22,10 @@ FLAT = 0xFFFF_FFFF
 class GlobalTable:
     """The GDT in guest memory."""
 
-    def __init__(self, ram: Ram, physical: int, server_gate: int) -> None:
-        """Take the place of the table, and the linear address of the kernel's routine for the server gate."""
+    def __init__(self, ram: Ram, physical: int) -> None:
+        """Take the place of the table."""
         self.ram = ram
         self.physical = physical
-        self.server_gate = server_gate
 
     def put(self, selector: int, descriptor: int) -> None:
         """Write an entry."""
@@ -42,12 +41,8 @@ class GlobalTable:
 
     def put_no_endpoints(self, base: int, limit: int) -> None:
         """Lead the selectors of all endpoints to a block that stands for those that there are not."""
-        for index in range(selectors.GDT_FIRST_ENDPOINT, selectors.GDT_FIRST_MESSAGE):
+        for index in range(selectors.GDT_FIRST_ENDPOINT, selectors.GDT_FIRST_THREAD):
             self.put_data(index * 8, base, limit)
-
-    def put_ldt(self, selector: int, base: int, limit: int) -> None:
-        """Make an entry a local descriptor table."""
-        self.put(selector, Segment(base, limit, TYPE_LDT, big=False).encode())
 
     def put_fixed(self, tss: int, tss_limit: int, system_gate: int, ipc_gate: int) -> None:
         """Write flat segments, TSS and the call gates that every process has."""
@@ -59,9 +54,11 @@ class GlobalTable:
         self.put(selectors.SELECTOR_SYSTEM_GATE, call_gate(system_gate))
         self.put(selectors.SELECTOR_IPC_GATE, call_gate(ipc_gate))
 
-    def put_server_gate(self, ldt: int) -> None:
-        """Give a process the gate that serves servers: entry 1 of its LDT, whose frame is `ldt`."""
-        self.ram.put_u64(ldt + 8, call_gate(self.server_gate))
+    def put_server_table(self, linear: int, physical: int, server_gate: int) -> None:
+        """Write the LDT that the threads of servers have: its only entry is the gate that serves them."""
+        table = Segment(linear, selectors.LDT_ENTRIES * 8 - 1, TYPE_LDT, big=False)
+        self.put(selectors.SELECTOR_SERVER_TABLE, table.encode())
+        self.ram.put_u64(physical + (selectors.SELECTOR_SERVER_GATE & ~7), call_gate(server_gate))
 
 
 def call_gate(offset: int) -> int:

@@ -64,7 +64,7 @@ class Servers:
 
         `program` names one of ours, or is a function that returns the executable.
         """
-        process = self.processes.create(name, server=True)
+        process = self.processes.create(name)
         with self._all_or_nothing(process):
             endpoint = self._create(process, program, VolumeGeometry(name, 0, 0), -1, executable)
             endpoint.hidden = hidden
@@ -89,7 +89,7 @@ class Servers:
 
     def start_hosted(self, server: type[HostedServer], geometry: VolumeGeometry, disk: int) -> EndpointState:
         """Start a hosted server for one endpoint."""
-        process = self.processes.create(f"hosted:{geometry.name}", server=True)
+        process = self.processes.create(f"hosted:{geometry.name}")
         with self._all_or_nothing(process):
             endpoint = self._create(process, "hosted", geometry, disk)
             self.processes.give_page(process, HOSTED_BLOCKS, USER_DATA)

@@ -1,4 +1,4 @@
-"""Processes: address space, LDT, programs, private memory; their making and their end."""
+"""Processes: address space, programs, private memory; their making and their end."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from callgate.kernel.abi import limits, selectors
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
+from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.core.errors import CallerError, GivenUp, PolicyError, Shortage
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.records import PRIORITY_USER, Process, Tasks, Thread, Window, WindowKind
 from callgate.kernel.core.symbols import share
 from callgate.kernel.machine.memory.outside import EndProcess
-from callgate.kernel.memory.descriptor_tables import GlobalTable
 from callgate.kernel.memory.frames import OutOfMemory
 from callgate.kernel.memory.page_tables import TABLE_ENTRIES, USER_CODE, USER_DATA, USER_READ
 from callgate.kernel.memory.physical_memory import PhysicalMemory
@@ -36,7 +35,6 @@ class Processes:
         self,
         guest: Guest,
         memory: PhysicalMemory,
-        gdt: GlobalTable,
         threads: Threads,
         tasks: Tasks,
         shares: Shares,
@@ -45,7 +43,6 @@ class Processes:
         """`let_go` releases what a process that ends holds in other rooms: files, directories, windows."""
         self.guest = guest
         self.memory = memory
-        self.gdt = gdt
         self.threads = threads
         self.scheduler = threads.scheduler
         self.tasks = tasks
@@ -53,7 +50,7 @@ class Processes:
         self.let_go = let_go
         self.load_observer: Callable[[Process, bytes], None] | None = None  # called with each program that is loaded
 
-    def create(self, name: str, *, parent: int = 0, server: bool = False) -> Process:
+    def create(self, name: str, *, parent: int = 0) -> Process:
         """Make a process without threads; NO_MEMORY or NO_RESOURCES if a table is full, KILLED if its parent dies."""
         shares = self.shares
         if parent and (parent not in self.tasks.processes or self.tasks.processes[parent].dying):
@@ -61,17 +58,14 @@ class Processes:
         shares.check_process(parent)
         if parent in self.tasks.processes:
             shares.check_free(self.tasks.processes[parent], SPACE_FRAMES)
-        index = self._take_ldt_index()
+        if len(self.tasks.processes) >= selectors.MAX_PROCESSES:
+            raise Shortage(ErrorCode.NO_RESOURCES)
         pointers, frames = self.memory.tables.new_space(self.memory.space)
-        ldt = self.memory.tables.new_table()
-        process = Process(self.tasks.next_process, name, pointers, index, parent, tables=[*frames, ldt])
+        process = Process(self.tasks.next_process, name, pointers, parent, tables=list(frames))
         process.family = shares.family_of(process.number, parent)
         process.directory = self.tasks.processes[parent].directory if parent in self.tasks.processes else b""
         self.tasks.next_process += 1
         self.tasks.processes[process.number] = process
-        self.gdt.put_ldt(index * 8, KERNEL_BASE + ldt, selectors.LDT_ENTRIES * 8 - 1)
-        if server:
-            self.gdt.put_server_gate(ldt)
         return process
 
     def load(self, process: Process, program: Executable, arguments: bytes) -> int:
@@ -262,8 +256,6 @@ class Processes:
         """Forget a process that has ended; return its exit code.  Not while its tables are loaded."""
         for frame in process.tables:
             self.memory.low.release(frame)
-        self.gdt.clear(process.ldt_index * 8)
-        self.tasks.free_ldt_slots.append(process.ldt_index)
         del self.tasks.processes[process.number]
         self.tasks.finished.remove(process.number)
         return process.exit_code or 0
@@ -292,14 +284,6 @@ class Processes:
             raise Shortage(ErrorCode.NO_MEMORY)
         return address
 
-    def _take_ldt_index(self) -> int:
-        if self.tasks.free_ldt_slots:
-            return self.tasks.free_ldt_slots.pop()
-        if self.tasks.next_ldt_slot >= selectors.GDT_FIRST_LDT + selectors.MAX_PROCESSES:
-            raise Shortage(ErrorCode.NO_RESOURCES)
-        self.tasks.next_ldt_slot += 1
-        return self.tasks.next_ldt_slot - 1
 
-
-SPACE_FRAMES = 5  # of an empty address space: pointers, three directories, LDT
+SPACE_FRAMES = 4  # of an empty address space: pointers, three directories
 LOAD_FRAMES = 7  # of a program beside its segments: arguments, stack, page tables for both and for the program

@@ -89,7 +89,7 @@ class Threads:
         block = self.block(thread)
         block["esp0"] = stack_top
         block["cr3"] = process.pointers
-        block["ldt"] = process.ldt_index * 8
+        block["ldt"] = selectors.SELECTOR_SERVER_TABLE if process.endpoint >= 0 else 0
         block["selector"] = selector
         block["flags"] = 0
         block["process"] = process.number

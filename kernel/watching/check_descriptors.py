@@ -1,4 +1,4 @@
-"""Invariants of the GDT and the LDTs, for `Kernel.check`: Intel SDM vol. 3, 3.4.5, 3.5 and 6.8.3.
+"""Invariants of the GDT and the LDT of servers, for `Kernel.check`: Intel SDM vol. 3, 3.4.5, 3.5 and 6.8.3.
 
 All hold between any two instructions.  Descriptors are put together here once more, not by `machine.cpu.descriptors`.
 """
@@ -31,6 +31,7 @@ FOR_RING_3 = {
     )
 }
 TCB_SELECTOR = offset_of(ThreadControlBlock, "selector")
+TCB_LDT = offset_of(ThreadControlBlock, "ldt")
 
 
 def only_four_entries_are_for_ring_3(facts: Facts) -> Iterator[str]:
@@ -68,19 +69,17 @@ def selectors_lead_to_control_blocks(facts: Facts) -> Iterator[str]:
             yield f"thread {thread.number}: selector {thread.selector:#x} leads to {at:#x}, not to its control block"
 
 
-def local_tables_hold_the_server_gate_only(facts: Facts) -> Iterator[str]:
-    """An LDT is a held frame of its process; it is empty but for the server gate, and that only in servers."""
+def the_server_gate_is_for_servers_only(facts: Facts) -> Iterator[str]:
+    """The LDT is empty but for the server gate, and the threads of server processes are the only ones that have it."""
+    table = facts.kernel.guest.physical("server_table") >> 3
     gate = _gate(facts.kernel.guest.address("server_gate"))
-    for process in facts.state.tasks.processes.values():
-        ldt = _base(facts.gdt[process.ldt_index]) - KERNEL_BASE
-        if ldt not in process.tables or ldt not in facts.state.low.holders:
-            yield f"process {process.number} ({process.name}): its LDT at {ldt:#x} is not a frame of its own"
-            continue
-        entries = facts.quads[ldt >> 3 : (ldt >> 3) + selectors.LDT_ENTRIES].tolist()
-        for index, entry in enumerate(entries):
-            wanted = gate if index == selectors.SELECTOR_SERVER_GATE >> 3 and process.endpoint >= 0 else 0
-            if entry != wanted:
-                yield f"process {process.number} ({process.name}): LDT entry {index} is {entry:#018x}"
+    for index, entry in enumerate(facts.quads[table : table + selectors.LDT_ENTRIES].tolist()):
+        if entry != (gate if index == selectors.SELECTOR_SERVER_GATE >> 3 else 0):
+            yield f"LDT entry {index} is {entry:#018x}"
+    for thread in facts.state.tasks.threads.values():
+        ldt = facts.words[thread.tcb + TCB_LDT // WORD]
+        if ldt != (selectors.SELECTOR_SERVER_TABLE if thread.process.endpoint >= 0 else 0):
+            yield f"thread {thread.number} ({thread.name}) of process {thread.process.number} has the LDT {ldt:#x}"
 
 
 # What the entries must be.
@@ -101,8 +100,10 @@ def _fixed(facts: Facts) -> Iterator[tuple[int, tuple[int, str]]]:
     )
     yield selectors.SELECTOR_SYSTEM_GATE >> 3, (_gate(address("system_gate")), "the system gate")
     yield selectors.SELECTOR_IPC_GATE >> 3, (_gate(address("ipc_gate")), "the IPC gate")
+    table = _segment(address("server_table"), selectors.LDT_ENTRIES * 8 - 1, LDT, 0)
+    yield selectors.SELECTOR_SERVER_TABLE >> 3, (table, "the LDT of servers")
     none = address("no_endpoint")
-    for index in range(selectors.GDT_FIRST_ENDPOINT, selectors.GDT_FIRST_MESSAGE):
+    for index in range(selectors.GDT_FIRST_ENDPOINT, selectors.GDT_FIRST_THREAD):
         entry = _data(none, address("no_endpoint_end") - 1 - none)
         yield index, (entry, "the endpoints that there are not")
 
@@ -111,11 +112,6 @@ def _owned(facts: Facts) -> Iterator[tuple[int, tuple[int, str]]]:
     state = facts.state
     for thread in (*state.tasks.threads.values(), *state.tasks.dead_threads):
         yield thread.selector >> 3, (_data(thread.stack, TCB_SIZE - 1), f"thread {thread.number}")
-    for process in state.tasks.processes.values():
-        # Which frame it is `local_tables_hold_the_server_gate_only` asks.
-        base = _base(facts.gdt[process.ldt_index])
-        limit = selectors.LDT_ENTRIES * 8 - 1
-        yield process.ldt_index, (_segment(base, limit, LDT, 0), f"process {process.number}'s LDT")
     for endpoint in state.endpoints.by_number.values():
         name = f"the endpoint block of {endpoint.name}"
         yield selectors.GDT_FIRST_ENDPOINT + endpoint.number, (_page(endpoint.block), name)

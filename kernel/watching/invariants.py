@@ -24,7 +24,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     check_descriptors.only_four_entries_are_for_ring_3,
     check_descriptors.descriptors_match_their_owners,
     check_descriptors.selectors_lead_to_control_blocks,
-    check_descriptors.local_tables_hold_the_server_gate_only,
+    check_descriptors.the_server_gate_is_for_servers_only,
     check_records.block_locks_equal_a_recount,
     check_records.cache_totals_equal_a_recount,
     check_records.endpoint_mask_equals_the_records,

@@ -103,7 +103,7 @@ def test_a_volume_that_is_made_without_a_free_frame_has_that_of_a_dead_one_or_ch
     before = dict(kernel.state.endpoints.by_number)
     dead = [number for number, endpoint in before.items() if endpoint.dead]
     monkeypatch.setattr("callgate.kernel.abi.selectors.MAX_ENDPOINTS", len(before) + (numbers == "one free"))
-    process = kernel.processes.create("late", server=True)
+    process = kernel.processes.create("late")
     low = kernel.state.low
     taken = [low.allocate() for _ in range(low.available - 1)]  # one is left, for the table of the messages
     if numbers == "one free":

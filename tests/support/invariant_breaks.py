@@ -6,7 +6,7 @@ from callgate.kernel.abi.calls import Operation, WaitReason
 from callgate.kernel.abi.layout import offset_of, size_of
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, PTE_PRESENT, PTE_USER, PTE_WRITABLE
 from callgate.kernel.abi.message import Endpoint, SlotState
-from callgate.kernel.abi.selectors import SLOTS
+from callgate.kernel.abi.selectors import GDT_ENTRIES, SELECTOR_SERVER_TABLE, SLOTS
 from callgate.kernel.abi.thread import GateFrame
 from callgate.kernel.core.records import EndpointState, Process, SectorPiece
 from callgate.kernel.file_data.objects import FileObject
@@ -128,7 +128,7 @@ def move_a_thread_descriptor(kernel: Kernel) -> None:
 
 
 def leave_a_descriptor(kernel: Kernel) -> None:
-    kernel.gdt.put_data(2047 * 8, KERNEL_BASE, 2 * PAGE_SIZE - 1)
+    kernel.gdt.put_data((GDT_ENTRIES - 1) * 8, KERNEL_BASE, 2 * PAGE_SIZE - 1)
 
 
 def rename_a_control_block(kernel: Kernel) -> None:
@@ -136,7 +136,7 @@ def rename_a_control_block(kernel: Kernel) -> None:
 
 
 def give_a_client_the_server_gate(kernel: Kernel) -> None:
-    kernel.gdt.put_server_gate(shell(kernel).tables[4])
+    kernel.threads.block(shell(kernel).threads[0])["ldt"] = SELECTOR_SERVER_TABLE
 
 
 def lock_a_block_without_a_user(kernel: Kernel) -> None:
@@ -329,9 +329,9 @@ BREAKS: dict[Break, tuple[str, str]] = {
     map_code_writable_elsewhere: ("no_page_is_writable_and_executable", "and executable in process"),
     put_a_descriptor_for_ring_3: ("only_four_entries_are_for_ring_3", "GDT entry 0x9 has DPL 3"),
     move_a_thread_descriptor: ("descriptors_match_their_owners", "of thread"),
-    leave_a_descriptor: ("descriptors_match_their_owners", "GDT entry 0x7ff of no one"),
+    leave_a_descriptor: ("descriptors_match_their_owners", "GDT entry 0x63f of no one"),
     rename_a_control_block: ("selectors_lead_to_control_blocks", "not to its control block"),
-    give_a_client_the_server_gate: ("local_tables_hold_the_server_gate_only", "(shell): LDT entry 1"),
+    give_a_client_the_server_gate: ("the_server_gate_is_for_servers_only", "has the LDT 0x40"),
     lock_a_block_without_a_user: ("block_locks_equal_a_recount", "has 1 locks, on record 0"),
     pin_a_block_without_a_lock: ("block_locks_equal_a_recount", "has 0 locks, on record 1"),
     pin_a_block_that_is_not_there: ("block_locks_equal_a_recount", "is pinned, and not in the cache"),

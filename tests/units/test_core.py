@@ -24,7 +24,7 @@ def log(lines: list[str]) -> Log:
 
 
 def a_program(family: int) -> Process:
-    return Process(family, "program", 0, 0, family=family)
+    return Process(family, "program", 0, family=family)
 
 
 def test_a_family_has_32_lines_at_once_and_the_kernel_any_number(log: Log, lines: list[str]) -> None:

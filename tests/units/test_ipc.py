@@ -49,7 +49,7 @@ def test_the_33rd_volume_takes_the_place_of_a_dead_one_without_threads_in_it(ipc
     ipc.in_use = False
     used = ipc.low.used
     assert ipc.create("new").number == 0
-    assert ipc.low.used == used + 6  # the space and its table for messages; one block for the other
+    assert ipc.low.used == used + 5  # the space and its table for messages; one block for the other
 
 
 def test_a_servers_death_fails_waits_for_a_slot_at_once_and_served_requests_later(
@@ -126,7 +126,7 @@ def test_a_first_use_gives_a_zeroed_page_with_a_selector_of_its_own(ipc: Ipc) ->
     assert ipc.guest.ram.read(frame, 4096) == bytes(4096)
     physical, linear, selector, client = struct.unpack("<QIHH", ipc.guest.ram.read(ipc.endpoint.block + 48, 16))
     assert (physical, linear - ipc.fields["window_base"]) == (frame, 3 * 4096)
-    assert (selector // 8, client) == (64 + 512 + 128 + 32 + 3, 0)
+    assert (selector // 8, client) == (32 + 32 + 512 + 3, 0)
     assert ipc.guest.ram.u64(0x2000 + selector) == 0x40_9200_0000_0FFF | (
         (KERNEL_BASE + frame & 0xFF_FFFF) << 16 | KERNEL_BASE + frame >> 24 << 56
     )

@@ -48,7 +48,7 @@ class UserSpace:
         self.tables = PageTables(self.guest.quads, self.pool, self.count)
         self.kernel = KernelSpace(self.tables.new_table())
         self.pointers, made = self.tables.new_space(self.kernel)
-        self.process = Process(1, "program", self.pointers, 0, tables=made)
+        self.process = Process(1, "program", self.pointers, tables=made)
 
     def count(self, entries: int) -> None:
         self.written += entries
@@ -144,7 +144,7 @@ def test_an_address_space_that_cannot_be_made_whole_keeps_no_frame() -> None:
 
 def test_segment_descriptors_are_those_of_the_manual() -> None:
     guest = plain_guest()
-    table = GlobalTable(guest.ram, 0x2000, 0xC010_0040)
+    table = GlobalTable(guest.ram, 0x2000)
     table.put_fixed(0xC030_0000, 103, 0xC010_0000, 0xC010_0020)
     assert [guest.ram.u64(0x2000 + at) for at in (0x08, 0x10, 0x18, 0x20)] == [
         0x00CF_9A00_0000_FFFF,
@@ -156,7 +156,8 @@ def test_segment_descriptors_are_those_of_the_manual() -> None:
     assert guest.ram.u64(0x2000 + 0x30) == 0xC010_EC00_0008_0000
     table.put_data(0x203, 0xC020_1000, 0xFFF)  # the low three bits of a selector do not name the entry
     assert guest.ram.u64(0x2000 + 0x200) == 0xC040_9220_1000_0FFF
-    table.put_server_gate(0x5000)
+    table.put_server_table(0xC000_5000, 0x5000, 0xC010_0040)
+    assert guest.ram.u64(0x2000 + 0x40) == 0xC000_8200_5000_000F
     assert (guest.ram.u64(0x5008), guest.ram.u64(0x5000)) == (0xC010_EC00_0008_0040, 0)
     table.clear(0x200)
     assert guest.ram.u64(0x2200) == 0

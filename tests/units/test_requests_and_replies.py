@@ -131,7 +131,7 @@ def test_a_request_of_policy_names_its_operation_and_endpoint_and_returns_the_da
     assert [(call.name, call.eax) for call in calls] == [("ipc_request", 5), ("ipc_finish", 0)]
     block = ipc.threads.block(ipc.thread)
     assert [block[f"request_{name}"] for name in ("operation", "endpoint", "data", "bytes")] == [
-        Operation.VOLUME, (64 + 512 + 128) * 8, 0xC000_1000, 3,
+        Operation.VOLUME, 32 * 8, 0xC000_1000, 3,
     ]  # fmt: skip
 
 

@@ -32,7 +32,7 @@ class SchedulerRig:
     def thread(self, priority: int = 8) -> Thread:
         number = len(self.records.threads)
         selector = IDLE + 8 * number
-        thread = Thread(number, selector, 0x100 + 0x100 * number, 0, Process(0, "p", 0, 0), priority, f"t{number}")
+        thread = Thread(number, selector, 0x100 + 0x100 * number, 0, Process(0, "p", 0), priority, f"t{number}")
         self.records.threads[selector] = thread
         self.scheduler.note_wait(thread, WaitReason.NOTHING)
         return thread

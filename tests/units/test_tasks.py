@@ -68,7 +68,7 @@ def test_a_family_has_64_processes_and_256_threads_and_the_shell_more(tasks: Tas
     shares = tasks.shares
     parent = tasks.new_process()
     for number in range(1000, 1000 + limits.PROCESSES_OF_FAMILY - 1):
-        tasks.records.processes[number] = Process(number, "child", 0, 0, parent.number, parent.family)
+        tasks.records.processes[number] = Process(number, "child", 0, parent.number, parent.family)
     with refusal(ErrorCode.NO_RESOURCES):
         shares.check_process(parent.number)
     shares.check_process(tasks.shell.number)
@@ -85,7 +85,7 @@ def test_a_program_that_the_shell_starts_may_have_one_of_the_last_threads_and_no
     tasks: Tasks,
 ) -> None:
     shares, child = tasks.shares, tasks.new_process()
-    orphans = Process(1000, "orphans", 0, 0, 0, 1000)
+    orphans = Process(1000, "orphans", 0, 0, 1000)
     tasks.records.threads |= dict.fromkeys(
         range(1 << 16, (1 << 16) + MAX_THREADS - limits.THREADS_RESERVED), tasks.thread
     )
@@ -269,9 +269,7 @@ def test_the_stack_grows_by_pages_within_its_16_and_not_in_a_dying_process(tasks
 
 def test_a_process_that_has_ended_releases_everything_and_its_children_become_orphans(tasks: Tasks) -> None:
     available = tasks.low.available
-    processes = Processes(
-        tasks.guest, tasks.memory, tasks.gdt, tasks.threads, tasks.records, tasks.shares, tasks.let_go.append
-    )
+    processes = Processes(tasks.guest, tasks.memory, tasks.threads, tasks.records, tasks.shares, tasks.let_go.append)
     process = processes.create("program", parent=tasks.shell.number)
     child = processes.create("child", parent=process.number)
     processes.allocate(process, 3 * PAGE)

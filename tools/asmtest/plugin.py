@@ -334,7 +334,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     except Exception as error:
         from callgate.tools.asmtest.cases import report
 
-        fixtures = getattr(item, "funcargs", {})
+        fixtures = ours(item)
         if "bare_cpu" in fixtures:
             add_section(item, "bare CPU", report.describe_call(fixtures["bare_cpu"]))
         if "booted" in fixtures and not isinstance(error, report.SPEAKING):
@@ -345,10 +345,20 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
         raise
 
 
+def ours(item: pytest.Item) -> dict[str, Any]:
+    """Return the values of `bare_cpu` and `booted` in a test, unless a fixture of the user's own has that name."""
+    from callgate.tools.asmtest.bare.cpu import BareCpu
+    from callgate.tools.asmtest.booted import BootedSystem
+
+    values = getattr(item, "funcargs", {})
+    kinds = {"bare_cpu": BareCpu, "booted": BootedSystem}
+    return {name: values[name] for name, kind in kinds.items() if isinstance(values.get(name), kind)}
+
+
 def recorded(item: pytest.Item, error: Exception) -> list[str]:
     """Write a recording of a test that failed, if there is to be one; return the command that opens it, or why not."""
     folder, here = recordings_folder(item.config), item.config.invocation_params.dir
-    fixtures = getattr(item, "funcargs", {})
+    fixtures = ours(item)
     ran = isinstance(item, AsmCase) and item.failed_by(error)
     if folder is None or not (ran or fixtures.keys() & {"bare_cpu", "booted"}):
         return []

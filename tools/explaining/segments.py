@@ -30,7 +30,6 @@ SYSTEM_TYPES: Final = {
 }
 RANGES: Final = (
     (selectors.GDT_FIRST_THREAD, selectors.MAX_THREADS, "control block of the thread with place"),
-    (selectors.GDT_FIRST_LDT, selectors.MAX_PROCESSES, "LDT of the process with place"),
     (selectors.GDT_FIRST_ENDPOINT, selectors.MAX_ENDPOINTS, "block of endpoint"),
 )
 FIXED: Final = {
@@ -39,6 +38,7 @@ FIXED: Final = {
     selectors.SELECTOR_USER_CODE: "code of ring 3",
     selectors.SELECTOR_USER_DATA: "data of ring 3",
     selectors.SELECTOR_TSS: "task-state segment",
+    selectors.SELECTOR_SERVER_TABLE: "the LDT of servers, whose only entry is the server gate",
     selectors.SELECTOR_SYSTEM_GATE: "the system gate: a call gate that every program may call",
     selectors.SELECTOR_IPC_GATE: "the IPC gate: a call gate that every program may call",
 }

@@ -23,7 +23,9 @@ no_endpoint:
         .long   1
 no_endpoint_end:
 
-; Filled by policy (kernel/memory/descriptor_tables.py).
+; Filled by policy (kernel/memory/descriptor_tables.py): the LDT of all servers, and the GDT.
         .align 16
+server_table:
+        .space  LDT_ENTRIES * 8
 gdt:
         .space  GDT_ENTRIES * 8

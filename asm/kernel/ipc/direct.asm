@@ -90,7 +90,7 @@
         mov     gs:[Endpoint.server_of + ecx * 2], dx
         mov     ebx, gs:[Endpoint.window_table]
         mov     edx, gs:[Endpoint.slots + ebp + SlotRecord.physical]
-        or      edx, PTE_PRESENT | PTE_WRITABLE | PTE_USER
+        or      edx, MESSAGE_PAGE_BITS
         .ledger pte_writes
         mov     ss:[ebx + ecx * 8], edx
         mov     ebx, gs:[Endpoint.slots + ebp + SlotRecord.linear]

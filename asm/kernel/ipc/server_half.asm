@@ -225,7 +225,7 @@ serve:
         ; The entry's high half was written when the slot was first used, and stays.
         mov     ebx, gs:[Endpoint.window_table]
         mov     eax, gs:[Endpoint.slots + edx + SlotRecord.physical]
-        or      eax, PTE_PRESENT | PTE_WRITABLE | PTE_USER
+        or      eax, MESSAGE_PAGE_BITS
         .ledger pte_writes
         mov     [ebx + ecx * 8], eax
         mov     ebx, gs:[Endpoint.slots + edx + SlotRecord.linear]

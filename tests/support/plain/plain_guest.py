@@ -139,7 +139,7 @@ class Tasks:
         self.memory = PhysicalMemory(self.guest, low, high, KernelSpace(0))
         self.memory.space.directory = self.memory.tables.new_table()
         self.low, self.high, self.tables = low, high, self.memory.tables
-        self.gdt = GlobalTable(self.guest.ram, self.guest.physical("gdt"), self.guest.address("server_gate"))
+        self.gdt = GlobalTable(self.guest.ram, self.guest.physical("gdt"))
         self.records, self.endpoints = TaskRecords(), Endpoints()
         self.let_go: list[Process] = []
         self.lines: list[str] = []
@@ -158,9 +158,7 @@ class Tasks:
         self.threads = Threads(
             self.guest, self.memory, self.gdt, self.scheduler, self.fpu, self.records, self.shares.check_thread
         )
-        self.processes = Processes(
-            self.guest, self.memory, self.gdt, self.threads, self.records, self.shares, self.let_go.append
-        )
+        self.processes = Processes(self.guest, self.memory, self.threads, self.records, self.shares, self.let_go.append)
         self.processes.create("kernel")
         idle = self.threads.create(self.records.processes[0], "idle", PRIORITY_IDLE, routine="idle")
         self.scheduler.state.idle = idle
@@ -204,7 +202,7 @@ class Tasks:
     def new_endpoint(self, name: str = "d0p1", *, disk: int = -1, sectors: int = 0, start: int = 0) -> EndpointState:
         """Return an endpoint that is served by a process without threads; its block is zeros."""
         number = len(self.endpoints.by_number)
-        server = self.processes.create(f"hosted:{name}", server=True)
+        server = self.processes.create(f"hosted:{name}")
         server.endpoint = number
         endpoint = EndpointState(number, self.memory.cleared(), server, disk, start, sectors, name)
         self.endpoints.by_number[number] = endpoint

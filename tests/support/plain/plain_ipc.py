@@ -60,7 +60,7 @@ class Ipc(Tasks):
         self.died.append(code)
 
     def create(self, name: str = "d0p1") -> EndpointState:
-        process = self.processes.create("server", server=True)
+        process = self.processes.create("server")
         return self.servers.create(process, 0x100, 63, 1000, name)
 
     def wait(self, thread: Thread) -> int | None:

@@ -123,3 +123,24 @@ def test_a_failing_test_shows_output_log_and_status_by_itself(pytester):
         "*CommandError: 'exit 3': the shell has ended with status 3", "E*output: nothing",
     ])  # fmt: skip
     assert "booted.py" not in result.stdout.str()
+
+
+def test_a_fixture_of_the_users_own_with_one_of_our_names_is_left_out_of_the_report(pytester):
+    pytester.makepyfile("""
+        import pytest
+
+        @pytest.fixture
+        def booted():
+            return "a system of theirs"
+
+        @pytest.fixture
+        def bare_cpu():
+            return "a CPU of theirs"
+
+        def test_theirs(booted, bare_cpu):
+            assert booted == bare_cpu
+    """)
+    result = run_within(pytester, "--asm-record=found")
+    result.assert_outcomes(failed=1)
+    assert "AttributeError" not in result.stdout.str()
+    assert "a system of theirs" in result.stdout.str()
