@@ -200,6 +200,8 @@ class Cache:
         pieces += [[number] for number in numbers if (disk, number) in alone]
         submit: RoutineCall | None = None
         for index, piece in enumerate(pieces):
+            if self._extend(disk, piece):
+                continue
             if submit is not None:
                 await execute(submit)
             run = self._run(disk, piece)
@@ -250,14 +252,28 @@ class Cache:
         block = self.state.blocks[key]
         return not block.valid and block.failed is None
 
+    def _extend(self, disk: int, numbers: list[int]) -> bool:
+        """Have the disk's last request read these blocks too, if it still waits and is for those just before them."""
+        run = self.requests.queued((disk, numbers[0]), len(numbers))
+        if run is None or not self.state.alone.keys().isdisjoint([run.keys[-1], (disk, numbers[0])]):
+            return False
+        keys = [(disk, number) for number in numbers]
+        self.requests.extend(run, keys, [self.frame(key) for key in keys])
+        self._belong(run, keys)
+        return True
+
     def _run(self, disk: int, numbers: list[int]) -> Run:
         """Note that these blocks are read together."""
         run = Run([(disk, number) for number in numbers])
-        for key in run.keys:
+        self._belong(run, run.keys)
+        return run
+
+    def _belong(self, run: Run, keys: list[Key]) -> None:
+        """Note the run by which blocks are read."""
+        for key in keys:
             block = self.state.blocks[key]
             block.run = run
             run.watched = run.watched or bool(block.waiters) or not block.locks
-        return run
 
     def ended(self, run: Run, status: DiskStatus) -> None:
         """Blocks have been read, or will not be; wake the threads that wait for the last of them.

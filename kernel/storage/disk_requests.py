@@ -28,6 +28,7 @@ from callgate.kernel.tasks.scheduler import Scheduler
 Key = tuple[int, int]  # a disk's key, and the number of a 4 KiB block on it
 REQUEST_SPAN = 512
 PAGES = offset_of(DiskRequest, "pages")
+ENTRY = 8  # bytes of a page's address
 assert size_of(DiskRequest) <= REQUEST_SPAN
 
 
@@ -47,6 +48,7 @@ class DiskRequestsState:
     running: dict[int, Run] = field(default_factory=dict)
     free: list[int] = field(default_factory=list)
     in_flight: dict[int, int] = field(default_factory=dict)  # disk -> its DiskRequests
+    last: dict[int, int] = field(default_factory=dict)  # disk -> the DiskRequest that was filled last
     #: disk -> selectors of threads that wait for a free DiskRequest, in order of arrival
     waiting: dict[int, list[int]] = field(default_factory=dict)
 
@@ -89,16 +91,39 @@ class DiskRequests:
         self._fill(address, run, frames)
         return RoutineCall("disk_submit", ebx=address)
 
+    def queued(self, key: Key, count: int) -> Run | None:
+        """Return the run that `count` blocks from `key` on can join (`extend`): it ends just before, and has room.
+
+        Its request is the last one of the disk, and the driver has not taken it yet.
+        """
+        address = self.state.last.get(key[0], 0)
+        run = self.state.running.get(address)
+        if run is None or run.keys[-1] != (key[0], key[1] - 1) or not self.disks.there(key[0]):
+            return None
+        waits = self._request(address).status == DiskStatus.QUEUED
+        return run if waits and len(run.keys) + count <= DISK_REQUEST_PAGES else None
+
+    def extend(self, run: Run, keys: list[Key], frames: list[int]) -> None:
+        """Have a run that `queued` has returned read more blocks: one command does the work of two.
+
+        No thread waits for longer by that: the request keeps its place in the disk's queue.
+        """
+        request = self._request(self.state.last[keys[0][0]])
+        struct.pack_into(f"<{len(frames)}Q", request.pages, request.page_count * ENTRY, *frames)
+        request.page_count += len(frames)
+        run.keys += keys
+        self._span(request, keys[0][0], frames[-1])
+
     def host_disk_done(self, address: int) -> None:
         """DISK_DONE: the driver has finished the DiskRequest at linear `address`."""
         state = self.state
-        request = DiskRequest.from_buffer(self.guest.ram.view(address - KERNEL_BASE, size_of(DiskRequest)))
-        status = DiskStatus(request.status)
+        status = DiskStatus(self._request(address).status)
         run = state.running.pop(address)
         disk = run.keys[0][0]
         state.in_flight[disk] -= 1
         if not state.in_flight[disk]:
             del state.in_flight[disk]
+            del state.last[disk]
         self.ended(run, status)
         state.free.append(address)
         self._wake_first()
@@ -161,13 +186,21 @@ class DiskRequests:
         request.disk = place_of(disk)
         request.status = DiskStatus.QUEUED
         request.lba = first * SECTORS_PER_PAGE
-        request.sectors = min(len(frames) * SECTORS_PER_PAGE, self.disks.sectors(disk) - request.lba)
         request.page_count = len(frames)
         struct.pack_into(f"<{len(frames)}Q", view, PAGES, *frames)
-        self._clear_behind(frames[-1], request.sectors * SECTOR_SIZE - (len(frames) - 1) * PAGE_SIZE)
+        self._span(request, disk, frames[-1])
         state.running[address] = run
+        state.last[disk] = address
         state.in_flight[disk] = state.in_flight.get(disk, 0) + 1
         self.watch.begin()
+
+    def _request(self, address: int) -> DiskRequest:
+        return DiskRequest.from_buffer(self.guest.ram.view(address - KERNEL_BASE, size_of(DiskRequest)))
+
+    def _span(self, request: DiskRequest, disk: int, last: int) -> None:
+        """Write how many sectors the pages of a request take, as far as the disk goes; `last` is the last frame."""
+        request.sectors = min(request.page_count * SECTORS_PER_PAGE, self.disks.sectors(disk) - request.lba)
+        self._clear_behind(last, request.sectors * SECTOR_SIZE - (request.page_count - 1) * PAGE_SIZE)
 
     def host_disk_watched(self, _value: int) -> None:
         """DISK_WATCHED: the watch has checked the commands in flight."""

@@ -2,75 +2,20 @@
 
 import copy
 import pickle
-from collections.abc import Callable
 from dataclasses import fields
-from types import SimpleNamespace
 
 import pytest
+from cache_rig import DISK, OTHER, CacheRig
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.disks.disk import DiskStatus
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.memory import HIGH_MEMORY
 from callgate.kernel.core.coroutines import RoutineCall
-from callgate.kernel.core.errors import GivenUp, PolicyError
-from callgate.kernel.memory.frames import FramePool
-from callgate.kernel.storage.cache import SPARE_LEAST, Cache
+from callgate.kernel.core.errors import GivenUp
+from callgate.kernel.storage.cache import SPARE_LEAST
 from callgate.kernel.storage.cache_records import Block, CacheState
 from callgate.kernel.storage.changed_blocks import ChangedBlocks
-from callgate.kernel.storage.disk_requests import Run
 from callgate.kernel.storage.read_ahead import read_ahead
 from plain_guest import drive, refusal
-
-DISK, OTHER = 0x100, 0x101
-
-
-class CacheRig:
-    """A cache of `blocks` blocks; the disk's requests and the threads that are woken are lists."""
-
-    def __init__(self, blocks: int = 8) -> None:
-        self.state = CacheState()
-        self.high = FramePool(HIGH_MEMORY, HIGH_MEMORY + blocks * 4096)
-        self.runs: list[Run] = []
-        self.woken: list[int] = []
-        self.unread: list[set[tuple[int, int]]] = []
-        self.idle_data: list[Callable[[], None]] = []  # the blocks that reclaim releases, one a call
-        self.refused: PolicyError | None = None  # by the disk's requests
-        self.thread = SimpleNamespace(selector=0x208, killed=False)
-        scheduler = SimpleNamespace(current=self.thread, host_wake=self.woken.append)
-        self.cache = Cache(self.state, self.high, scheduler, self, self.reclaim, self.unread.append)
-
-    async def read(self, run: Run, frames: list[int]) -> None:
-        """Stand in for `DiskRequests.read`."""
-        assert len(run.keys) == len(frames)
-        if self.refused is not None:
-            raise self.refused
-        self.runs.append(run)
-
-    def reclaim(self, enough: Callable[[], bool]) -> bool:
-        let_go = False
-        while self.idle_data:
-            self.idle_data.pop(0)()
-            let_go = True
-            if enough():
-                break
-        return let_go
-
-    def span(self, numbers: list[int], disk: int = DISK, *, status: DiskStatus = DiskStatus.DONE) -> list[int]:
-        """Have blocks read and unlocked; return their frames."""
-        locked = self.cache.lock(disk, numbers)
-        drive(self.cache.read(disk, locked.to_read))
-        self.end(status)
-        self.cache.unlock(locked.keys)
-        return locked.frames
-
-    def end(self, status: DiskStatus = DiskStatus.DONE) -> None:
-        """End every disk request that is in progress."""
-        while self.runs:
-            self.cache.ended(self.runs.pop(0), status)
-
-    @property
-    def numbers(self) -> list[int]:
-        return sorted(number for _, number in self.state.blocks)
 
 
 def test_a_block_that_was_read_is_found_again_in_the_same_frame() -> None:
@@ -134,6 +79,33 @@ def test_a_thread_is_woken_once_when_the_last_of_its_blocks_has_arrived() -> Non
     assert rig.woken == []
     rig.end()
     assert (rig.woken, rig.state.notices) == ([0x210], {})
+
+
+def test_blocks_that_join_a_waiting_request_arrive_or_fail_with_it() -> None:
+    for status in (DiskStatus.DONE, DiskStatus.FAILED):
+        rig = CacheRig()
+        rig.busy = True
+        first = rig.cache.lock(DISK, [1, 9])
+        drive(rig.cache.read(DISK, first.to_read))
+        second = rig.cache.lock(DISK, [3, 10])
+        rig.cache.notify(second.missing, 0x210)
+        drive(rig.cache.read(DISK, [10, 3]))
+        assert [run.keys for run in rig.runs] == [[(DISK, 1)], [(DISK, 9), (DISK, 10)], [(DISK, 3)]]
+        rig.cache.ended(rig.runs.pop(1), status)
+        assert [rig.cache.pending(key) for key in (*first.keys, *second.keys)] == [True, False, True, False]
+        assert rig.woken == []
+        rig.end()
+        assert rig.woken == [0x210]
+        assert list(rig.state.alone) == ([] if status is DiskStatus.DONE else [(DISK, 9), (DISK, 10)])
+
+
+def test_a_block_that_is_to_be_read_alone_joins_no_request_and_none_joins_its_own() -> None:
+    rig = CacheRig()
+    rig.span([2, 3], status=DiskStatus.FAILED)
+    rig.busy = True
+    for number in (1, 2, 3, 4, 5):
+        drive(rig.cache.read(DISK, rig.cache.lock(DISK, [number]).to_read))
+    assert [[number for _, number in run.keys] for run in rig.runs] == [[1], [2], [3], [4, 5]]
 
 
 def test_blocks_that_failed_together_are_read_again_each_by_itself() -> None:

@@ -105,6 +105,56 @@ def test_the_end_of_a_disk_request_is_reported_once_and_its_record_is_reused(req
     assert requests.read(6)[1][0].ebx == submit.ebx
 
 
+def test_blocks_after_those_of_a_request_that_waits_are_read_by_it(requests: Requests) -> None:
+    run, (submit,) = requests.read(120, 3)
+    assert requests.requests.queued((requests.disk, 123), 3) is run
+    keys = [(requests.disk, number) for number in (123, 124, 125)]
+    frames = [HIGH_MEMORY + index * PAGE for index in (8, 7, 6)]
+    ram = requests.tasks.guest.ram
+    ram.high[: 16 * PAGE] = b"\xff" * 16 * PAGE
+    requests.requests.extend(run, keys, frames)
+    request = requests.request(submit.ebx)
+    assert (request.lba, request.sectors, request.page_count) == (960, 44, 6)  # the disk ends in the middle of a block
+    assert list(request.pages[2:7]) == [HIGH_MEMORY + 2 * PAGE, *frames, 0]
+    assert ram.read(HIGH_MEMORY + 6 * PAGE, PAGE) == b"\xff" * 2048 + bytes(2048)
+    request.status = DiskStatus.DONE
+    requests.requests.host_disk_done(submit.ebx)
+    assert requests.ended == [(run, DiskStatus.DONE)]
+    assert len(run.keys) == 6
+    assert requests.state.last == {}
+
+
+@pytest.mark.parametrize(
+    ("begin", "count", "change"),
+    [
+        (9, 1, None),
+        (7, 1, None),
+        (8, DISK_REQUEST_PAGES - 2, None),
+        (8, 1, "active"),
+        (8, 1, "gone"),
+        (8, 1, "other disk"),
+        (8, 1, "over"),
+    ],
+)
+def test_blocks_that_a_waiting_request_cannot_take_have_one_of_their_own(
+    requests: Requests, begin: int, count: int, change: str | None
+) -> None:
+    _, (submit,) = requests.read(5, 3)
+    assert requests.requests.queued((requests.disk, 8), DISK_REQUEST_PAGES - 3)
+    disk = requests.disk
+    match change:
+        case "active":
+            requests.request(submit.ebx).status = DiskStatus.ACTIVE
+        case "gone":
+            requests.tasks.put_disk(0, present=False)
+        case "other disk":
+            disk = requests.tasks.put_disk(1)
+        case "over":
+            requests.request(submit.ebx).status = DiskStatus.DONE
+            requests.requests.host_disk_done(submit.ebx)
+    assert requests.requests.queued((disk, begin), count) is None
+
+
 def test_no_request_is_sent_to_a_removed_disk(requests: Requests) -> None:
     requests.tasks.put_disk(0, present=False)
     run, calls = requests.read(5)

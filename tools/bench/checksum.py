@@ -1,7 +1,7 @@
 """The speed of a program that reads file data: the shell's `crc32` of a cached file, in guest instructions a second.
 
-The figure beside it is that of the engine without a hook, which executes the same routine over plain memory.  There is one
-difference: file data are loaded from memory above 4 GiB, where each byte is counted.
+The figure beside it is that of the engine without a hook, which executes the same routine over plain memory.  There is
+one difference: file data are loaded from memory above 4 GiB, where each byte is counted.
 """
 
 from __future__ import annotations

@@ -81,6 +81,9 @@ class FileData(Ipc):
     def _left_unread(self, keys: set[Key]) -> None:
         self.completion.left_unread(keys)
 
+    def queued(self, _key: Key, _count: int) -> None:
+        """Stand in for `DiskRequests.queued`: no request waits."""
+
     async def read(self, run: Run, frames: list[int]) -> None:
         """Stand in for `DiskRequests.read`."""
         assert len(frames) == len(run.keys)
