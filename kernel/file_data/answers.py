@@ -122,7 +122,7 @@ class Answers:
         Return the routine that submits the last disk request; None if nothing is missing. `end`: as for `read_ahead`.
         """
         pieces, covered = self._fitting(endpoint.disk, span, *extent, pieces)
-        extents = [(int(piece.lba is not None), piece.first, piece.sectors) for piece in pieces]
+        extents = [(int(lba is not None), first, sectors) for lba, first, sectors in pieces]
         if not self.completion.pages.begin(file, span, extent[0], covered, extents):
             self.completion.nothing_left(file, span)
             return None
@@ -144,13 +144,13 @@ class Answers:
         span.pins += [("block", *key) for key in locked.keys]
         frames = dict(zip(order, locked.frames, strict=True))
         found = [
-            (frames[index] if piece.lba is not None else 0, piece.first, piece.sectors)
-            for index, piece in enumerate(pieces)
+            (0 if lba is None else frames[index], first, sectors)
+            for index, (lba, first, sectors) in enumerate(pieces)
         ]
         self.completion.pages.lay_out(file, span, extent[0], covered, found)
 
-        missing = set(locked.missing)
-        there = [index for index, block in enumerate(blocks) if (endpoint.disk, block) not in missing]
+        missing = {number for _, number in locked.missing}
+        there = [index for index, block in enumerate(blocks) if block not in missing]
         if self.completion.lists.mark_arrived(span.list_frame, there):
             self.completion.arrived(span.number)
             return None
@@ -170,12 +170,13 @@ class Answers:
         at = start
         asked = 0
         blocks: list[int] = []
-        most = self.cache.most
-        while asked < len(pieces) and at < span.end and (len(blocks) < most or at < span.position + PAGE_SIZE):
-            piece = pieces[asked]
-            if piece.lba is not None:
-                blocks.append(piece.lba // SECTORS_PER_PAGE)
-            at += piece.sectors * SECTOR_SIZE
+        most, end, first_page = self.cache.most, span.end, span.position + PAGE_SIZE
+        for lba, _, sectors in pieces:
+            if at >= end or (len(blocks) >= most and at >= first_page):
+                break
+            if lba is not None:
+                blocks.append(lba // SECTORS_PER_PAGE)
+            at += sectors * SECTOR_SIZE
             asked += 1
         room = self.cache.fitting(disk, blocks)
         if room == len(blocks):

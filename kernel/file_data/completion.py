@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from callgate.kernel.abi.file import SpanState
-from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE
 from callgate.kernel.core.errors import DiskError, GivenUp, PolicyError, ServerShortage, Shortage
 from callgate.kernel.core.log import Log
 from callgate.kernel.core.records import Pin
@@ -101,9 +101,10 @@ class Completion:
     def ready(self, file: FileObject, span: Span) -> None:
         """Put the pages of a span together, publish them, and wake its readers; NO_MEMORY for a copied page."""
         for parts in span.parts:
-            frame = self.pages.make(span, parts)
+            alone = isinstance(parts, int)  # a block of the cache, or a server's page, with nothing else in it
+            frame = parts if alone else self.pages.make(span, parts)
             span.frames.append(frame)
-            span.whole.append(self.pages.whole(parts, frame))
+            span.whole.append(alone and frame >= HIGH_MEMORY)
         span.parts = []
         span.state = SpanState.READY
         self._settle(span)

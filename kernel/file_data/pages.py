@@ -174,10 +174,6 @@ class FilePages:
         self.state.counters.copied_pages += 1
         return frame
 
-    def whole(self, parts: int | list[Part], frame: int) -> bool:
-        """Whether a page of the file is a block of the cache with nothing else in it: it may be written to."""
-        return frame >= HIGH_MEMORY and isinstance(parts, int)
-
 
 def bytes_of(pieces: Pieces) -> int:
     """Return how many bytes the pieces have, which may be fewer than the server says they cover."""

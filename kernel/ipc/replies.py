@@ -21,6 +21,7 @@ from callgate.kernel.ipc.slots import DATA, Slots, split, write_error
 from callgate.kernel.memory.physical_memory import PhysicalMemory
 
 OBJECT = struct.Struct("<II")
+WHOLE_BLOCK = SECTORS_PER_PAGE - 1 << SECTOR_ENTRY_COUNT_SHIFT  # an entry of all sectors of a block, less the first one's
 
 
 class Replies:
@@ -88,7 +89,15 @@ class Replies:
         if count > MESSAGE_ADDRESSES:
             raise ServerFault(ErrorCode.BAD_REPLY, f"{count} sector entries")
         entries = struct.unpack_from(f"<{count}Q", message, DATA)
-        return [self._check_entry(endpoint, entry) for entry in entries]
+        start, last = endpoint.start, endpoint.sectors - SECTORS_PER_PAGE
+        pieces = []
+        for entry in entries:
+            first = entry - WHOLE_BLOCK
+            if 0 <= first <= last and not (start + first) % SECTORS_PER_PAGE:
+                pieces.append(SectorPiece(start + first, 0, SECTORS_PER_PAGE))  # as nearly all are
+            else:
+                pieces.append(self._check_entry(endpoint, entry))
+        return pieces
 
     def _check_entry(self, endpoint: EndpointState, entry: int) -> SectorPiece:
         first = entry & SECTOR_ENTRY_MASK

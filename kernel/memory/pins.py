@@ -18,8 +18,10 @@ class Pins:
 
     def release(self, pins: Iterable[Pin]) -> None:
         """Release frames and blocks of the disk cache."""
+        blocks = []
         for kind, first, second in pins:
             if kind == "frame":
                 self.low.release(first)
             else:
-                self.unlock([(first, second)])
+                blocks.append((first, second))
+        self.unlock(blocks)

@@ -69,9 +69,11 @@ class Cache:
             for number in numbers:
                 key = (disk, number)
                 block = blocks.get(key)
-                if block is not None and block.failed is not None and not block.locks:
-                    self._evict(key)
-                    block = None
+                run = None if block is None else block.run
+                status = None if run is None else run.status
+                if block is not None and not block.locks and status is not None and status is not DiskStatus.DONE:
+                    self._evict(key)  # it could not be read
+                    block = status = None
                 if block is None:
                     block = blocks[key] = Block(self.new_frame())
                     state.misses += 1
@@ -84,7 +86,7 @@ class Cache:
                 block.locks += 1
                 locked.keys.append(key)
                 locked.frames.append(block.frame)
-                if not block.valid and block.failed is None:
+                if status is None:
                     locked.missing.append(key)
         except PolicyError:
             self.unlock(locked.keys)
@@ -142,12 +144,16 @@ class Cache:
     def unlock(self, keys: list[Key]) -> None:
         """Drop one lock of each block."""
         state = self.state
+        blocks, idle, done = state.blocks, state.idle, DiskStatus.DONE
         for key in keys:
-            block = state.blocks[key]
+            block = blocks[key]
             block.locks -= 1
             if not block.locks:
                 state.locked -= 1
-                self._rest(key, block)
+                if block.run is not None and block.run.status is done and not block.doomed:
+                    idle[key] = None  # as nearly always
+                else:
+                    self._rest(key, block)
 
     @property
     def unlocked(self) -> int:

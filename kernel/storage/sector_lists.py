@@ -73,14 +73,15 @@ class SectorLists:
         `record` is the linear address of the SpanRecord that counts them down, from their number.
         """
         frame = self.shares.frame_for_files()
-        parts = {piece.lba >> 32 for _, piece in pieces if piece.lba is not None}
         entries = [
-            (piece.lba or 0) & 0xFFFF_FFFF
+            lba & 0xFFFF_FFFF
             | index << SECTOR_LINK_SHIFT
-            | piece.sectors - 1 << SECTOR_COUNT_SHIFT
-            | (piece.lba or 0) >> 32 << SECTOR_PART_SHIFT
-            for index, piece in pieces
+            | sectors - 1 << SECTOR_COUNT_SHIFT
+            | lba >> 32 << SECTOR_PART_SHIFT
+            for index, (lba, _, sectors) in pieces
+            if lba is not None
         ]
+        parts = {entry >> SECTOR_PART_SHIFT for entry in entries}
         view = self.guest.ram.view(frame, PAGE_SIZE)
         view[:] = bytes(PAGE_SIZE)
         HEAD.pack_into(view, 0, 0, disk, int(len(parts) > 1), len(entries), record)
