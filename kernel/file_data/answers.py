@@ -144,8 +144,7 @@ class Answers:
         span.pins += [("block", *key) for key in locked.keys]
         frames = dict(zip(order, locked.frames, strict=True))
         found = [
-            (0 if lba is None else frames[index], first, sectors)
-            for index, (lba, first, sectors) in enumerate(pieces)
+            (0 if lba is None else frames[index], first, sectors) for index, (lba, first, sectors) in enumerate(pieces)
         ]
         self.completion.pages.lay_out(file, span, extent[0], covered, found)
 

@@ -101,10 +101,12 @@ class Completion:
     def ready(self, file: FileObject, span: Span) -> None:
         """Put the pages of a span together, publish them, and wake its readers; NO_MEMORY for a copied page."""
         for parts in span.parts:
-            alone = isinstance(parts, int)  # a block of the cache, or a server's page, with nothing else in it
-            frame = parts if alone else self.pages.make(span, parts)
-            span.frames.append(frame)
-            span.whole.append(alone and frame >= HIGH_MEMORY)
+            if isinstance(parts, int):
+                span.frames.append(parts)
+                span.whole.append(parts >= HIGH_MEMORY)  # a block of the cache with nothing else in it
+            else:
+                span.frames.append(self.pages.make(span, parts))
+                span.whole.append(False)
         span.parts = []
         span.state = SpanState.READY
         self._settle(span)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.file import SpanState
-from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
+from callgate.kernel.abi.memory import PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.core.errors import ServerFault
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.file_data.letting_go import LettingGo

@@ -21,7 +21,7 @@ from callgate.kernel.ipc.slots import DATA, Slots, split, write_error
 from callgate.kernel.memory.physical_memory import PhysicalMemory
 
 OBJECT = struct.Struct("<II")
-WHOLE_BLOCK = SECTORS_PER_PAGE - 1 << SECTOR_ENTRY_COUNT_SHIFT  # an entry of all sectors of a block, less the first one's
+WHOLE_BLOCK = SECTORS_PER_PAGE - 1 << SECTOR_ENTRY_COUNT_SHIFT  # an entry, but for its first sector
 
 
 class Replies:

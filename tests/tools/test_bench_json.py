@@ -1,15 +1,15 @@
 """`callgate bench --json`: its content, and that it has been measured."""
 
 import json
-import re
 from collections.abc import Callable
 from statistics import median
 from typing import Any
 
 import pytest
+from callgate.kernel.machine import Machine
 from callgate.kernel.machine.observation.ledger import Counts
 from callgate.kernel.programs.images import program_image
-from callgate.tools.bench import catalogue, checksum, debugging, going_back, plugin_speed, reading
+from callgate.tools.bench import catalogue, checksum, debugging, going_back, plugin_speed, reading, sorting
 from callgate.tools.bench import ipc as ipc_bench
 from callgate.tools.bench.measuring import BenchmarkError
 from callgate.tools.cli.bench import ROUNDS
@@ -82,12 +82,19 @@ def test_benchmark_counts_follow_the_work(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.thorough(only=True)
 def test_the_clock_is_measured_as_often_as_requested() -> None:
     clocks = printed("clock", "--rounds", "3")
-    names = ["clock-native", "clock-blocks", "crc32-native", "crc32-blocks"]
+    names = ["clock-native", "clock-blocks", "crc32-native", "crc32-blocks", "sort-native", "sort-blocks"]
     assert [clock["name"] for clock in clocks] == names
     for clock in clocks[:2]:
         assert is_timing(clock["wall_us"], 3)
         assert is_timing(clock["count_wall_us"], 3)
         assert clock["guest_instructions"] == 120_000_002
+
+
+def test_the_sort_of_names_costs_the_same_instructions_under_each_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sorting, "NAMES", 400)
+    found = [sorting.bench_sorting(kind, 3) for kind in ("native", "blocks")]
+    assert found[0]["guest_instructions"] == found[1]["guest_instructions"] > 400 * 9
+    assert all(is_timing(element["wall_us"], 3) for element in found)
 
 
 def test_tests_are_measured_as_often_as_requested(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,15 +195,21 @@ def test_a_machine_with_a_debugger_attached_ends_its_work_and_is_stepped(monkeyp
     assert is_timing(by_name["checkpoint"]["cpu_us"], by_name["checkpoint"]["wall_us"]["rounds"])
 
 
-def test_the_loop_of_the_checksum_benchmark_is_the_shells():
-    begin, end = checksum.LOOP.index(b"\x0f\xb6"), checksum.LOOP.index(b"\xf4")
-    before, after = checksum.LOOP[begin:end].split(checksum.TABLE.to_bytes(4, "little"))
-    code = b"".join(section.data for section in program_image("shell").sections)
-    assert re.search(re.escape(before) + b"...." + re.escape(after), code, re.DOTALL)
+def test_the_loop_of_the_checksum_takes_as_many_instructions_as_the_benchmark_says():
+    shell = program_image("shell")
+    code, end = shell.address("crc_add"), shell.address("crc_added")
+    ends = [0]
+    with Machine(memory=32 << 20, high_memory=0) as machine:
+        for section in shell.sections:
+            machine.ram.write(section.address, bytes(section.data))
+        for size in (800, 1600):
+            machine.cpu.eip, machine.cpu.eax, machine.cpu.ecx = code, checksum.DATA, size
+            ends.append(machine.run(until=end).retired)
+    assert ends[2] - ends[1] - ends[1] == 800 // checksum.AT_ONCE * checksum.TURN
 
 
 @pytest.mark.thorough(only=True)
 def test_the_checksum_benchmark_counts_the_loop_and_little_else():
     result = checksum.bench_checksum("blocks", 1)
-    assert result["guest_instructions"] == 8 * (30 << 20)
+    assert result["guest_instructions"] == checksum.TURN * (30 << 20) // checksum.AT_ONCE
     assert 0 < result["ratio_to_engine"] <= 1.5

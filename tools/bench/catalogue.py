@@ -10,9 +10,10 @@ def bench_clock(rounds: int) -> list[dict[str, Any]]:
     """Return the elements of `callgate bench clock`."""
     from callgate.tools.bench.checksum import bench_checksum
     from callgate.tools.bench.clock import bench_clock as measure
+    from callgate.tools.bench.sorting import bench_sorting
 
     kinds = ("native", "blocks")
-    return [measure(kind, rounds) for kind in kinds] + [bench_checksum(kind, rounds) for kind in kinds]
+    return [bench(kind, rounds) for bench in (measure, bench_checksum, bench_sorting) for kind in kinds]
 
 
 def bench_tests(rounds: int) -> list[dict[str, Any]]:

@@ -97,7 +97,7 @@ merge_runs:
 ; second_before_first: compare the names of two entries.
 ;   in:        esi, ebx  where the addresses of the first and the second entry are
 ;   out:       CF=1 if the second one comes before the first
-;   clobbers:  ecx, flags
+;   clobbers:  eax, ecx, flags
 second_before_first:
         push    edx
         push    esi
