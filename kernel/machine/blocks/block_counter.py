@@ -43,11 +43,11 @@ from callgate.kernel.machine.blocks.known_engine import (
 from callgate.kernel.machine.blocks.plain import PlainBlocks
 from callgate.kernel.machine.blocks.shapes import Shape, contents
 from callgate.kernel.machine.blocks.translated import Translated, find
+from callgate.kernel.machine.blocks.variants import Variants
 from callgate.kernel.machine.engine.context import HF_CS32
 from callgate.kernel.machine.engine.counter import NativeCounter, address_of, start
 from callgate.kernel.machine.engine.counter_state import FILE_BYTES, NOWHERE, put_flags_back
 from callgate.kernel.machine.engine.untranslatable import rescue
-from unicorn import UcError
 from unicorn.unicorn_py3.unicorn import uclib
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class BlockCounter(NativeCounter):
         self.ready = False  # blocks are hooked
         self.fast = False  # which translation executes
         self.held = False  # Python has asked for the stop before a block
-        self.again = False  # the block at EIP is to be translated with hooks
+        self.again = 0  # the block at EIP is to be translated with hooks, for these flags
         self.slowly = range(0)  # counts at which instructions are counted one by one
         self.no_execute = False  # EFER.NXE
         self.plain = PlainBlocks()
@@ -100,8 +100,10 @@ class BlockCounter(NativeCounter):
         assert found is not None
         begins = found.cpu(ctypes.c_void_p(self.uc)) + found.offset
         self.flags = ctypes.c_uint32.from_address(begins + layout.hflags - layout.registers)
+        eflags = ctypes.c_uint32.from_address(begins + layout.eflags - layout.registers)
         self.cr2 = ctypes.c_uint64.from_address(begins + layout.cr2 - layout.registers)
         self.in_flight = ctypes.c_int32.from_address(begins + layout.old_exception - layout.registers)
+        self.variants = Variants(self.cpu.uc, self.flags, eflags, (self.cr2, self.in_flight))
         self.range = range_of(self.hook)
         self.callback = BLOCK_HOOK(self._asked)
         self.state.block_call = address_of(self.callback)
@@ -132,12 +134,14 @@ class BlockCounter(NativeCounter):
                 self._returned()
                 if not self.again:
                     return status
-                self.again = False
+                flags, self.again = self.again, 0
                 if not self.state.limit:  # something else has to be done first
                     return status
-                self._drop(self.state.stop_address)
+                address = int(self.state.stop_address)
+                self.variants.drop(address)
                 self.state.stopped = 0
                 self.range[:] = EVERYWHERE
+                self.variants.translate(address, flags)
         finally:
             if not self.fast:
                 self.patience -= int(self.state.count) - begun
@@ -173,7 +177,7 @@ class BlockCounter(NativeCounter):
             if self.spoilt is None:
                 self._touched()
             else:
-                self._drop(self.spoilt)
+                self.variants.drop(self.spoilt)
                 self.spoilt = None
                 self._go_slowly(int(state.count) + 1)
         elif self.fast and state.stopped and not self.held and 0 < state.limit > state.count:
@@ -191,7 +195,7 @@ class BlockCounter(NativeCounter):
         if len(self.touching) >= TOUCHING:
             self.touching.clear()
         self.touching.add(linear)
-        self._drop(block)
+        self.variants.drop(block)
         state.stopped, state.stop_address = 1, linear
         self._go_slowly(int(state.count) + 1)
 
@@ -206,16 +210,6 @@ class BlockCounter(NativeCounter):
 
     def _linear(self) -> int:
         return int(self.cpu.eip + self.cpu.segment_base("cs") & 0xFFFF_FFFF)
-
-    def _drop(self, linear: int) -> None:
-        """Forget the translations of the code at a linear address of the present address space."""
-        kept = self.cr2.value, self.in_flight.value
-        try:
-            self.cpu.uc.ctl_remove_cache(linear, linear + 1)
-        except UcError:  # no longer mapped
-            pass
-        finally:
-            self.cr2.value, self.in_flight.value = kept
 
     # Within a run.
 
@@ -328,13 +322,18 @@ class BlockCounter(NativeCounter):
             self.range[:] = NOWHERE_AT_ALL
             hooked = block.calls(self.page.count) == block.instructions
             return HOOKED if hooked and not block.restarts else 0
+        if address in self.variants.known and block.calls(self.page.count) == block.instructions:
+            return 0 if block.restarts else HOOKED  # made together with the one for other flags
         found = contents(code, block.instructions)
         if not block.flags & HF_CS32 or address >> 30 != address + size - 1 >> 30:
             return 0
         if found.writes_msr or (found.turns_paging and not self.no_execute):
             return 0
         if found.shape is None or not found.plain or self._watched(address, code, found.shape):
-            self.again = not block.restarts
+            if not block.restarts:
+                self.again = block.flags
+                if len(block.pages) == 1:
+                    self.variants.note(address, block.flags)
             return 0
         number = self.plain.number(found.shape)
         if number is None:
@@ -368,6 +367,7 @@ class BlockCounter(NativeCounter):
         """All translations are gone."""
         self.plain.forget()
         self.accesses.forget()
+        self.variants.forget()
 
     def _site_added(self, address: int) -> None:
         """A site is new: plain blocks that hold its address are translated again."""

@@ -152,6 +152,40 @@ def test_more_shapes_than_are_kept_drop_all_translations_and_nothing_is_miscount
     assert (stop.reason, stop.retired) == ("halt", 1 + 50 * (sum(range(1, 20)) + 2 * 19 + 2) + 49 + 1)
 
 
+BY_TURNS = """
+        mov ecx, 500
+    again:
+        pushfd
+        xor dword ptr [esp], 0x40000    ; AC, which the engine keeps translations apart by
+        popfd
+        call called
+        dec ecx
+        jnz again
+        hlt
+    called:
+        out 0xdf, eax
+        ret
+"""
+
+
+def test_a_block_with_hooks_that_is_executed_with_different_flags_by_turns_is_looked_at_once_for_each(
+    by_blocks, assemble
+):
+    machine = by_blocks(BY_TURNS)
+    called = []
+    machine.host_calls.register(0xDF, called.append, "empty")
+    seen = asked(machine)
+    machine.run()
+    assert machine.clock.retired == 1 + 500 * 8 + 1
+    assert len(called) == 500
+    assert len(seen) < 40
+    machine.write(0x1000, assemble(BY_TURNS.replace("500", "300").replace("0xdf", "0xde")))
+    machine.host_calls.register(0xDE, called.append, "empty, too")
+    machine.cpu.eip = 0x1000
+    machine.run()
+    assert len(called) == 800, "other code at the same address"
+
+
 def test_a_block_is_looked_at_once_whatever_it_holds(by_blocks):
     machine = by_blocks("mov ecx, 300; l: in al, 0x80; dec ecx; jnz l; hlt")
     seen = asked(machine)
