@@ -2,12 +2,15 @@
 
 from functools import cache
 
+import pytest
 from callgate.asm.assembler.cache import assemble_cached
 from callgate.kernel.abi.memory import KERNEL_BASE, KERNEL_LOAD
 from callgate.kernel.programs.images import source
+from callgate.tools.asmtest.board.result import RoutineError
 from callgate.tools.asmtest.objects.linking import placed
 
 ENDPOINT, THREAD = 0x1_0000, 0x1_2000
+FRAME = 0x5_0000  # where the GateFrame or TrapFrame of `ended_at` lies
 
 
 @cache
@@ -37,3 +40,12 @@ def meanwhile(cpu, routine, mnemonic, change, after=0):
             done.append(change())
 
     return cpu.machine.probing(at, hit)
+
+
+def ended_at(cpu, routine, label, **registers):
+    """Go to a routine that finds its frame at FRAME; it must come to a label, where the run ends after an instruction."""
+    start = cpu.program.address(label)
+    at = min(line.address for line in cpu.program.lines if line.address > start)
+    stopped = cpu.machine.probing(at, lambda: cpu.machine.request_stop("there"))
+    with stopped, pytest.raises(RoutineError, match="there"):
+        cpu.call(routine, esp=FRAME + 4, **registers)

@@ -154,7 +154,8 @@ serial_write:
         jmp     .status
 
 ; console_piece_of: put the physical address of a piece of one page of ring 3, which are all of 4 KiB, into console_piece.
-;   in:        esi  linear address, edi  bytes, which do not cross a page
+; The page has been touched, so its directory and table are there: an address space keeps them to its end.
+;   in:        esi  linear address, touched by this thread; edi  bytes, which do not cross a page
 ;   out:       console_piece; CF=1 if there is no page
 ;   clobbers:  eax, edx, flags
 ;   state:     ring 0, IF=0
@@ -165,15 +166,11 @@ console_piece_of:
         mov     edx, esi
         shr     edx, 30
         mov     eax, [eax + edx * 8 + KERNEL_BASE]
-        test    al, PTE_PRESENT
-        jz      .none
         and     eax, -PAGE_SIZE
         mov     edx, esi
         shr     edx, 21
         and     edx, 511
         mov     eax, [eax + edx * 8 + KERNEL_BASE]
-        test    al, PTE_PRESENT
-        jz      .none
         and     eax, -PAGE_SIZE
         mov     edx, esi
         shr     edx, 12

@@ -1,23 +1,24 @@
 """Paths that need a drive that is not modelled, or two events within a few instructions, on a bare CPU."""
 
+import io
 from contextlib import contextmanager
+from ctypes import sizeof
 
 import bare_kernel
 import pytest
-from bare_kernel import ENDPOINT, THREAD, meanwhile
+from bare_kernel import ENDPOINT, FRAME, THREAD, ended_at, meanwhile
+from callgate.disk.drives.ata import Settings, identify
 from callgate.kernel.abi.calls import HostCall
 from callgate.kernel.abi.disks.ahci import AtaCommand, TaskFile
-from callgate.kernel.abi.disks.disk import IDE_FIRST_DISK, Disk, DiskRequest
-from callgate.kernel.abi.disks.ide import IdeRegister
+from callgate.kernel.abi.disks.disk import IDE_FIRST_DISK, Disk, DiskRequest, DiskStatus
+from callgate.kernel.abi.disks.ide import IdeChannel, IdeControl, IdeRegister
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.message import Endpoint, SlotState
 from callgate.kernel.abi.thread import ThreadControlBlock, ThreadFlags
 from callgate.kernel.machine.memory.bus import DeviceBase
-from callgate.tools.asmtest.board.result import RoutineError
 
 COMMANDS, CONTROL = 0x170, 0x376  # the ports of a channel (ATA8-APT)
 CHANNEL, DISK, REQUEST = 0x2_0000, 0x3_0000, 0x4_0000
-FRAME = 0x5_0000  # where the GateFrame of a system call lies
 LINE_STATUS, EMPTY, BREAK = 0x3FD, 0x60, 0x10  # the port, and bits of it
 TEXT = 0x6_0000
 END_OF_TEXT = 3
@@ -30,18 +31,24 @@ def kernel(bare_cpu):
 
 
 class Drive(DeviceBase):
-    """A drive that is ready, keeps what is written to it except in some registers, and ends each command alike."""
+    """A drive that is ready, keeps what is written to it except in some registers, and ends each command alike.
+
+    Its data are IDENTIFY DEVICE of a drive that can be used, whether it says that it has any or not.
+    """
 
     ports = (range(COMMANDS, COMMANDS + 8), range(CONTROL, CONTROL + 1))
 
     def __init__(self, after, forgets=()):
         self.after, self.forgets = after, forgets
-        self.kept, self.commands = {}, []
+        self.kept, self.commands, self.controls = {}, [], []
         self.status = READY
+        self.data = io.BytesIO(identify(1000, "1", Settings(), sata=False, ncq=False))
 
     def port_write(self, port, size, value):
         register = port - COMMANDS
-        if register == IdeRegister.COMMAND:
+        if port == CONTROL:
+            self.controls.append(value)
+        elif register == IdeRegister.COMMAND:
             self.commands.append(value)
             self.status = self.after
         elif register not in self.forgets:
@@ -49,6 +56,8 @@ class Drive(DeviceBase):
 
     def port_read(self, port, size):
         register = port - COMMANDS
+        if register == IdeRegister.DATA:
+            return int.from_bytes(self.data.read(size), "little")
         return self.status if port == CONTROL or register == IdeRegister.STATUS else self.kept.get(register, 0)
 
 
@@ -67,12 +76,16 @@ def attached(cpu, device):
         devices.update(before)
 
 
+WITH_DATA = int(TaskFile.DRQ)
 REFUSALS = {  # registers that it forgets, and its status after IDENTIFY DEVICE
-    "forgets the second register": ((IdeRegister.COUNT,), READY),
+    "forgets the first register": ((IdeRegister.COUNT,), READY | WITH_DATA),
+    "forgets the second register": ((IdeRegister.LBA_LOW,), READY | WITH_DATA),
     "refuses IDENTIFY DEVICE": ((), FAILED),
     "has no data after it": ((), READY),
+    "refuses it and offers data": ((), FAILED | WITH_DATA),
     "stays busy after it": ((), int(TaskFile.BSY)),
-    "is none that can be used": ((), READY | int(TaskFile.DRQ)),
+    "stays busy and offers data": ((), int(TaskFile.BSY) | WITH_DATA),
+    "is none that can be used": ((), READY | WITH_DATA),
 }
 
 
@@ -80,10 +93,69 @@ REFUSALS = {  # registers that it forgets, and its status after IDENTIFY DEVICE
 def test_a_drive_that_vanishes_after_it_has_answered_is_not_present(kernel, refusal):
     forgets, status = REFUSALS[refusal]
     with attached(kernel, Drive(status, forgets)) as drive:
+        if refusal == "is none that can be used":
+            drive.data = io.BytesIO(bytes(512))
         result = kernel.call("ide_probe", ecx=IDE_FIRST_DISK + 2, esi=DISK, edi=CHANNEL, ebp=COMMANDS)
     assert drive.commands == ([] if forgets else [AtaCommand.IDENTIFY_DEVICE])
     assert kernel.field(Disk, DISK, "present") == 0
     assert result.ecx == IDE_FIRST_DISK + 2
+
+
+def test_a_drive_that_answers_and_offers_its_data_is_present(kernel):
+    """What the refusals above lack."""
+    kernel.on_host_call(HostCall.DISK_CHANGED, lambda _: None)
+    with attached(kernel, Drive(READY | WITH_DATA)):
+        kernel.call("ide_probe", ecx=IDE_FIRST_DISK + 2, esi=DISK, edi=CHANNEL, ebp=COMMANDS)
+    assert (kernel.field(Disk, DISK, "present"), kernel.field(Disk, DISK, "sectors")) == (1, 1000)
+
+
+NO_DRIVE = {"no drive": 0, "a floating bus": 0xFF}
+
+
+@pytest.mark.parametrize("status", NO_DRIVE)
+def test_a_drive_that_falls_silent_within_a_command_is_gone_and_its_neighbour_is_not_reset(kernel, status):
+    """A reset would have the other drive of the channel leave multiple mode."""
+    number = IDE_FIRST_DISK + 2  # the first one of the second channel
+    disk = kernel.program.address("disk_table") + number * sizeof(Disk)
+    channel = kernel.program.address("ide_channels") + sizeof(IdeChannel)
+    told, ended = [], []
+    kernel.on_host_call(HostCall.DISK_CHANGED, told.append)
+    kernel.on_host_call(HostCall.DISK_DONE, ended.append)
+    kernel.place("KernelWords", "kernel_words", ide_base=COMMANDS + 0x80)
+    kernel.place(Disk, disk, present=1, issued=1, **{"requests[0]": REQUEST})
+    kernel.place(DiskRequest, REQUEST, disk=number, sectors=1)
+    kernel.place(IdeChannel, channel, disk=disk)
+    with attached(kernel, Drive(READY)) as drive:
+        drive.status = NO_DRIVE[status]
+        kernel.call("ide_serve", ecx=number)
+    assert (told, ended) == ([number], [REQUEST])
+    assert kernel.field(DiskRequest, REQUEST, "status") == DiskStatus.REMOVED
+    assert kernel.field(Disk, disk, "present") == 0
+    assert not any(value & IdeControl.SRST for value in drive.controls)
+
+
+class Forbidden(DeviceBase):
+    """Ports that nothing may touch; it notes what does."""
+
+    def __init__(self, *ports):
+        self.ports = ports
+        self.touched = []
+
+    def port_read(self, port, size):
+        self.touched.append(port)
+        return 0
+
+    def port_write(self, port, size, value):
+        self.touched.append(port)
+
+
+@pytest.mark.parametrize("routine", ["ide_init", "ide_interrupt"])
+def test_no_port_is_touched_where_there_is_no_ide_controller(kernel, routine):
+    """Its command blocks would be at the DMA controller's ports, and at the end of the port space."""
+    ports = Forbidden(range(8), range(0x180, 0x210), range(0xFF80, 0x1_0000))
+    with attached(kernel, ports):
+        kernel.call(routine)
+    assert ports.touched == []
 
 
 def test_a_drive_that_stays_busy_and_vanishes_in_its_reset_is_not_present(kernel):
@@ -130,19 +202,6 @@ def test_a_client_waits_to_the_end_for_a_reply_that_is_being_written(kernel):
     kernel.place(Endpoint, ENDPOINT, **{"state[3]": SlotState.FREE})
     result = kernel.call("finish_reply", ecx=3)
     assert (len(waits), result.CF) == (2, 0)
-
-
-def stop_at(kernel, label):
-    """Have a run end after the first instruction of a routine that does not return."""
-    start = kernel.program.address(label)
-    at = min(line.address for line in kernel.program.lines if line.address > start)
-    return kernel.machine.probing(at, lambda: kernel.machine.request_stop("there"))
-
-
-def ended_at(kernel, routine, label, **registers):
-    """Go to a routine of a system call; it must come to a label from which nothing comes back."""
-    with stop_at(kernel, label), pytest.raises(RoutineError, match="there"):
-        kernel.call(routine, esp=FRAME + 4, **registers)
 
 
 @pytest.mark.parametrize("killed", [False, True])

@@ -84,13 +84,6 @@ def test_a_polled_command_that_never_ends_or_fails_at_its_end_counts_as_failed(k
         assert kernel.call("ahci_await_end", edi=PORT).CF == 1
 
 
-def test_disk_interrupts_are_ignored_where_there_is_no_controller(kernel):
-    before = kernel.read(PORT, 64)
-    kernel.call("ahci_interrupt")
-    kernel.call("ide_interrupt")
-    assert kernel.read(PORT, 64) == before
-
-
 def test_an_interrupt_without_a_driver_changes_nothing(kernel):
     result = kernel.call("spurious", eax=5, edi=7)
     assert (result.eax, result.edi, result.instructions) == (5, 7, 1)

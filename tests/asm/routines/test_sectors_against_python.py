@@ -131,6 +131,13 @@ def test_the_worst_lists_are_sorted_within_a_budget(lists: Lists) -> None:
     assert costs["sorted"] < 4000
 
 
+@pytest.mark.parametrize("shape", ["sorted", "across parts in order"])
+def test_a_list_in_order_is_not_read_beyond_its_last_entry(lists: Lists, shape: str) -> None:
+    """506 entries end with their page; the one after it is another list's, or anything."""
+    lists.cpu.protect(LIST + 4096, 4096, "none")
+    lists.sort(shapes()[shape])
+
+
 @pytest.mark.parametrize("shape", ["reversed", "many parts"])
 def test_a_killed_thread_stops_sorting_and_loses_no_entry(lists: Lists, shape: str) -> None:
     entries = lists.put(shapes()[shape])
@@ -197,3 +204,10 @@ def test_an_entry_that_was_already_complete_is_not_counted_again(lists: Lists) -
     assert lists.remaining() == 1
     assert lists.cpu.call("sectors_arrived", ebx=LIST, eax=0, ecx=1000).ZF == 1
     assert lists.remaining() == 0
+
+
+def test_sectors_of_another_part_with_the_same_lower_half_have_not_arrived(lists: Lists) -> None:
+    lists.put([4, PART + 4, 2 * PART + 4])
+    assert lists.cpu.call("sectors_arrived", ebx=LIST, eax=0, ecx=8).eax == 2
+    assert lists.cpu.call("sectors_arrived", ebx=LIST, eax=0, edx=1, ecx=8).eax == 1
+    assert [bool(value & ARRIVED) for value in lists.get().entries[:3]] == [True, True, False]

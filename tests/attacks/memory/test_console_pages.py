@@ -24,10 +24,11 @@ def test_a_page_that_is_taken_away_after_it_was_touched_is_fetched_again_and_no_
     session: Sessions, image: Path
 ) -> None:
     made = session(image, programs=[("reader", "p/d0/FILE.TXT")])
-    address, taken = made.kernel.guest.address("serial_write.touched"), 0
+    address, pieces, taken = made.kernel.guest.address("serial_write.touched"), 0, 0
     while made.run(until=address).reason == "until":
-        if taken < 4:
+        if pieces and taken < 4:  # not the first one: a piece that has been sent must not be sent again instead
             taken += made.kernel.letting_go.reclaim()
+        pieces += 1
         made.system.machine.step()
     assert taken == 4
     assert made.codes == [0]

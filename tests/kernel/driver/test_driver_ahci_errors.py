@@ -104,6 +104,20 @@ def test_a_page_outside_memory_fails_the_request_that_names_it(bench, content, n
     assert all(b.at(requests[index]).error >> 16 & PortInterrupt.HBFS >> 16 for index in bad)
 
 
+def test_a_command_that_the_drive_names_fails_alone_and_the_others_go_on_together(bench, content):
+    """No reset, and no search for the failed one by running each alone."""
+    data = content(400)
+    b = bench.ahci(AhciController([FaultInjecting(MemoryMedium(data), bad=[33])], latency=SLOW))
+    resets, issues = b.events("disk.comreset"), b.events("disk.issue")
+    requests = requests_in_a_row(b, 32)
+    b.submit(*requests)
+    before = len(issues)
+    b.run_until_idle()
+    check(b, requests, data, {8: DiskStatus.FAILED})
+    assert resets == []
+    assert [issue["slots"].bit_count() > 1 for issue in issues[before:]] == [True]
+
+
 def test_an_error_log_that_cannot_be_read_is_survived(bench, content, no_log):
     data = content(400)
     controller = AhciController([FaultInjecting(MemoryMedium(data), bad=[33, 90])])
