@@ -58,8 +58,9 @@ class Names:
         try:
             return await self.requests.make(endpoint, operation, ecx=ecx, esi=esi, data=path)
         except NameAbsent:
-            # A directory that has changed since the request was made may have the name by now.
-            if endpoint.name_changes == changes and not endpoint.dead:
+            # A directory that has changed since the request was made may have the name by now.  The endpoint is alive:
+            # what is raised for one that is not is its own error (`Requests.error_of`).
+            if endpoint.name_changes == changes:
                 endpoint.absent[key] = None
                 if len(endpoint.absent) > ABSENT_NAMES:
                     endpoint.absent.popitem(last=False)

@@ -48,6 +48,8 @@ TESTS = (
     "tests/attacks/disk/test_dma_and_disk_edges.py",
     "tests/attacks/test_random_calls.py",
     "tests/attacks/disk/test_link_targets.py",
+    "tests/attacks/servers/test_first_data.py",
+    "tests/attacks/servers/test_names_of_others.py",
     "tests/attacks/protocol/test_protocol_waits.py::test_the_thread_that_ages_file_data_waits_for_no_server",
     "tests/attacks/protocol/test_protocol_deaths.py::test_a_thread_killed_while_the_kernel_reads_its_file_window_does_not_fault_for_ever",
 )

@@ -43,7 +43,7 @@ def meanwhile(cpu, routine, mnemonic, change, after=0):
 
 
 def ended_at(cpu, routine, label, **registers):
-    """Go to a routine that finds its frame at FRAME; it must come to a label, where the run ends after an instruction."""
+    """Go to a routine that finds its frame at FRAME; it must come to a label, and the run ends an instruction later."""
     start = cpu.program.address(label)
     at = min(line.address for line in cpu.program.lines if line.address > start)
     stopped = cpu.machine.probing(at, lambda: cpu.machine.request_stop("there"))

@@ -299,3 +299,4 @@ def test_a_close_that_is_put_off_goes_with_its_server(closing: ReleasesRig) -> N
     closing.back.put_back(closing.endpoint, 5)
     closing.back.add_close(closing.endpoint, 6)
     assert (list(closing.queue.entries), closing.back.state.put_off) == ([], [])
+    assert closing.endpoint.held == 0, "a dead server holds nothing"

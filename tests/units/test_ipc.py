@@ -157,6 +157,18 @@ def test_a_request_to_a_dead_endpoint_is_answered_once_its_server_has_left(ipc: 
     assert ipc.message(slot).eax == ErrorCode.SERVER_DIED
 
 
+def test_a_request_that_policy_answers_counts_as_aborted_once_for_whoever_has_not_abandoned_it(ipc: Ipc) -> None:
+    waited_for, posted, abandoned = ipc.take(3)
+    for slot in (posted, abandoned):
+        ipc.guest.words[ipc.endpoint.block // 4 + slot * 4 + 3] &= 0xFFFF  # no client waits
+    ipc.slots.put_token(ipc.endpoint, posted, 44)
+    counts = []
+    for slot in (waited_for, posted, abandoned):
+        ipc.slots.fail_slot(ipc.endpoint, slot, ErrorCode.SERVER_DIED)
+        counts.append(ipc.fields["aborted"])
+    assert counts == [1, 2, 2]
+
+
 def test_a_dropped_reply_is_reported_to_its_sender_and_its_addresses_are_cleared(ipc: Ipc) -> None:
     slot = ipc.take()[0]
     ipc.endpoint.pins[slot] = [("block", 0x100, 3), ("block", 0x100, 4)]

@@ -1,5 +1,6 @@
-"""A system with one native server and checking clients; the servers that break the rules are in programs."""
+"""Systems with servers that break the rules: one native server and checking clients, or Python classes of a test."""
 
 from ipc_rig import rig
+from own_servers import served
 
-__all__ = ["rig"]
+__all__ = ["rig", "served"]

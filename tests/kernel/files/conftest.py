@@ -1,5 +1,6 @@
-"""Programs of these tests, run on a system with disks and no shell."""
+"""Programs of these tests on a system with disks and no shell; servers of a test's own, and a shell."""
 
 from file_sessions import session
+from own_servers import served
 
-__all__ = ["session"]
+__all__ = ["served", "session"]

@@ -2,49 +2,33 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
-from callgate.disk.media import ImageFile, MemoryMedium
+from callgate.disk.media import ImageFile
 from callgate.kernel.abi.calls import NAME_ABSENT, Operation
-from callgate.kernel.abi.directory import VolumeFlags
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.machine.devices.serial import IRQ
-from callgate.kernel.servers import volumes
-from callgate.server import Data, FileSystemError, HostedServer, MountedServer, Reply, Request, operation
+from callgate.server import FileSystemError, MountedServer, Reply, Request, operation
 from callgate.server.message import Failure
-
-MAGIC = b"names that come and go"
-DISK = MAGIC.ljust(512, b"\0")
+from own_servers import OwnServer, Served
 
 
-class Counting(MountedServer[int, str]):
-    """Counts what it is asked for; `vouches` or not, and its directory `changes` while it answers or not."""
+class Counting(OwnServer, MountedServer[int, str]):
+    """Notes what it is asked for; `vouches` or not, and its directory `changes` while it answers or not."""
 
     name = "counting"
-    vouches = True
-    changes = False
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.asked: list[str] = []
-
-    @classmethod
-    def probe(cls, first: bytes) -> str | None:
-        return "counting" if first.startswith(MAGIC) else None
-
-    @operation(Operation.VOLUME)
-    async def volume_label(self, request: Request) -> Reply:
-        return Data(b"", request.registers._replace(eax=VolumeFlags.READ_ONLY, ebx=0, ecx=0))
+    vouches: ClassVar[bool] = True
+    changes: ClassVar[bool] = False
 
     @operation(Operation.LOCK_DIRECTORY)
     async def lock_directory(self, request: Request) -> Reply:
-        self.asked.append(f"lock {request.path()}")
+        self.diary.append(f"lock {request.path()}")
         raise FileSystemError(ErrorCode.NOT_FOUND, "it has no directories")
 
     @operation(Operation.OPEN)
     async def open(self, request: Request) -> Reply:
-        self.asked.append(f"open {request.path()}")
+        self.diary.append(f"open {request.path()}")
         if request.path() == "change":
             await self.directories.retire("never listed")
         if self.changes:
@@ -55,17 +39,11 @@ class Counting(MountedServer[int, str]):
 
 
 @pytest.fixture
-def asked(boot: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+def asked(served: Callable[..., Served]) -> Callable[..., list[str]]:
     """Run commands; return what the server was asked for."""
 
     def run(commands: str, **behaviour: bool) -> list[str]:
-        server: type[HostedServer] = type("Server", (Counting,), behaviour)
-        monkeypatch.setattr(volumes, "installed_servers", lambda: [server])
-        done = boot(commands, MemoryMedium(DISK))
-        assert done.leaks() == []
-        assert done.system.kernel.check() == []
-        (found,) = (one for one in done.system.kernel.hosted.servers.values() if isinstance(one, Counting))
-        return list(found.asked)
+        return served(commands, Counting, **behaviour).diary(Counting)
 
     return run
 

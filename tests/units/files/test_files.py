@@ -354,6 +354,34 @@ def test_a_sequential_reader_is_read_ahead_for_and_one_that_jumps_is_not(volume:
     assert file.covering(2 * PAGE).ahead
 
 
+def test_bytes_that_another_span_has_taken_over_while_data_were_read_ahead_are_found_in_that_one(
+    volume: Volume,
+) -> None:
+    """The span before ended within a page, and the answer came before the call returned (`FilePages.begin`)."""
+    file = read_file(volume, 64 << 20, [(0, 2)])
+    posted: list[int] = []
+
+    def answered(call: RoutineCall) -> None:
+        posted.append(call.eax)
+        if len(posted) == 1:
+            before = file.covering(PAGE)
+            before.length = PAGE
+            volume.put(file, PAGE, 1)
+
+    (address, size, _), *_ = drive(volume.reading.map(volume.shell, 1, PAGE + 5, 1), ipc_post=answered)
+    assert (address - volume.shell.files[1].window, size) == (PAGE + 5, PAGE - 5)
+
+
+def test_nothing_is_read_ahead_for_which_data_in_use_would_have_to_go(volume: Volume) -> None:
+    read_file(volume, 64 << 20, [(0, 1)])
+    cache = volume.cache
+    while cache.high.available >= cache.most or cache.unlocked >= cache.most:
+        cache.high.allocate()
+    map_at(volume, 0)
+    assert volume.shell.files[1].ahead, "it reads in order"
+    assert volume.files_state.counters.ahead == 0
+
+
 def test_the_most_idle_span_is_unmapped_when_spans_are_mapped_as_often_as_allowed(volume: Volume) -> None:
     file = read_file(volume, 4 * PAGE, [(0, 1), (2 * PAGE, 1)])
     volume.fields["slot_waiters"] = 1
