@@ -5,9 +5,9 @@
     python tests/attacks/measure_host_calls.py --write              put it into docs/performance.md
     python tests/attacks/measure_host_calls.py tests/attacks/exhaustion/test_exhaustion_limits.py
 
-The tests run twice: once to count the lines of Python that each call executes, which is the same on every host, and
-once to take its time.  A call that awaits routines of machine code is counted a step at a time: the call itself and
-each RESUME.  The work of a system call or server call is shown under its own name.
+The tests run twice: once to count the lines of Python that each call executes, which is the same on every host once the
+cache of assembled programs is filled, and once to take its time.  A call that awaits machine code is counted a step
+at a time: the call itself and each RESUME.  Calls of programs and servers are shown under their own names.
 """
 
 from __future__ import annotations
