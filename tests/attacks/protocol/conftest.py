@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 import silent_servers as servers
 from callgate.disk.images.builder import create_image
+from ipc_rig import rig
+
+__all__ = ["rig"]
 
 
 @pytest.fixture(autouse=True)

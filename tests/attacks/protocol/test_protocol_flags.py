@@ -7,7 +7,9 @@ import pytest
 import silent_servers as servers
 from callgate.disk.media import MemoryMedium
 from callgate.kernel.abi.calls import Operation, ServerCall
+from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.servers import volumes
+from ipc_rig import program
 
 Arenas = Callable[..., Any]
 STATUS = 0x8D5  # OF, SF, ZF, AF, PF, CF
@@ -49,4 +51,63 @@ def test_a_server_cannot_choose_the_flags_of_a_kernel_thread_that_has_asked_it(
     assert made.run().reason == "halt"
     assert Operation.VOLUME in server.answered
     assert flags[-1] == OWN | status
+    assert made.kernel.check() == []
+
+
+DF, NT, AC, ID, TF = 0x400, 0x4000, 0x4_0000, 0x20_0000, 0x100
+UNUSUAL = {"DF": DF, "NT": NT, "AC": AC, "ID": ID, "all": DF | NT | AC | ID}
+
+
+@pytest.mark.parametrize("fast_path", [True, False], ids=["direct", "the long way"])
+@pytest.mark.parametrize(
+    ("client", "server"),
+    [*((flags, 0) for flags in UNUSUAL.values()), *((0, flags) for flags in UNUSUAL.values()), (DF | AC, NT | ID)],
+    ids=[*(f"client {name}" for name in UNUSUAL), *(f"server {name}" for name in UNUSUAL), "both"],
+)
+def test_flags_of_a_client_and_of_its_server_stay_with_each_of_them_across_a_request(
+    rig: Callable[..., Any], client: int, server: int, *, fast_path: bool
+) -> None:
+    """A direct switch goes from one ring 3 to the other without flags of the kernel's own between."""
+    made = rig("echo", {"count": 3}, options={"fast_path": fast_path}, THREADS=1)
+    machine, seen = made.machine, []
+    served = program("echo", THREADS=1).address("serve_inverted.next")
+    returned = min(line.address for line in program("echo", THREADS=1).lines if line.address > served)
+
+    def set_flags(flags: int) -> None:
+        machine.cpu.eflags |= flags
+
+    def note(who: str) -> None:
+        seen.append((who, machine.cpu.eflags & ~(STATUS | OWN)))
+
+    machine.probe(made.label("before"), lambda: set_flags(client))
+    machine.probe(made.label("after"), lambda: note("client"))
+    machine.probe(served, lambda: set_flags(server))
+    machine.probe(returned, lambda: note("server"))
+    assert made.run().reason == "halt"
+    assert made.codes == [0], made.log
+    assert seen == [("server", server), ("client", client)] * 3
+    assert made.kernel.check() == []
+
+
+@pytest.mark.parametrize("fast_path", [True, False], ids=["direct", "the long way"])
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_server_that_is_stepped_when_it_replies_ends_alone_by_the_trap_and_its_client_is_told(
+    rig: Callable[..., Any], number: int, *, fast_path: bool
+) -> None:
+    """TF of the server; the kernel on its way to the client, and the client, are not stepped."""
+    made = rig("echo", {"count": 4}, options={"fast_path": fast_path}, THREADS=1)
+    machine, calls = made.machine, []
+    served = program("echo", THREADS=1).address("serve_inverted.next")
+
+    def step() -> None:
+        calls.append(machine.cpu.eax)
+        if len(calls) == 1 + number:
+            machine.cpu.eflags |= TF
+
+    machine.probe(served, step)
+    assert made.run().reason == "halt"
+    assert made.codes == [100 + ErrorCode.SERVER_DIED], made.log
+    assert machine.ledger.exceptions["#DB"] == 2, "after the gate's PUSHFD, and in ring 3"
+    assert [line for line in made.log if "#DB debug exception" in line], made.log
+    assert made.unaccounted() == []
     assert made.kernel.check() == []
