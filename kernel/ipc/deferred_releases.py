@@ -130,10 +130,12 @@ class DeferredReleases:
     def add_close(self, endpoint: EndpointState, number: int) -> None:
         """As `add` of CLOSE, but put off: the next OPEN of this server carries it, or it is sent when the CPU idles.
 
-        Only if the server closes files with OPEN, and while it is the only thing that the server is to be told.
+        Only if the server closes files with OPEN, and while it is the only thing that the server is to be told: a
+        RELEASE that it has not answered may concern this file, and comes before its end.
         """
-        entries = endpoint.releases.entries
-        if not endpoint.closes_at_open or endpoint.dead or entries or self.state.ending:
+        queue = endpoint.releases
+        entries = queue.entries
+        if not endpoint.closes_at_open or endpoint.dead or queue.busy or entries or self.state.ending:
             self.add(endpoint, Operation.CLOSE, number)
             return
         entries.append((Operation.CLOSE, number))

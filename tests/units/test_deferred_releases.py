@@ -281,6 +281,17 @@ def test_a_second_release_and_an_idle_cpu_and_the_end_send_a_close_that_was_put_
         assert said[0] == (Operation.CLOSE, 9, 9)
 
 
+def test_a_close_waits_for_the_answer_to_a_release_and_goes_with_no_open_before_it(rig: ReleasesRig) -> None:
+    """Two threads of the server could take a posted RELEASE of the file and an OPEN that closes it in either order."""
+    rig.endpoint.closes_at_open = True
+    rig.back.add(rig.endpoint, Operation.RELEASE, 3)
+    assert rig.post() == [(Operation.RELEASE, 3, 3)]
+    rig.back.add_close(rig.endpoint, 5)
+    assert (rig.back.state.put_off, rig.back.take_along(rig.endpoint), rig.post()) == ([], 0, [])
+    rig.answer()
+    assert rig.post() == [(Operation.CLOSE, 5, 5)]
+
+
 def test_nothing_is_put_off_for_a_server_that_does_not_close_with_open_nor_at_the_end(rig: ReleasesRig) -> None:
     rig.back.add_close(rig.endpoint, 5)
     assert (rig.queue.busy, rig.back.state.put_off) == (True, [])
