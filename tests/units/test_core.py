@@ -1,9 +1,12 @@
 """The log and the coroutines, each alone."""
 
+from ctypes import c_uint16, c_uint32, c_uint64
+
 import pytest
+from callgate.kernel.abi.layout import Layout
 from callgate.kernel.abi.limits import LOG_BURST, LOG_LINE_CHARACTERS
 from callgate.kernel.abi.thread import ThreadControlBlock
-from callgate.kernel.core.control_block import ControlBlock
+from callgate.kernel.core.control_block import ControlBlock, word
 from callgate.kernel.core.coroutines import Coroutines, RoutineCall, routine
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.log import Log, LogState
@@ -235,3 +238,23 @@ def test_an_exception_of_policy_reaches_the_host_call() -> None:
 
     with pytest.raises(ArithmeticError):
         threads.coroutines.start(broken())
+
+
+class Narrow(Layout):
+    """A word, and fields that are none."""
+
+    _fields_ = (("half", c_uint16), ("other", c_uint16), ("first", c_uint32), ("long", c_uint64))
+
+
+class Packed(Layout):
+    """A field of four bytes that lies across two words."""
+
+    _pack_ = 1
+    _fields_ = (("half", c_uint16), ("across", c_uint32))
+
+
+def test_only_an_aligned_field_of_four_bytes_is_a_word() -> None:
+    assert word(Narrow, "first") == 1
+    for layout, field in ((Narrow, "half"), (Narrow, "long"), (Packed, "across")):
+        with pytest.raises(ValueError, match="not an aligned 32-bit word"):
+            word(layout, field)

@@ -289,3 +289,38 @@ def test_what_is_put_off_until_the_cpu_idles_wakes_a_thread_that_runs_instead() 
     assert (rig.next, len(calls), rig.kernel["preempt"]) == (late.selector, 1, 0)
     rig.scheduler.host_schedule(int(WaitReason.SLEEP))
     assert (rig.next, len(calls)) == (IDLE, 2)
+
+
+def test_a_thread_that_was_made_ready_before_it_yields_is_ready_once() -> None:
+    rig = SchedulerRig()
+    thread, other = rig.thread(), rig.thread()
+    rig.wake_all(thread, other)
+    rig.scheduler.host_yield(0)
+    rig.scheduler.note_wait(thread, WaitReason.REPLY)  # as machine code does, and is woken from outside
+    rig.wake_all(thread)
+    rig.scheduler.host_yield(0)
+    chosen = []
+    for _ in range(3):
+        chosen.append(rig.next)
+        rig.scheduler.host_schedule(WaitReason.SLEEP)
+    assert chosen == [other.selector, thread.selector, IDLE]
+
+
+def test_a_sleep_that_ends_before_a_threads_deadline_does_not_interrupt_it() -> None:
+    rig = SchedulerRig()
+    thread = rig.thread()
+    thread.deadline = 2 * MILLISECOND
+    for end, flags in ((MILLISECOND, 0), (2 * MILLISECOND, ThreadFlags.INTERRUPTED)):
+        rig.scheduler.sleep_until(thread, end)
+        rig.clock = end
+        rig.scheduler.host_tick(0)
+        assert rig.words[thread.tcb + word(ThreadControlBlock, "flags")] & ThreadFlags.INTERRUPTED == flags
+
+
+def test_a_thread_can_be_woken_before_the_first_one_runs() -> None:
+    rig = SchedulerRig()
+    rig.state.known, rig.state.idle = None, None
+    first = rig.thread()
+    assert rig.scheduler.running is None
+    rig.wake_all(first)
+    assert (rig.scheduler.state_of(first), rig.kernel["preempt"]) == (ThreadState.READY, 0)

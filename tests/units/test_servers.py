@@ -136,6 +136,19 @@ def test_the_log_lines_of_a_server_are_limited_also_while_its_volume_mounts(syst
     assert system.lines == ["a"] * 30
 
 
+def test_a_line_of_a_server_is_kept_with_the_report_of_its_own_volume_alone_and_while_that_mounts(
+    system: System,
+) -> None:
+    """Disk d0 is one volume of the same name; d0p1 has mounted; d0p2 waits for its turn."""
+    disk, done, waiting = Report(0, 0, "d0"), Report(0, 1, "d0p1", done=True), Report(0, 2, "d0p2")
+    process = system.new_process()
+    system.mounting.state.reports[:] = [Report(0, 0, "first"), disk, done, waiting]
+    for name in ("d0", "d0p1", "d0p2", "d9"):
+        system.mounting.say_of(name, [name], process)
+    assert system.lines == ["d0", "d0p1", "d9"]
+    assert [report.lines for report in (disk, done, waiting)] == [[], [], [("d0p2", False)]]
+
+
 # Hosted handlers.
 
 

@@ -292,6 +292,32 @@ def test_a_child_of_a_dying_process_is_refused(tasks: Tasks) -> None:
         tasks.new_process("child", parent.number)
 
 
+def test_a_child_of_a_process_that_there_is_not_is_refused_and_has_no_family_to_share_with(tasks: Tasks) -> None:
+    with refusal(ErrorCode.KILLED):
+        tasks.new_process("child", 999)
+    tasks.shares.check_process(999)
+    assert tasks.shares.family_of(7, 999) == 7
+
+
+def test_instructions_of_a_thread_that_has_ended_are_counted_to_its_last_turn(tasks: Tasks) -> None:
+    thread = tasks.new_thread(tasks.shell)
+    tasks.run(thread)
+    tasks.threads.turns.words[0] = thread.selector  # as the switch does
+    tasks.machine.state.count += 100
+    tasks.threads.finish(thread)
+    tasks.machine.state.count += 20  # on its way to the switch
+    assert (thread.instructions, tasks.threads.retired(thread)) == (0, 120)
+
+
+def test_without_a_shell_a_break_ends_the_program_that_waits_for_input(tasks: Tasks) -> None:
+    """A system that is booted without a shell: programs are started from outside."""
+    orphan = tasks.new_process("orphan", 0)
+    tasks.scheduler.note_wait(tasks.new_thread(orphan), WaitReason.INPUT)
+    tasks.records.shell = -1
+    assert tasks.processes.interrupt() == 0
+    assert orphan.dying
+
+
 def test_a_break_ends_the_shells_youngest_descendant_and_tells_its_parent(tasks: Tasks) -> None:
     older, younger = tasks.new_process(), tasks.new_process()
     grandchild = tasks.new_process("grandchild", younger.number)

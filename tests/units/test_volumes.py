@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import pytest
 from callgate.disk.partitioning.layout import DiskLayout, Partition
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.core.errors import Overdue, error_of_reply
@@ -144,6 +145,21 @@ def test_the_volume_that_covers_the_disk_is_tried_if_no_partition_can_be_mounted
         mounts.do()
     assert mounts.started == [("fat", 0, 64)]
     assert mounts.lines[-2:] == ["d0: read as one volume", "/d0: fat16, label LABEL"]
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_table_is_not_read_in_another_way_if_a_partition_is_mounted_or_the_disk_is_gone(*, gone: bool) -> None:
+    mounts = Mounts(bytes(9 * 512) + VOLUME)
+    otherwise = DiskLayout("none", [Partition(1, 0, 64, "volume")], ["read as one volume"])
+    layout = DiskLayout("mbr", [Partition(1, 9, 20, "06"), Partition(2, 30, 20, "06")], [], otherwise)
+    mounts.mounting.start(Report(0, 0, "d0"), lambda report: mounts.volumes.mount_layout(mounts.key, layout, report))
+    mounts.do()
+    if gone:
+        mounts.put_disk(0, present=False)
+    while mounts.threads.jobs:
+        mounts.do()
+    assert "d0: read as one volume" not in mounts.lines
+    assert bool(mounts.started) is not gone
 
 
 # Disks that are plugged and unplugged.
