@@ -15,6 +15,7 @@ from callgate.kernel.storage.cache import SPARE_LEAST
 from callgate.kernel.storage.cache_records import Block, CacheState
 from callgate.kernel.storage.changed_blocks import ChangedBlocks
 from callgate.kernel.storage.read_ahead import read_ahead
+from plain_cache import DISK, OTHER, CacheRig
 from plain_guest import drive, refusal
 
 
@@ -201,17 +202,6 @@ def test_a_killed_reader_gives_up_and_leaves_its_block_until_the_disk_has_writte
     assert (rig.state.locked, rig.numbers) == (0, [1])
     rig.end()
     assert list(rig.state.idle) == [(DISK, 1)]
-
-
-def test_a_failed_block_that_another_holds_is_an_error_and_is_not_asked_for_without_end() -> None:
-    """It failed with others, so reading it again would be worthwhile; but it stays as it is while it is locked."""
-    rig = CacheRig()
-    held = rig.cache.lock(DISK, [1, 2])
-    drive(rig.cache.read(DISK, held.to_read))
-    rig.end(DiskStatus.FAILED)
-    with refusal(ErrorCode.IO_ERROR):
-        drive(rig.cache.read_locked(DISK, [1]))
-    assert list(rig.state.alone) == held.keys
 
 
 def test_blocks_that_a_dying_thread_was_to_read_fail_and_threads_that_wait_for_them_are_told() -> None:

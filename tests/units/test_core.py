@@ -9,7 +9,7 @@ from callgate.kernel.abi.thread import ThreadControlBlock
 from callgate.kernel.core.control_block import ControlBlock, word
 from callgate.kernel.core.coroutines import Coroutines, RoutineCall, routine
 from callgate.kernel.core.guest import Guest
-from callgate.kernel.core.log import Log, LogState
+from callgate.kernel.core.log import SOURCES, Log, LogState
 from callgate.kernel.core.records import Endpoints, EndpointState, Process
 from plain_guest import PlainImage, PlainMachine, plain_guest
 
@@ -258,3 +258,16 @@ def test_only_an_aligned_field_of_four_bytes_is_a_word() -> None:
     for layout, field in ((Narrow, "half"), (Narrow, "long"), (Packed, "across")):
         with pytest.raises(ValueError, match="not an aligned 32-bit word"):
             word(layout, field)
+
+
+def test_a_source_that_floods_the_log_is_no_less_limited_when_there_are_as_many_sources_as_may_be(
+    log: Log, lines: list[str]
+) -> None:
+    flood = a_program(1)
+    for _ in range(LOG_BURST):
+        log("noise", flood)
+    for family in range(2, SOURCES + 1):
+        log("one line", a_program(family))
+    before = len(lines)
+    log("noise", flood)
+    assert len(lines) == before

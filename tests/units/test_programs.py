@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.limits import SYMBOLS
+from callgate.kernel.abi.limits import PROGRAM_MEMORY, SYMBOLS
 from callgate.kernel.common.remembered import fingerprint
 from callgate.kernel.core.symbols import SECTIONS, symbol_at, table_of
 from callgate.kernel.programs.executable import parse_elf
@@ -39,7 +39,7 @@ UNSOUND = {
     "headers after its end": {"file": {"at": 2 * PAGE - 8}},
     "a segment after its end": {"segment": {"offset": PAGE + 1}},
     "a segment that is longer in the file": {"segment": {"in_memory": PAGE - 1}},
-    "a segment of more than a program may have": {"segment": {"in_memory": 1 << 28}},
+    "a segment of more than a program may have": {"segment": {"in_memory": PROGRAM_MEMORY + 1}},
     "a segment in page 0": {"segment": {"address": PAGE - 1}},
     "a segment that passes the end": {"segment": {"address": 0xFFFF_F000, "in_memory": 2 * PAGE}},
 }
@@ -65,7 +65,7 @@ def test_a_file_without_a_whole_elf_header_is_refused(change: slice) -> None:
 def with_symbols(**changed: int) -> bytes:
     """Return a file with a code section at BASE, symbols and their names, with fields changed."""
     symbols = [(1, BASE, FUNCTION, 1), (7, BASE + 16, FUNCTION, 1), (14, BASE + 32, SECTION_SYMBOL, 1)]
-    symbols += [(1, BASE + 20, FUNCTION, 2)]  # of another section
+    symbols += [(1, BASE + 20, FUNCTION, 2), (1, 4, FUNCTION, 2)]  # of a section that is not loaded
     table = b"".join(SYMBOL.pack(name, value, 0, kind, 0, where) for name, value, kind, where in symbols)
     names_at = HEADER.size + len(table)
     size = changed.get("symbols", len(table))
@@ -77,7 +77,7 @@ def with_symbols(**changed: int) -> bytes:
     ]
     if changed.get("no_table"):
         rows[2] = (0, 1, *rows[2][2:])
-    sections = b"".join(SECTION.pack(*row) for row in rows)
+    sections = b"".join(SECTION.pack(*row).ljust(changed.get("entry", 0), b"\0") for row in rows)
     head = HEADER.pack(
         b"\x7fELF\1\1\1", 2, 3, 1, BASE, 0, names_at + len(NAMES), 0, 52, 32, 0, changed.get("entry", 40),
         changed.get("count", len(rows)), 0,
@@ -91,10 +91,11 @@ def with_symbols(**changed: int) -> bytes:
 )
 def test_an_address_is_named_by_the_last_function_before_it_in_its_own_section(address: int, name: str) -> None:
     assert symbol_at(with_symbols(), BASE + address) == name
+    assert symbol_at(with_symbols(), address) == "", "no section is loaded there"
 
 
 DAMAGED = {
-    "section headers of another size": {"entry": 32},
+    "section headers of another size": {"entry": 44},
     "no sections": {"count": 0},
     "too many sections": {"count": SECTIONS + 1, "length": 1 << 16},
     "sections after the end": {"count": 5},
@@ -104,7 +105,7 @@ DAMAGED = {
     "names after the end": {"names_at": 1 << 20},
     "half a symbol": {"symbols": 40},
     "a symbol table of no bytes": {"symbols": 0},
-    "symbols after the end": {"symbols": 16 * 1024},
+    "symbols after the end": {"symbols": 16 * 1024, "length": HEADER.size + 16 * 100},
     "more symbols than are kept": {"symbols": 16 * (SYMBOLS + 1), "length": 1 << 20},
 }
 

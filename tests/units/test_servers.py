@@ -15,7 +15,7 @@ from callgate.kernel.abi.thread import HostedBlock, HostedGate, ThreadState
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.programs.rom_image import DIRECTORY, EXECUTABLE, children, directory_names
 from callgate.kernel.servers import lifecycle
-from callgate.kernel.servers.hosted_servers import ALARM, BYTES_LIMIT, HandlerStuck, time_limit
+from callgate.kernel.servers.hosted_servers import ALARM, BYTES_LIMIT, Alarm, HandlerStuck, time_limit
 from callgate.kernel.servers.mounting import GRACE, MOUNT_DEADLINE, Report
 from callgate.kernel.tasks.processes import KILLED_EXIT_CODE
 from callgate.server.errors import FileSystemError
@@ -60,6 +60,12 @@ def test_the_handler_of_the_limits_signal_stays_for_the_steps_of_a_run_and_is_th
     assert exchanged == [ALARM._expired, before] * 2
 
 
+def test_a_limit_that_was_never_set_is_cleared_without_a_change_of_the_handler() -> None:
+    before = signal.getsignal(signal.SIGVTALRM)
+    Alarm().clear()
+    assert signal.getsignal(signal.SIGVTALRM) is before
+
+
 def test_a_run_on_another_thread_leaves_the_signal_of_the_limit_alone() -> None:
     seen = []
 
@@ -90,8 +96,11 @@ def test_after_the_boot_log_lines_come_as_things_happen(system: System) -> None:
     drive(system.mounting.settled(first=False))
     for place in (0, 1):
         system.mounting.start(Report(place, 0, f"d{place}"), system.work)
+    second = system.mounting.state.reports[1]
+    system.mounting.say(second, "d1: is being looked at")
+    assert (system.lines, second.lines) == (["d1: is being looked at"], [])
     system.do(1)
-    assert system.lines == ["d1: mounted"]
+    assert system.lines[1:] == ["d1: mounted"]
 
 
 def test_a_volume_without_a_thread_for_its_mount_is_named(system: System) -> None:

@@ -134,6 +134,22 @@ def test_a_server_that_does_not_answer_in_time_is_ended_with_its_deadline_named(
     mounts.mount()
     assert mounts.lines[1] == "d0: not mounted: it did not mount within 2000 ms of virtual time (--mount-deadline)"
     assert mounts.endpoint.dead
+    assert mounts.killed == [], "once is enough: its death has ended it"
+
+
+def test_a_server_that_does_not_say_what_it_has_found_serves_what_its_probe_said() -> None:
+    mounts = Mounts(VOLUME)
+    made = mounts.start_hosted
+
+    def start_hosted(server: type[HostedServer], geometry: VolumeGeometry, disk: int) -> EndpointState:
+        endpoint = made(server, geometry, disk)
+        assert endpoint.process is not None
+        mounts.hosted.servers[endpoint.process.number] = SimpleNamespace(kind="")
+        return endpoint
+
+    mounts.volumes.servers.start_hosted = start_hosted
+    mounts.mount()
+    assert mounts.lines[-1] == "/d0: fat16, label LABEL"
 
 
 def test_the_volume_that_covers_the_disk_is_tried_if_no_partition_can_be_mounted() -> None:
@@ -213,6 +229,15 @@ def test_a_removed_disk_loses_its_volumes_and_blocks_and_lost_changes_are_logged
         "d0: 3 changed blocks of 4096 bytes were lost with the disk",
         "d0: removed",
     ]
+
+
+def test_a_volume_that_has_died_already_is_not_reported_again_when_its_disk_goes() -> None:
+    tasks = Tasks()
+    plugs = DiskChangesRig(tasks)
+    tasks.new_endpoint("d0p1", disk=0x105).dead = True
+    tasks.put_disk(5, present=False)
+    plugs.disk_changes.host_disk_changed(5)
+    assert (plugs.dead, tasks.lines) == ([], ["d0: removed"])
 
 
 def test_a_new_disk_is_mounted_once_also_if_it_is_replaced_meanwhile() -> None:

@@ -33,6 +33,7 @@ def test_whole_blocks_of_the_disk_become_pages_of_the_file_without_a_copy(data: 
     assert (span.state, span.whole, span.server_request) == (SpanState.READY, [True] * 3, 3)
     assert span.frames == [data.cache.frame((0x100, block)) for block in (10, 2, 11)]
     assert (data.files_state.counters.copied_pages, data.records.lists, data.lists.state.chain) == (0, {}, [])
+    assert (data.lines, data.cache.state.ahead) == ([], {}), "nothing to report; reading ahead is for OPEN alone"
 
 
 def test_a_span_whose_blocks_are_in_the_cache_is_ready_at_once_and_its_reader_woken(data: FileData) -> None:
@@ -56,6 +57,18 @@ def test_a_page_made_of_pieces_is_a_copy_with_zeros_for_holes_and_for_what_is_af
     page = data.guest.ram.read(span.frames[0], PAGE)
     assert page == b"\3" * 512 + bytes(1024) + b"\5" * (2300 - 1536) + bytes(PAGE - 2300)
     assert (len(span.private), span.whole) == (1, [False])
+
+
+def test_a_page_of_two_halves_of_blocks_is_a_copy_and_one_of_zeros_is_the_page_of_zeros(data: FileData) -> None:
+    """Each begins a block, but has not all of it: the rest is a neighbour's (rule 7)."""
+    file = data.new_file(3 * PAGE)
+    span = data.expect(file, 0, 3 * PAGE)
+    bring(data, span, [sectors(16, 4), sectors(40, 4), HOLE | 7 << 60, sectors(64, 8)])
+    paint(data)
+    data.end_runs()
+    assert data.guest.ram.read(span.frames[0], PAGE) == b"\3" * 2048 + b"\6" * 2048
+    assert span.frames[1] == data.memory.space.zeros
+    assert span.whole == [False, False, True]
 
 
 def test_a_file_that_begins_within_a_block_is_shifted_so_that_later_blocks_are_its_pages(data: FileData) -> None:

@@ -60,6 +60,14 @@ def test_a_request_asks_for_whole_pages_up_to_the_next_span_in_memory(data: File
     assert len(server.asked) == 2
 
 
+def test_a_reader_waits_for_no_data_of_another_part_of_the_file_whose_pages_are_known(data: FileData) -> None:
+    file = data.new_file(10 * PAGE)
+    elsewhere = data.expect(file, 0, PAGE)
+    server = Server(data)
+    server.obtain(file, 5 * PAGE, 1)
+    assert (server.asked, elsewhere.state) == ([(5 * PAGE, PAGE)], SpanState.WAITING)
+
+
 def test_a_request_is_limited_so_that_two_of_them_fit_in_the_cache(data: FileData) -> None:
     file = data.new_file(10 * SPAN_BYTES)
     span = drive(data.fetching.post(file, 0, 10 * SPAN_BYTES))[0]
