@@ -87,14 +87,17 @@ class Completion:
         return None, False
 
     def _let_go_of_blocks(self, span: Span) -> None:
-        """Unlock the blocks after the end of a span that was cut short: a locked bad block is never read again."""
+        """Unlock the blocks after the end of a span that was cut short: a locked bad block is never read again.
+
+        Sectors have been answered, so all that the span has pinned is blocks.
+        """
         cache = self.cache
         used = {parts for parts in span.parts if isinstance(parts, int)}
         used |= {part.source & -PAGE_SIZE for parts in span.parts if not isinstance(parts, int) for part in parts}
         kept: list[Pin] = []
         gone: list[Pin] = []
         for pin in span.pins:
-            (kept if pin[0] != "block" or cache.frame((pin[1], pin[2])) in used else gone).append(pin)
+            (kept if cache.frame((pin[1], pin[2])) in used else gone).append(pin)
         self.letting_go.pins.release(gone)
         span.pins = kept
 

@@ -38,7 +38,7 @@ def children(name: str, directories: set[str], files: Mapping[str, bytes]) -> li
     listed: list[ListedFile] = []
     for path in sorted({*directories, *files} - {""}):
         rest = path.removeprefix(prefix)
-        if path.startswith(prefix) and "/" not in rest and path != name:
+        if path.startswith(prefix) and "/" not in rest:
             attributes, size = (DIRECTORY, 0) if path in directories else (EXECUTABLE, len(files[path]))
             listed.append(ListedFile(rest, attributes, size, identifier=len(listed) + 1))
     return listed

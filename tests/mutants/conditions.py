@@ -5,9 +5,8 @@
 
 A condition is the test of an `if`, an `elif` or an `a if b else c` in a function of the kernel's policy.  To switch it
 off is to evaluate it and to go on as if it were false.  Of a condition that is joined by `and` or `or`, each operand
-is switched, too, in `ROOMS_BY_OPERAND`: it is evaluated, and taken to be true in `and`, false in `or`, so that the
-others decide.  In machine code each conditional jump is switched in two ways: it is never taken, or always
-(`jumps.py`).
+is switched, too: it is evaluated, and taken to be true in `and`, false in `or`, so that the others decide.  In
+machine code each conditional jump is switched in two ways: it is never taken, or always (`jumps.py`).
 
 Each of them is in one of three places:
 
@@ -40,8 +39,6 @@ from mutant_lists import LISTS, ROOT, Mutant, read_lists
 KERNEL = ROOT / "kernel"
 # What is no policy: the emulated machine, what watches the kernel from outside of it, and the layout of its data.
 OTHER_ROOMS = ("abi", "machine", "watching")
-# Those whose conditions are switched by operand, too: what ring 3 and servers ask for, and memory.
-ROOMS_BY_OPERAND = ("files", "gates", "ipc", "memory")
 NOTICED = (LISTS / "conditions" / "noticed.toml", LISTS / "conditions" / "noticed_jumps.toml")  # of policy, of asm/
 LEFT_OUT = LISTS / "conditions" / "left_out.toml"
 Decision = ast.If | ast.IfExp
@@ -144,8 +141,7 @@ def all_conditions(root: Path = ROOT) -> list[Condition]:
             last = node.body[-1] if isinstance(node, ast.If) else node.body
             decides = range(first.lineno, (last.end_lineno or 0) + 1)
             found.append(Condition(file, name, lines_of(node.test), decides))
-            by_operand = path.relative_to(root / "kernel").parts[0] in ROOMS_BY_OPERAND
-            for operand, parent, number in operands(name, node.test) if by_operand else ():
+            for operand, parent, number in operands(name, node.test):
                 found.append(Condition(file, operand, lines_of(parent.values[number]), kind=OPERAND))
     return found
 

@@ -291,19 +291,34 @@ def test_what_is_put_off_until_the_cpu_idles_wakes_a_thread_that_runs_instead() 
     assert (rig.next, len(calls)) == (IDLE, 2)
 
 
-def test_a_thread_that_was_made_ready_before_it_yields_is_ready_once() -> None:
+def test_a_thread_that_was_made_ready_before_it_yields_has_one_turn_and_not_two() -> None:
     rig = SchedulerRig()
-    thread, other = rig.thread(), rig.thread()
+    thread, other, late = rig.thread(), rig.thread(), rig.thread()
     rig.wake_all(thread, other)
     rig.scheduler.host_yield(0)
     rig.scheduler.note_wait(thread, WaitReason.REPLY)  # as machine code does, and is woken from outside
     rig.wake_all(thread)
     rig.scheduler.host_yield(0)
-    chosen = []
-    for _ in range(3):
-        chosen.append(rig.next)
-        rig.scheduler.host_schedule(WaitReason.SLEEP)
-    assert chosen == [other.selector, thread.selector, IDLE]
+    rig.scheduler.host_schedule(WaitReason.SLEEP)
+    assert rig.next == thread.selector
+    rig.wake_all(late)
+    rig.scheduler.host_yield(0)
+    assert rig.next == late.selector
+
+
+def test_a_sleeper_is_still_woken_after_the_timer_has_ended_a_slice_of_which_nothing_is_left() -> None:
+    """The thread that was to be preempted blocks by itself, and no other one is ready after that."""
+    rig = SchedulerRig()
+    first, second, sleeper = rig.thread(), rig.thread(), rig.thread()
+    rig.scheduler.sleep_until(sleeper, 50 * MILLISECOND)
+    rig.wake_all(first, second)
+    rig.scheduler.host_yield(0)
+    rig.clock = rig.state.slice_end
+    _ = rig.armed
+    rig.scheduler.host_tick(0)
+    assert rig.armed == 0
+    rig.scheduler.host_schedule(WaitReason.REPLY)
+    assert (rig.next, rig.armed) == (second.selector, to_ticks(50 * MILLISECOND - rig.clock))
 
 
 def test_a_sleep_that_ends_before_a_threads_deadline_does_not_interrupt_it() -> None:

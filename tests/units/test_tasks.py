@@ -318,6 +318,22 @@ def test_without_a_shell_a_break_ends_the_program_that_waits_for_input(tasks: Ta
     assert orphan.dying
 
 
+def test_a_break_ends_the_program_that_runs_and_not_an_orphan_that_waits_for_input(tasks: Tasks) -> None:
+    """The shell waits for input as well, having started it in the background."""
+    orphan, program = tasks.new_process("orphan", 0), tasks.new_process()
+    for thread in (tasks.new_thread(orphan), tasks.thread):
+        tasks.scheduler.note_wait(thread, WaitReason.INPUT)
+    assert tasks.processes.interrupt() == tasks.shell.number
+    assert (program.dying, orphan.dying) == (True, False)
+
+
+def test_what_the_shell_or_the_kernel_starts_is_a_family_of_its_own(tasks: Tasks) -> None:
+    for parent in (tasks.shell.number, 0):
+        program = tasks.new_process("program", parent)
+        assert program.family == program.number
+        assert tasks.new_process("child", program.number).family == program.family
+
+
 def test_a_break_ends_the_shells_youngest_descendant_and_tells_its_parent(tasks: Tasks) -> None:
     older, younger = tasks.new_process(), tasks.new_process()
     grandchild = tasks.new_process("grandchild", younger.number)
