@@ -111,3 +111,39 @@ def test_a_server_that_is_stepped_when_it_replies_ends_alone_by_the_trap_and_its
     assert [line for line in made.log if "#DB debug exception" in line], made.log
     assert made.unaccounted() == []
     assert made.kernel.check() == []
+
+
+SEGMENTS = ("ds", "es", "fs", "gs")
+
+
+@pytest.mark.parametrize("fast_path", [True, False], ids=["direct", "the long way"])
+@pytest.mark.parametrize("who", ["client", "server", "client and server"])
+def test_null_selectors_of_a_client_or_of_its_server_stop_nothing_and_come_back(
+    rig: Callable[..., Any], who: str, *, fast_path: bool
+) -> None:
+    """The kernel reaches its words through SS until it has loaded selectors of its own."""
+    made = rig("echo", {"count": 3}, options={"fast_path": fast_path}, THREADS=1)
+    cpu, seen = made.machine.cpu, []
+    served = program("echo", THREADS=1).address("serve_inverted.next")
+    returned = min(line.address for line in program("echo", THREADS=1).lines if line.address > served)
+    usual: dict[str, list[int]] = {}
+
+    def clear(whose: str) -> None:
+        usual[whose] = [getattr(cpu, name) for name in SEGMENTS]
+        for name in SEGMENTS:
+            setattr(cpu, name, 0)
+
+    def look(whose: str) -> None:
+        seen.append([getattr(cpu, name) for name in SEGMENTS])
+        for name, value in zip(SEGMENTS, usual[whose], strict=True):
+            setattr(cpu, name, value)
+
+    for whose, before, after in (("client", made.label("before"), made.label("after")), ("server", served, returned)):
+        if whose in who:
+            made.machine.probe(before, lambda whose=whose: clear(whose))
+            made.machine.probe(after, lambda whose=whose: look(whose))
+    assert made.run().reason == "halt"
+    assert made.codes == [0], made.log
+    assert len(seen) >= 3
+    assert set(map(tuple, seen)) == {(0,) * len(SEGMENTS)}
+    assert made.kernel.check() == []
