@@ -18,8 +18,9 @@ from mutant_lists import ROOT
 TIME_LIMIT = 600  # seconds for the tests of one mutant
 INTERNAL_ERROR = 3  # pytest's exit code
 SUMMARY = re.compile(r"(\d+) (passed|failed|errors?|skipped)")
-# A plain assert: comparing two files of some 100 KiB line by line, as pytest does for people, takes minutes.
-OPTIONS = ("-q", "--assert=plain", "-p", "no:cacheprovider")
+# A plain assert: comparing two files of some 100 KiB line by line, as pytest does for people, takes minutes.  A plain
+# traceback: pytest's own parses each file in it, which takes longer than most tests.
+OPTIONS = ("-q", "--assert=plain", "--tb=native", "-p", "no:cacheprovider")
 
 
 @dataclass(frozen=True, slots=True)

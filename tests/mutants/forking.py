@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import os
 import resource
 import signal
@@ -23,6 +24,7 @@ from typing import Any, NoReturn
 import pytest
 
 SLOW = -1  # the status of a process that was ended because it took longer
+OUT_OF_CPU = signal.SIGPROF  # what ends a process that has used the CPU time it may use
 AWAITED_GENERATOR = 0x100  # CO_ITERABLE_COROUTINE, which types.coroutine adds to a function's code
 
 Said = dict[str, Any]
@@ -32,20 +34,21 @@ Said = dict[str, Any]
 class Limits:
     """Seconds of CPU time, after which a computation does not end, and seconds on a host that does other things too."""
 
-    cpu: int
+    cpu: float
     wall: int
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What a forked process said last, and its status: SLOW, 0, or another, as os.waitpid gives it."""
+    """What a forked process said last, its status (SLOW, 0, or another, as os.wait4 gives it), and its CPU time."""
 
     said: Said
     status: int
+    seconds: float
 
     @property
     def signal(self) -> int:
-        """The signal that ended it, or 0: a test computes for ever (SIGXCPU), or has broken the emulator."""
+        """The signal that ended it, or 0: a test computes for ever (OUT_OF_CPU), or has broken the emulator."""
         return os.WTERMSIG(self.status) if self.status != SLOW and os.WIFSIGNALED(self.status) else 0
 
 
@@ -60,10 +63,10 @@ def fork(work: Callable[[Callable[[Said], None]], None], path: Path, limits: Lim
     child = os.fork()
     if child == 0:
         child_of(work, path, limits)
-    status = wait(child, limits.wall)
+    status, seconds = wait(child, limits.wall)
     said: Said = json.loads(path.read_text(encoding="utf-8") or "{}")
     path.unlink()
-    return Ended(said, status)
+    return Ended(said, status, seconds)
 
 
 def child_of(work: Callable[[Callable[[Said], None]], None], path: Path, limits: Limits) -> NoReturn:
@@ -78,23 +81,28 @@ def child_of(work: Callable[[Callable[[Said], None]], None], path: Path, limits:
         os._exit(1)
 
 
-def limit_cpu(seconds: int) -> None:
-    """Have this process ended (SIGXCPU) when it has used these seconds of CPU time from now on."""
-    used = int(time.process_time()) + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (used + seconds, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+def limit_cpu(seconds: float) -> None:
+    """Have this process ended (OUT_OF_CPU) when it has used these seconds of CPU time from now on.
+
+    A program that it starts from now on is ended too, when it has used as much itself.
+    """
+    signal.signal(OUT_OF_CPU, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    whole = math.ceil(time.process_time() + seconds) + 1  # of this process; the timer comes first
+    resource.setrlimit(resource.RLIMIT_CPU, (whole, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
 
-def wait(child: int, seconds: float) -> int:
-    """Return the status of a process that has ended, SLOW if it had to be ended."""
+def wait(child: int, seconds: float) -> tuple[int, float]:
+    """Return the status of a process that has ended, SLOW if it had to be ended, and the CPU time that it has used."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        done, status = os.waitpid(child, os.WNOHANG)
+        done, status, used = os.wait4(child, os.WNOHANG)
         if done:
-            return status
+            return status, used.ru_utime + used.ru_stime
         time.sleep(0.005)
     os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return SLOW
+    _, _, used = os.wait4(child, 0)
+    return SLOW, used.ru_utime + used.ru_stime
 
 
 class Reports:

@@ -34,7 +34,9 @@ from copies import Collected, Result, copy_tree, run_tests
 from mutant_lists import Mutant, read_lists, table
 
 IN_MEMORY = "/dev/shm"  # noqa: S108 - a folder is made there that others cannot enter
-LEAST_CPU, MANY_TIMES = 20, 10  # seconds of CPU time, and how many times what the unchanged tests took
+#: Seconds of CPU time that tests may take: a few, more where sources of assembly have to be assembled, and many times what
+#: the unchanged tests took.  A loop that never ends is the usual way in which a mutant fails late.
+LEAST_CPU, ASSEMBLY_CPU, MANY_TIMES = 3, 7, 10
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -115,7 +117,8 @@ def judge_all(mutants: Sequence[Mutant], jobs: int, *, fresh: bool = False) -> I
 
             def limit(mutant: Mutant) -> int:
                 known = [time for test, time in seconds.items() if test.startswith(mutant.killed_by)]
-                return LEAST_CPU + int(MANY_TIMES * sum(known))
+                least = LEAST_CPU if mutant.file.endswith(".py") else LEAST_CPU + ASSEMBLY_CPU
+                return least + int(MANY_TIMES * sum(known))
 
             yield from pool.map(at_a_place(lambda place, mutant: place.judge(mutant, limit(mutant))), mutants)
 

@@ -8,7 +8,7 @@
                                                 the same for some; what tests do is kept in a file, or taken from it
 
 `conditions.py` says what a condition is, and lists those that nothing accounts for.  The exit code is 0 if every
-condition was noticed.  All of the list takes some twelve minutes of CPU time, six on two CPUs; `--find` also runs the
+condition was noticed.  All of the list takes some four minutes of CPU time, two on two CPUs; `--find` also runs the
 tests of `SEARCHED` once, to see which conditions they reach.
 """
 
@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from conditions import NOTICED, Condition, account, changes_of, read_noticed
+from copies import OPTIONS
 from mutant_lists import ROOT, read_lists
 
 SEARCHED = ("tests/attacks", "tests/units", "tests/kernel", "tests/asm")
@@ -47,7 +48,7 @@ def switch(task: Task, tests: Iterable[str]) -> list[Task]:
         asked.write_text(json.dumps(task | {"to": str(to)}), encoding="utf-8")
         search = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
         environment = os.environ | {"SWITCHING": str(asked), "PYTHONPATH": search, "PYTHONDONTWRITEBYTECODE": "1"}
-        options = ["-q", "-n", "0", "--timeout=300", "--assert=plain", "-p", "no:cacheprovider", "-p", "switching"]
+        options = [*OPTIONS, "-n", "0", "--timeout=300", "-p", "switching"]
         done = subprocess.run(
             [sys.executable, "-m", "pytest", *options, *sorted(set(tests))],
             cwd=ROOT,

@@ -31,9 +31,25 @@ from callgate.kernel.programs.images import kernel_image
 from callgate.kernel.system import System, SystemOptions
 from callgate.tools.asmtest.coverage.measuring import Coverage
 from conditions import ROOT, files, find, operands
-from forking import SLOW, Limits, Reports, append, chosen, fork, functions_of, inner_codes, limit_cpu, put_code, run
+from forking import (
+    OUT_OF_CPU,
+    SLOW,
+    Ended,
+    Limits,
+    Reports,
+    append,
+    chosen,
+    fork,
+    functions_of,
+    inner_codes,
+    limit_cpu,
+    put_code,
+    run,
+)
 
-LIMITS = Limits(cpu=10, wall=300)  # of one test, and of all tests of one condition
+LIMITS = Limits(cpu=600, wall=300)  # of all tests of one condition
+AT_FIRST = 1.5  # seconds of CPU time of one test
+MANY_TIMES = 10  # what a test takes when nothing is switched: one that takes more has noticed
 
 Change = Callable[[str, ast.expr, bool], ast.expr]
 
@@ -153,18 +169,45 @@ class Try:
         return True
 
     def _fork(self, task: dict[str, Any], tests: Sequence[pytest.Item]) -> dict[str, Any]:
-        """Run tests without a condition in a process of its own; return the first that failed, and how."""
+        """Run tests without a condition in a process of its own; return the first that failed, and how.
 
-        def attempt(say: Callable[[dict[str, Any]], None]) -> None:
-            self._switch(task["file"], task["name"])
-            say(first_failure(tests, task.get("cpu", LIMITS.cpu), say))
-
-        ended = fork(attempt, self.to.with_suffix(f".{os.getpid()}"), LIMITS)
+        A loop that never ends is the usual way in which a test fails late.  So a test may take little CPU time at
+        first; only when that was not enough, how much it needs is measured.
+        """
+        cpu = task.get("cpu", AT_FIRST)
+        ended = self._attempt(task, tests, cpu)
+        if ended.signal == OUT_OF_CPU and "cpu" not in task:
+            enough = self._enough(chosen(tests, [ended.said["running"]]))
+            if enough is None:
+                return {"error": "its test does not pass when nothing is switched"}
+            if enough > cpu:
+                ended = self._attempt(task, tests, enough)
         if ended.status == SLOW:
             return {"error": f"its tests took longer than {LIMITS.wall} s, which may be the host's fault"}
         if ended.signal:
             return {"failed": ended.said.get("running"), "how": f"signal {ended.signal}"}
         return ended.said if ended.status == 0 else {"error": "the process of its tests failed: see its output"}
+
+    def _attempt(self, task: dict[str, Any], tests: Sequence[pytest.Item], cpu: float) -> Ended:
+        """Run tests with a condition switched, each for these seconds of CPU time at most, until one fails."""
+
+        def attempt(say: Callable[[dict[str, Any]], None]) -> None:
+            self._switch(task["file"], task["name"])
+            say(first_failure(tests, cpu, say))
+
+        return fork(attempt, self._said(), LIMITS)
+
+    def _enough(self, tests: Sequence[pytest.Item]) -> float | None:
+        """Return the CPU time in seconds that a test may take, since it takes less by far; None if it does not pass."""
+
+        def unchanged(say: Callable[[dict[str, Any]], None]) -> None:
+            say(first_failure(tests, LIMITS.cpu, say))
+
+        ended = fork(unchanged, self._said(), LIMITS)
+        return None if ended.status or ended.said else MANY_TIMES * ended.seconds
+
+    def _said(self) -> Path:
+        return self.to.with_suffix(f".{os.getpid()}")
 
     def _switch(self, file: str, name: str) -> None:
         """Switch one condition, operand or jump."""
@@ -179,7 +222,7 @@ class Try:
         replace(ROOT / file, self.functions[ROOT / file], change)
 
 
-def first_failure(tests: Sequence[pytest.Item], cpu: int, say: Callable[[dict[str, Any]], None]) -> dict[str, str]:
+def first_failure(tests: Sequence[pytest.Item], cpu: float, say: Callable[[dict[str, Any]], None]) -> dict[str, str]:
     """Run tests, each for `cpu` seconds of CPU time at most, until one fails; return it and the end of its report.
 
     A test that could not begin proves nothing.

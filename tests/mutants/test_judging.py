@@ -1,11 +1,12 @@
 """Mutants of a small project: the process that has collected its tests and pytest of their own agree on each."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import switching
 from copies import Collected
-from forking import chosen
+from forking import OUT_OF_CPU, Ended, Limits, chosen
 from mutant_lists import Mutant
 from run import Place
 
@@ -124,3 +125,64 @@ def test_tests_that_cannot_be_collected_end_the_run(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="nothing_of_this_name"):
         process.ask(["test_wrong.py::test_x"])
     process.close()
+
+
+# How much CPU time a test has in which a condition is switched: little at first, ten times its own if it needs it.
+
+ASKED = {"file": "kernel/a.py", "name": "f: x"}
+TEST = type("Item", (), {"nodeid": "tests/a.py::test_a"})()
+Trial = Callable[..., tuple[dict[str, str], int]]
+
+
+@pytest.fixture
+def trial(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Trial:
+    """Try a condition; its processes end as is said, in this order.  Return the result, and how many there were."""
+
+    def run(*ends: Ended, **task: int) -> tuple[dict[str, str], int]:
+        left: Iterator[Ended] = iter(ends)
+
+        def fork(_work: object, _path: Path, _limits: Limits) -> Ended:
+            return next(left)
+
+        monkeypatch.setattr(switching, "fork", fork)
+        made = object.__new__(switching.Try)
+        made.to = tmp_path / "results"
+        return made._fork(ASKED | task, [TEST]), len(ends) - len(list(left))  # type: ignore[list-item]
+
+    return run
+
+
+def stopped(seconds: float) -> Ended:
+    return Ended({"running": TEST.nodeid}, OUT_OF_CPU, seconds)
+
+
+FAILED = {"failed": TEST.nodeid, "how": "assert"}
+
+
+def test_a_test_that_fails_at_once_has_one_process(trial: Trial) -> None:
+    assert trial(Ended(FAILED, 0, 0.1)) == (FAILED, 1)
+
+
+def test_a_test_that_takes_ten_times_as_long_as_without_a_change_has_noticed(trial: Trial) -> None:
+    result, processes = trial(stopped(1.5), Ended({}, 0, 0.14))
+    assert (result["failed"], processes) == (TEST.nodeid, 2)
+
+
+def test_a_slow_test_has_ten_times_its_own_time_and_has_not_noticed_if_it_passes_then(trial: Trial) -> None:
+    assert trial(stopped(1.5), Ended({}, 0, 0.4), Ended({}, 0, 3.9)) == ({}, 3)
+
+
+def test_a_slow_test_that_does_not_end_in_ten_times_its_own_time_has_noticed(trial: Trial) -> None:
+    result, processes = trial(stopped(1.5), Ended({}, 0, 0.4), stopped(4))
+    assert (result["failed"], processes) == (TEST.nodeid, 3)
+
+
+def test_a_test_that_fails_without_a_change_too_proves_nothing(trial: Trial) -> None:
+    result, processes = trial(stopped(1.5), Ended(FAILED, 0, 0.2))
+    assert "failed" not in result
+    assert (result["error"], processes) == ("its test does not pass when nothing is switched", 2)
+
+
+def test_a_search_gives_a_test_the_time_that_it_says_and_no_more(trial: Trial) -> None:
+    result, processes = trial(stopped(3), cpu=3)
+    assert (result["failed"], processes) == (TEST.nodeid, 1)
