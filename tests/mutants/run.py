@@ -34,7 +34,7 @@ from copies import Collected, Result, copy_tree, run_tests
 from mutant_lists import Mutant, read_lists, table
 
 IN_MEMORY = "/dev/shm"  # noqa: S108 - a folder is made there that others cannot enter
-#: Seconds of CPU time that tests may take: a few, more where sources of assembly have to be assembled, and many times what
+#: Seconds of CPU time that tests may take: a few, more where assembly has to be assembled, and many times what
 #: the unchanged tests took.  A loop that never ends is the usual way in which a mutant fails late.
 LEAST_CPU, ASSEMBLY_CPU, MANY_TIMES = 3, 7, 10
 
