@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import CodeType, FunctionType
 
-from forking import functions_of, put_code
+from forking import put_code
 
 OPTIMIZED = 1  # CO_OPTIMIZED: code of a function, not of a module or of a class
 OF_A_FUNCTION = (
@@ -80,10 +80,13 @@ def is_imported(path: Path) -> bool:
     return any(name and Path(name).name == path.name and Path(name).resolve() == path for name in names)
 
 
-def changed_functions(path: Path, before: str, after: str, called: set[Place]) -> list[tuple[FunctionType, CodeType]]:
+def changed_functions(
+    path: Path, before: str, after: str, called: set[Place], functions: Mapping[Path, Sequence[FunctionType]]
+) -> list[tuple[FunctionType, CodeType]]:
     """Return the functions to be given other code, and that code; nothing if the file has not been imported.
 
-    `called` has the places of code that has been executed.  NotEnoughError if new code is not enough.
+    `called` has the places of code that has been executed, `functions` those of each file.  NotEnoughError if new code
+    is not enough.
     """
     if not is_imported(path):
         return []
@@ -98,7 +101,7 @@ def changed_functions(path: Path, before: str, after: str, called: set[Place]) -
     for code, _ in changed:
         if (str(path), code.co_qualname, code.co_firstlineno) in called:
             raise NotEnoughError(f"{code.co_qualname} has been called")
-    return list(in_place(functions_of([path])[path], found, changed))
+    return list(in_place(functions.get(path, ()), found, changed))
 
 
 def in_place(

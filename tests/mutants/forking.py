@@ -145,17 +145,18 @@ def chosen(items: Iterable[pytest.Item], names: Iterable[str]) -> list[pytest.It
     return list(dict.fromkeys(found))  # an item can run once
 
 
-def functions_of(paths: Iterable[Path]) -> dict[Path, list[FunctionType]]:
-    """Return the functions that have been imported from each file."""
+def functions_of(paths: Iterable[Path] | None = None) -> dict[Path, list[FunctionType]]:
+    """Return the functions that have been imported from each file; None: from every file."""
     gc.unfreeze()
-    found: dict[Path, list[FunctionType]] = {path: [] for path in paths}
+    found: dict[Path, list[FunctionType]] = {path: [] for path in paths or ()}
     resolved: dict[str, Path] = {}
     for one in gc.get_objects():
         if isinstance(one, FunctionType):
             name = one.__code__.co_filename
             if name not in resolved:
                 resolved[name] = Path(name).resolve()
-            found.get(resolved[name], []).append(one)
+            if paths is None or resolved[name] in found:
+                found.setdefault(resolved[name], []).append(one)
     gc.freeze()
     return found
 

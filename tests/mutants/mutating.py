@@ -18,15 +18,17 @@ import functools
 import gc
 import json
 import os
+import pkgutil
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
-from types import FrameType
+from types import FrameType, FunctionType
 from typing import Any
 
 import pytest
 from code_changes import NotEnoughError, Place, apply, changed_functions
-from forking import SLOW, Limits, Reports, Said, chosen, fork, run
+from forking import SLOW, Limits, Reports, Said, chosen, fork, functions_of, run
 
 TIME_LIMIT = 600  # seconds for the tests of one mutant
 UNCHANGED = Limits(cpu=3600, wall=3600)  # seconds for tests without a change, of which nothing is known yet
@@ -63,12 +65,12 @@ def end() -> set[Place]:
     return {(resolved[code.co_filename], code.co_qualname, code.co_firstlineno) for code in CODES.values()}
 
 
-def forget_results() -> None:
-    """Forget what functions have returned (functools.cache): it may have been made of a file that has changed."""
+def results_kept() -> list[Any]:
+    """Return the functions that keep what they have returned (functools.cache): a changed file may change it."""
     gc.unfreeze()
-    for one in gc.get_objects():
-        if isinstance(one, functools._lru_cache_wrapper) and not one.__module__.startswith(KEPT):
-            one.cache_clear()
+    found = [one for one in gc.get_objects() if isinstance(one, functools._lru_cache_wrapper)]
+    gc.freeze()
+    return [one for one in found if not one.__module__.startswith(KEPT)]
 
 
 class Judge:
@@ -79,14 +81,18 @@ class Judge:
         self.answer = os.fdopen(answer, "w", encoding="utf-8")
         self.called: set[Place] = set()
         self.opened: set[Path] = set()
+        self.functions: dict[Path, list[FunctionType]] = {}
+        self.results: list[Any] = []
         begin()
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self) -> None:
         """Assemble what nearly every test needs, and stop noting what happens."""
         opened = {Path(name).resolve() for name in OPENED}  # what is assembled here is forgotten again
+        import_servers()
         warm()
         self.called, self.opened = end(), opened
+        self.functions, self.results = functions_of(), results_kept()
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Judge what is asked for instead of running the tests."""
@@ -127,11 +133,25 @@ class Judge:
     def change(self, path: Path, before: str) -> Callable[[], None]:
         """Return what makes a changed file count in a forked process; NotEnoughError if nothing does."""
         if path.suffix == ".py":
-            changes = changed_functions(path, before, path.read_text(encoding="utf-8"), self.called)
+            changes = changed_functions(path, before, path.read_text(encoding="utf-8"), self.called, self.functions)
             return lambda: apply(changes)
         if path in self.opened:
             raise NotEnoughError(f"{path.name} has been read")
-        return forget_results
+        return self.forget_results
+
+    def forget_results(self) -> None:
+        """Forget what functions have returned."""
+        for one in self.results:
+            one.cache_clear()
+
+
+def import_servers() -> None:
+    """Import what every first boot of a process imports: the servers, and the decoder of instructions."""
+    from callgate import server
+
+    import_module("capstone")
+    for found in pkgutil.walk_packages(server.__path__, f"{server.__name__}."):
+        import_module(found.name)
 
 
 def warm() -> None:

@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 from code_changes import NotEnoughError, Place, apply, changed_functions
+from forking import functions_of
 
 BOXES = """
 import types
@@ -54,7 +55,8 @@ def boxes(tmp_path: Path) -> Iterator[ModuleType]:
 def change(module: ModuleType, old: str, new: str, called: set[Place] = frozenset()) -> None:
     """Change a module's functions as a change of its text does."""
     assert BOXES.count(old) == 1
-    apply(changed_functions(Path(module.__file__).resolve(), BOXES, BOXES.replace(old, new), called))
+    path = Path(module.__file__).resolve()
+    apply(changed_functions(path, BOXES, BOXES.replace(old, new), called, functions_of([path])))
 
 
 @pytest.mark.parametrize(
@@ -111,4 +113,4 @@ def test_a_comprehension_that_importing_has_evaluated_is_not_changed_afterwards(
 
 
 def test_a_module_that_is_not_imported_yet_will_be_imported_from_the_changed_file(tmp_path: Path) -> None:
-    assert changed_functions(tmp_path / "later.py", "A = 1\n", "A = 2\n", set()) == []
+    assert changed_functions(tmp_path / "later.py", "A = 1\n", "A = 2\n", set(), {}) == []
