@@ -6,6 +6,7 @@ All hold between any two instructions.  Descriptors are put together here once m
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from callgate.kernel.abi import selectors
 from callgate.kernel.abi.layout import offset_of, size_of
@@ -36,7 +37,7 @@ TCB_LDT = offset_of(ThreadControlBlock, "ldt")
 
 def only_four_entries_are_for_ring_3(facts: Facts) -> Iterator[str]:
     """DPL is 3 in four entries of the GDT: flat code, flat data, the system gate, the IPC gate."""
-    for index, descriptor in enumerate(facts.gdt):
+    for index, descriptor in facts.descriptors.items():
         if descriptor & RING_3 == RING_3 and index not in FOR_RING_3:
             yield f"GDT entry {index:#x} has DPL 3"
 
@@ -49,14 +50,13 @@ def descriptors_match_their_owners(facts: Facts) -> Iterator[str]:
     Message pages of a volume that has died keep theirs until the number's next volume uses the slot: a thread
     that was interrupted on its way out may have one in ES, and would fault at its return.
     """
-    expected = dict(_fixed(facts)) | dict(_owned(facts))
-    for index, descriptor in enumerate(facts.gdt):
-        if not descriptor and index not in expected:
-            continue
+    expected = _fixed(tuple(map(facts.kernel.guest.address, FIXED))) | dict(_owned(facts))
+    for index in sorted(expected.keys() | facts.descriptors.keys()):
+        descriptor = facts.gdt[index]
         if index not in expected and index >= selectors.GDT_FIRST_MESSAGE and _is_page(descriptor):
             continue
         value, owner = expected.get(index, (0, "no one"))
-        if _settled(descriptor) != value:
+        if value != descriptor and _settled(descriptor) != value:
             yield f"GDT entry {index:#x} of {owner} is {descriptor:#018x}, not {value:#018x}"
 
 
@@ -85,27 +85,29 @@ def the_server_gate_is_for_servers_only(facts: Facts) -> Iterator[str]:
 # What the entries must be.
 
 
-def _fixed(facts: Facts) -> Iterator[tuple[int, tuple[int, str]]]:
-    address = facts.kernel.guest.address
-    for selector, access, name in (
-        (selectors.SELECTOR_KERNEL_CODE, KERNEL_CODE, "kernel code"),
-        (selectors.SELECTOR_KERNEL_DATA, KERNEL_DATA, "kernel data"),
-        (selectors.SELECTOR_USER_CODE, USER_CODE, "user code"),
-        (selectors.SELECTOR_USER_DATA, USER_DATA, "user data"),
-    ):
-        yield selector >> 3, (_segment(0, FLAT, access, SIZE_32), name)
-    yield (
-        selectors.SELECTOR_TSS >> 3,
-        (_segment(address("task_state"), size_of(TaskState) - 1, TASK_STATE, 0), "the TSS"),
-    )
-    yield selectors.SELECTOR_SYSTEM_GATE >> 3, (_gate(address("system_gate")), "the system gate")
-    yield selectors.SELECTOR_IPC_GATE >> 3, (_gate(address("ipc_gate")), "the IPC gate")
-    table = _segment(address("server_table"), selectors.LDT_ENTRIES * 8 - 1, LDT, 0)
-    yield selectors.SELECTOR_SERVER_TABLE >> 3, (table, "the LDT of servers")
-    none = address("no_endpoint")
+FIXED = ("task_state", "system_gate", "ipc_gate", "server_table", "no_endpoint", "no_endpoint_end")
+
+
+@lru_cache(maxsize=8)
+def _fixed(addresses: tuple[int, ...]) -> dict[int, tuple[int, str]]:
+    """Return what the entries must be that have no owner, given the addresses of `FIXED`."""
+    task_state, system_gate, ipc_gate, server_table, none, none_end = addresses
+    flat = {
+        selectors.SELECTOR_KERNEL_CODE: (KERNEL_CODE, "kernel code"),
+        selectors.SELECTOR_KERNEL_DATA: (KERNEL_DATA, "kernel data"),
+        selectors.SELECTOR_USER_CODE: (USER_CODE, "user code"),
+        selectors.SELECTOR_USER_DATA: (USER_DATA, "user data"),
+    }
+    found = {selector >> 3: (_segment(0, FLAT, access, SIZE_32), name) for selector, (access, name) in flat.items()}
+    found[selectors.SELECTOR_TSS >> 3] = _segment(task_state, size_of(TaskState) - 1, TASK_STATE, 0), "the TSS"
+    found[selectors.SELECTOR_SYSTEM_GATE >> 3] = _gate(system_gate), "the system gate"
+    found[selectors.SELECTOR_IPC_GATE >> 3] = _gate(ipc_gate), "the IPC gate"
+    table = _segment(server_table, selectors.LDT_ENTRIES * 8 - 1, LDT, 0)
+    found[selectors.SELECTOR_SERVER_TABLE >> 3] = table, "the LDT of servers"
+    entry = _data(none, none_end - 1 - none)
     for index in range(selectors.GDT_FIRST_ENDPOINT, selectors.GDT_FIRST_THREAD):
-        entry = _data(none, address("no_endpoint_end") - 1 - none)
-        yield index, (entry, "the endpoints that there are not")
+        found[index] = entry, "the endpoints that there are not"
+    return found
 
 
 def _owned(facts: Facts) -> Iterator[tuple[int, tuple[int, str]]]:

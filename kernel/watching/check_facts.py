@@ -59,6 +59,7 @@ class Space:
     name: str
     tables: list[int] = field(default_factory=list)  # frames of pointers, directories and tables
     pages: list[Page] = field(default_factory=list)
+    for_ring_3: list[Page] = field(default_factory=list)  # those of them that ring 3 may use
 
 
 @lru_cache(maxsize=1024)
@@ -69,11 +70,13 @@ def _present(table: bytes) -> tuple[tuple[int, int], ...]:
 
 # From one check to the next few tables change, and the direct map's never do.
 @lru_cache(maxsize=1024)
-def _pages(table: bytes, directory_rights: int, base: int) -> tuple[Page, ...]:
-    return tuple(
+def _pages(table: bytes, directory_rights: int, base: int) -> tuple[tuple[Page, ...], tuple[Page, ...]]:
+    """Return the pages of a table, and those of them that ring 3 may use."""
+    pages = tuple(
         Page(base + slot * PAGE_SIZE, entry & ADDRESS, *rights_of(entry & RIGHTS, directory_rights))
         for slot, entry in _present(table)
     )
+    return pages, tuple(page for page in pages if page.user)
 
 
 class Facts:
@@ -137,11 +140,15 @@ class Facts:
             linear = base + slot * LARGE_PAGE_SIZE
             if not entry & PTE_LARGE:
                 space.tables.append(entry & ADDRESS)
-                space.pages += _pages(self._table(entry & ADDRESS), entry & RIGHTS, linear)
+                pages, for_ring_3 = _pages(self._table(entry & ADDRESS), entry & RIGHTS, linear)
+                space.pages += pages
+                space.for_ring_3 += for_ring_3
             elif entry & PTE_USER:
                 rights, frame = rights_of(entry, entry), entry & ADDRESS
                 for offset in range(0, LARGE_PAGE_SIZE, PAGE_SIZE):
-                    space.pages.append(Page(linear + offset, frame + offset, *rights))
+                    page = Page(linear + offset, frame + offset, *rights)
+                    space.pages.append(page)
+                    space.for_ring_3 += [page] if page.user else []
 
     def present(self, table: int) -> tuple[tuple[int, int], ...]:
         """Return (index, entry) of the present entries of a table in low memory; none outside memory."""
@@ -151,6 +158,11 @@ class Facts:
         return self.quads[table >> 3 : (table >> 3) + ENTRIES].tobytes()
 
     # Descriptors.
+
+    @cached_property
+    def descriptors(self) -> dict[int, int]:
+        """The descriptors of the GDT that are not empty, by index."""
+        return {index: descriptor for index, descriptor in enumerate(self.gdt) if descriptor}
 
     @cached_property
     def gdt(self) -> list[int]:

@@ -57,9 +57,7 @@ def user_pages_are_held_and_of_ring_3(facts: Facts) -> Iterator[str]:
     private = _kernel_frames(facts)
     low, high = facts.state.low.holders, facts.state.high.holders
     for space in (*facts.spaces, facts.kernel_space):
-        for page in space.pages:
-            if not page.user:
-                continue
+        for page in space.for_ring_3:
             if page.linear >= KERNEL_BASE:
                 yield f"{space.name}: {page.linear:#010x}, of kernel space, is mapped for ring 3"
             if page.frame not in (high if page.frame >= HIGH_MEMORY else low):
@@ -72,8 +70,8 @@ def low_frames_have_one_writer(facts: Facts) -> Iterator[str]:
     """No low frame is mapped writable for ring 3 in two processes, nor twice in one."""
     writer: dict[int, str] = {}
     for space in facts.spaces:
-        for page in space.pages:
-            if page.user and page.writable and page.frame < HIGH_MEMORY:
+        for page in space.for_ring_3:
+            if page.writable and page.frame < HIGH_MEMORY:
                 if page.frame in writer:
                     yield f"frame {page.frame:#x} is writable in {writer[page.frame]} and in {space.name}"
                 writer[page.frame] = space.name
@@ -86,8 +84,8 @@ def writable_high_pages_are_changed_or_claimed(facts: Facts) -> Iterator[str]:
     """
     changed = {block.frame for block in facts.kernel.cache.state.blocks.values() if block.changed}
     for process, space in zip(facts.state.tasks.processes.values(), facts.spaces, strict=True):
-        for page in space.pages:
-            if not (page.user and page.writable and page.frame >= HIGH_MEMORY):
+        for page in space.for_ring_3:
+            if not (page.writable and page.frame >= HIGH_MEMORY):
                 continue
             claimed = _claim(facts, process, page)
             if claimed is None or not (claimed or page.frame in changed):
