@@ -74,7 +74,7 @@ class ContextLayout(NamedTuple):
         return self.segments + SEGMENT_OFFSETS[name]
 
 
-CODE = 0x1000
+CODE, CODE_SPAN = 0x1000, 0x100
 GDT = 0x3000
 MARKS = [0x1357_0000 + index for index in range(8)]
 REGISTER_IDS = [
@@ -135,27 +135,48 @@ class RawContext:
                 setattr(self, name, refuse)
 
 
-def _provoke(code: bytes) -> tuple[bytes, int]:
-    """Run `code` in a scratch engine up to its first exception; return the context there and the vector."""
-    uc = Uc(UC_ARCH_X86, UC_MODE_32)
-    uc.mem_map(0, 0x10000)
-    uc.mem_write(CODE, code)
-    for register, mark in zip(REGISTER_IDS, MARKS, strict=True):
-        uc.reg_write(register, mark)
-    context = RawContext(uc)
-    seen: list[tuple[bytes, int]] = []
+class Scratch:
+    """A scratch engine, as new for each of its uses: to make another one takes as long as all that is done with it."""
 
-    def interrupt(engine: Uc, vector: int, _data: object) -> None:
-        context.save()
-        seen.append((bytes(context.view), vector))
+    def __init__(self) -> None:
+        self.uc = Uc(UC_ARCH_X86, UC_MODE_32)
+        self.uc.mem_map(0, 0x10000)
+        for register, mark in zip(REGISTER_IDS, MARKS, strict=True):
+            self.uc.reg_write(register, mark)
+        self.uc.hook_add(UC_HOOK_INTR, self._interrupt)
+        self.context = RawContext(self.uc)
+        self.new = self.state()
+        self.code = CODE  # where the next code will lie
+        self.seen: list[tuple[bytes, int]] = []
+
+    def _interrupt(self, engine: Uc, vector: int, _data: object) -> None:
+        self.seen.append((self.state(), vector))
         engine.emu_stop()
 
-    uc.hook_add(UC_HOOK_INTR, interrupt)
-    uc.emu_start(CODE, 0, count=16)
-    context.free()
-    if not seen:
-        raise UnsupportedEmulator("a provoked exception was not reported")
-    return seen[0]
+    def state(self) -> bytes:
+        """Return the CPU's state."""
+        self.context.save()
+        return bytes(self.context.view)
+
+    def renew(self) -> None:
+        """Put the CPU back to how it was when it was made."""
+        self.context.view[:] = self.new
+        self.context.restore()
+
+    def run(self, code: bytes, instructions: int) -> None:
+        """Run code, which lies where no other has been, on the new CPU."""
+        self.renew()
+        at, self.code = self.code, self.code + CODE_SPAN
+        self.uc.mem_write(at, code)
+        self.uc.emu_start(at, 0, count=instructions)
+
+    def provoke(self, code: bytes) -> tuple[bytes, int]:
+        """Run code up to its first exception; return the state there and the vector."""
+        self.seen.clear()
+        self.run(code, 16)
+        if not self.seen:
+            raise UnsupportedEmulator("a provoked exception was not reported")
+        return self.seen[0]
 
 
 def _load_selector(selector: int) -> bytes:
@@ -166,15 +187,24 @@ def _load_selector(selector: int) -> bytes:
 @cache
 def discover() -> ContextLayout:
     """Find the layout of this build's contexts; UnsupportedEmulator if any place differs from the known ones."""
-    first, vector = _provoke(_load_selector(0x1238))
-    second, _ = _provoke(_load_selector(0x5678))
-    software, number = _provoke(b"\xcd\x42")
+    scratch = Scratch()
+    try:
+        return _layout(scratch)
+    finally:
+        scratch.context.free()
+
+
+def _layout(scratch: Scratch) -> ContextLayout:
+    first, vector = scratch.provoke(_load_selector(0x1238))
+    second, _ = scratch.provoke(_load_selector(0x5678))
+    after = scratch.code + 2
+    software, number = scratch.provoke(b"\xcd\x42")
     if vector != 13 or number != 0x42:
         raise UnsupportedEmulator(f"provoked exceptions were reported as {vector} and {number}")
     marks = struct.pack("<7Q", *MARKS[1:])
     registers = unique(software, marks, "registers") - 8
     eip = registers + REGISTER_SPAN
-    if struct.unpack_from("<Q", software, eip)[0] != CODE + 2:
+    if struct.unpack_from("<Q", software, eip)[0] != after:
         raise UnsupportedEmulator("EIP does not follow the registers")
     # env: regs, eip, eflags, then lazily evaluated flags (cc_dst, cc_src, cc_src2, cc_op), df, hflags.
     hflags = eip + 48
@@ -199,30 +229,26 @@ def discover() -> ContextLayout:
         raise UnsupportedEmulator("the mark of software interrupts does not follow the error code")
     segments = hflags + 8
     control = segments + SEGMENT_SPAN * len(SEGMENTS)
-    places = (eip + 8, hflags, segments, error_code, is_int, is_int + 4, old_exception, control, _find_efer())
+    places = (eip + 8, hflags, segments, error_code, is_int, is_int + 4, old_exception, control, _find_efer(scratch))
     layout = ContextLayout(len(first), registers, eip, *places)
-    if word(software, layout.next_eip) != CODE + 2:
+    if word(software, layout.next_eip) != after:
         raise UnsupportedEmulator("the next instruction's address does not follow the mark of software interrupts")
-    _check_segments(layout)
+    _check_segments(scratch, layout)
     return layout
 
 
-def _find_efer() -> int:
+def _find_efer(scratch: Scratch) -> int:
     """Return the offset of the quadword that becomes EFER.NXE when the register is written."""
-    uc = Uc(UC_ARCH_X86, UC_MODE_32)
-    context = RawContext(uc)
-    context.save()
-    before = bytes(context.view)
-    uc.msr_write(MSR_EFER, EFER_NXE)
-    context.save()
-    after = bytes(context.view)
-    context.free()
+    scratch.renew()
+    before = scratch.state()
+    scratch.uc.msr_write(MSR_EFER, EFER_NXE)
+    after = scratch.state()
     values = ((0).to_bytes(8, "little"), EFER_NXE.to_bytes(8, "little"))
     offsets = range(0, len(after) - 7, 8)
     return only([at for at in offsets if (before[at : at + 8], after[at : at + 8]) == values], "EFER")
 
 
-def _check_segments(layout: ContextLayout) -> None:
+def _check_segments(scratch: Scratch, layout: ContextLayout) -> None:
     """Load tables, a segment and CR2 with telling values; each must show where it is expected."""
     flat_code, flat_data, fs = 0x00CF_FA00_0000_FFFF, 0x00CF_F200_0000_FFFF, 0x12C0_F234_5678_0FFF
     table = struct.pack("<4Q", 0, flat_code, flat_data, fs)
@@ -233,17 +259,12 @@ def _check_segments(layout: ContextLayout) -> None:
         + b"\xb8\x57\x13\x24\x68\x0f\x22\xd0"  # mov eax, 68241357h; mov cr2, eax
         + b"\x66\xb8\x1b\x00\x8e\xe0"  # mov ax, 1Bh; mov fs, ax
     )  # fmt: skip
-    uc = Uc(UC_ARCH_X86, UC_MODE_32)
-    uc.mem_map(0, 0x10000)
-    uc.mem_write(GDT, table)
-    uc.mem_write(GDT + 0x100, pointers)
-    uc.mem_write(CODE, code)
-    uc.emu_start(CODE, 0, count=6)
-    context = RawContext(uc)
-    context.save()
-    found = {name: struct.unpack_from("<I4xQI", context.view, layout.segment(name)) for name in SEGMENTS}
-    cr2 = word(bytes(context.view), layout.cr2)
-    context.free()
+    scratch.uc.mem_write(GDT, table)
+    scratch.uc.mem_write(GDT + 0x100, pointers)
+    scratch.run(code, 6)
+    state = scratch.state()
+    found = {name: struct.unpack_from("<I4xQI", state, layout.segment(name)) for name in SEGMENTS}
+    cr2 = word(state, layout.cr2)
     expected = {"fs": (0x1B, 0x1234_5678, 0xFF_FFFF), "gdt": (0, GDT, 0x1F), "idt": (0, 0x2468, 0x7F7)}
     for name, values in expected.items():
         if found[name] != values:
