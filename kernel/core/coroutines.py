@@ -3,8 +3,8 @@
 A host call may be answered by a coroutine.  It awaits routines of the kernel by name; the stub that made the host call
 runs each as ordinary code of its thread and reports back with RESUME (asm/kernel/entry/policy.asm).  Coroutines of one
 thread nest: a routine may fault, and the fault's handler may be a coroutine too.  A coroutine lives only while its
-be a coroutine too.  A coroutine lives only while its request is being worked on.  One that has nothing to do after
-its last routine returns it (`RoutineCall`) instead of awaiting it, and has ended when the routine runs: no RESUME.
+request is being worked on.  One that has nothing to do after its last routine returns it (`RoutineCall`) instead of
+awaiting it, and has ended when the routine runs: no RESUME.
 """
 
 from collections.abc import Callable, Coroutine, Generator

@@ -1,8 +1,8 @@
 """Snapshots of a booted system: the machine's and the kernel's state, taken and restored together.
 
-The machine keeps the state that the guest can see; policy's records are plain data, pickled whole.  Hosted servers are
-Python objects of other packages: they are duplicated, each time on the memory of the restored process. The state of a
-coroutine cannot be kept, so a snapshot is taken between requests.
+The machine keeps the state that the guest can see; policy's records are plain data, pickled whole, and so are hosted
+servers (`server_copies`), each without the memory of its process.  The state of a coroutine cannot be kept, so a
+snapshot is taken between requests.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from callgate.kernel.machine.snapshot import Keep, NotQuiescent, Snapshot, check_restorable
 from callgate.kernel.state import KernelState
 from callgate.kernel.tasks.threads import FIRST_JOB
-from callgate.server.hosted import HostedServer
+from callgate.kernel.watching.server_copies import ServerCopy
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -42,10 +42,15 @@ class SystemSnapshot:
 
     machine: Snapshot
     policy: bytes
-    servers: dict[int, HostedServer]  # by process number
+    servers: dict[int, ServerCopy]  # by process number
     changes: dict[int, int]  # how often each may have changed until then, those that have ended too
     host_calls: dict[str, int]  # made until then
     jobs: dict[int, Job]  # that kernel threads have not begun
+
+    @property
+    def parts(self) -> tuple[bytes, ...]:
+        """What it may share with the snapshot before it."""
+        return (self.policy, *(copy.pickled for copy in self.servers.values()))
 
 
 def take(kernel: Kernel, keep: Keep | None = None, since: SystemSnapshot | None = None) -> SystemSnapshot:
@@ -63,7 +68,7 @@ def take(kernel: Kernel, keep: Keep | None = None, since: SystemSnapshot | None 
     servers = {
         number: since.servers[number]
         if since is not None and number in since.servers and changes[number] == since.changes[number]
-        else server.duplicate(server.memory)
+        else ServerCopy(server)
         for number, server in kernel.hosted.servers.items()
     }
     machine = kernel.machine.snapshot(keep)
@@ -81,8 +86,8 @@ def restore(kernel: Kernel, snapshot: SystemSnapshot) -> None:
     kernel.machine.restore(snapshot.machine)
     state: KernelState = Records(io.BytesIO(snapshot.policy)).load()  # pickled by `take` in this process
     state.hosted = {
-        number: server.duplicate(kernel.hosted.memory_of(state.tasks.processes[number]))
-        for number, server in snapshot.servers.items()
+        number: copy.on(kernel.hosted.memory_of(state.tasks.processes[number]))
+        for number, copy in snapshot.servers.items()
     }
     kernel.state.put_back(state)
     kernel.hosted.changes = Counter(snapshot.changes)
@@ -93,12 +98,20 @@ def restore(kernel: Kernel, snapshot: SystemSnapshot) -> None:
 
 def check(kernel: Kernel) -> None:
     """Raise NotQuiescent while policy is in the middle of something."""
-    if kernel.coroutines.alive:
-        raise NotQuiescent(f"policy is in the middle of {kernel.coroutines.alive} operations; run on until it is done")
+    reason = under_way(kernel)
+    if reason is not None:
+        raise NotQuiescent(reason)
+
+
+def under_way(kernel: Kernel) -> str | None:
+    """Return what policy is in the middle of, in words; None if its state can be kept."""
+    if kernel.coroutines.stacks:
+        return f"policy is in the middle of {kernel.coroutines.alive} operations; run on until it is done"
     if kernel.hosted.running:
-        raise NotQuiescent("a hosted server works on a request; run on until it has replied")
+        return "a hosted server works on a request; run on until it has replied"
     if any(number != FIRST_JOB for number in kernel.threads.jobs):  # the first refers to none of the records
-        raise NotQuiescent("a server's mount has not begun; run on until it has ended")
+        return "a server's mount has not begun; run on until it has ended"
+    return None
 
 
 def abandon(kernel: Kernel) -> None:

@@ -34,6 +34,7 @@ class HostCalls:
         self.ledger = ledger
         self.functions: dict[int, tuple[HostFunction, str, Mapping[int, str]]] = {}
         self.buffered: PortBuffer | None = None
+        self.answered: Callable[[], None] | None = None  # called after each
 
     def register(self, port: int, function: HostFunction, name: str, names: Mapping[int, str] | None = None) -> None:
         """Answer OUT to `port` (0 to 65535) from ring 0 with `function(eax)`, counted under `name`.
@@ -96,6 +97,8 @@ class Ports:
                 function(value)
             finally:
                 ram.guarded = False
+            if self.host_calls.answered is not None:
+                self.host_calls.answered()
 
     def in_(self, port: int, size: int) -> int:
         """Answer IN or one step of INS."""

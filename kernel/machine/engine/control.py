@@ -8,10 +8,13 @@ The hook of an exception is such a boundary itself, and may be the last one: cod
 comes to the counting hook.  So it ends by `leave`, which stops the engine there if a stop has been requested.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from callgate.kernel.machine.engine.counter_state import NOWHERE, CounterState
 from unicorn.unicorn_py3.unicorn import uclib
+
+PAUSE: Final = "pause"
+"""The reason of a stop that nothing but `pause` has asked for."""
 
 
 class Control:
@@ -54,8 +57,14 @@ class Control:
 
     def request_stop(self, reason: str, detail: Any = None) -> None:
         """End the run before the next instruction; the first request counts."""
-        if self.request is None:
+        if self.request is None or self.request[0] == PAUSE:
             self.request = (reason, detail)
+        self.stop_soon()
+
+    def pause(self) -> None:
+        """End the run before the next instruction, unless it ends there for another reason: `PAUSE`."""
+        if self.request is None:
+            self.request = (PAUSE, None)
         self.stop_soon()
 
     def interrupt(self) -> None:

@@ -136,13 +136,27 @@ class PageVersions:
                 continue
             for start, end in region.written():
                 region.drop_copies(start, end)
-        for physical in self._between(key):
-            versions = self.pages[physical]
+        current, pages = self.current, self.pages
+        run: list[bytes] = []  # pages side by side, which are written at once
+        begin = end = 0
+        for physical in sorted(self._between(key)):
+            versions = pages[physical]
             data = versions.at(key)
-            if data is not versions.at(self.current):
-                region = self._region(physical)
-                region.backing.write(physical - region.base, data)
+            if data is versions.at(current):
+                continue
+            if physical != end:
+                self._write(begin, run)
+                run, begin = [], physical
+            run.append(data)
+            end = physical + PAGE_SIZE
+        self._write(begin, run)
         self.current = key
+
+    def _write(self, physical: int, pages: list[bytes]) -> None:
+        """Write pages side by side to a file."""
+        if pages:
+            region = self._region(physical)
+            region.backing.write(physical - region.base, b"".join(pages))
 
     def page(self, key: Key, physical: int) -> bytes:
         """Return the content of a page at a moment."""

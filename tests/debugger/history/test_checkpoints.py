@@ -3,9 +3,12 @@
 from collections.abc import Callable
 
 import pytest
+from callgate.kernel.machine.observation.position import Position
 from callgate.kernel.system import System
-from callgate.tools.debugger.history import History
+from callgate.kernel.watching.snapshots import under_way
+from callgate.tools.debugger.history import History, searching
 from callgate.tools.debugger.history import checkpoints as module
+from callgate.tools.debugger.history import history as history_module
 from callgate.tools.debugger.history.pacing import CHECKPOINT_SECONDS, LONGEST_SECONDS, pause_after
 
 
@@ -19,18 +22,21 @@ def test_records_of_policy_that_several_checkpoints_share_are_counted_once(
     boot_demo: Callable[[str], System],
 ) -> None:
     with boot_demo("df") as system:
+        system.run(until=lambda: system.kernel.state.tasks.shell >= 0 and under_way(system.kernel) is None)
         history = History(system)
         checkpoints = history.checkpoints
         for _ in range(4):
             history.run(fuel=1)
             history.keep_checkpoint()
         kept = [checkpoint.snapshot for checkpoint in checkpoints.kept]
-        assert {id(snapshot.policy) for snapshot in kept} == {id(kept[0].policy)}
+        parts = kept[0].parts
+        assert len(parts) > 1, "policy's records, and servers"
+        assert all([*map(id, snapshot.parts)] == [*map(id, parts)] for snapshot in kept)
         rest = sum(len(snapshot.machine.cpu) + len(snapshot.machine.plain) for snapshot in kept)
-        assert checkpoints.size == rest + len(kept[0].policy)
-        history.go(history.first)
+        assert checkpoints.size == rest + sum(map(len, parts))
+        history.go(history.checkpoints.kept[0].moment)
         checkpoints.forget_after(history.first)
-        assert checkpoints.size == len(kept[0].machine.cpu) + len(kept[0].machine.plain) + len(kept[0].policy)
+        assert checkpoints.size == len(kept[0].machine.cpu) + len(kept[0].machine.plain) + sum(map(len, parts))
 
 
 def test_servers_whose_python_has_not_run_since_are_shared_by_checkpoints(
@@ -46,7 +52,7 @@ def test_servers_whose_python_has_not_run_since_are_shared_by_checkpoints(
         history.run()
         ran = {number for number, count in system.kernel.hosted.changes.items() if count != before.changes[number]}
         later = system.snapshot(since=before)
-        names = {number: server.geometry.name for number, server in before.servers.items()}
+        names = {number: server.geometry.name for number, server in system.kernel.hosted.servers.items()}
         assert [names[number] for number in ran] == ["d0p1"]
         assert {number for number in names if later.servers[number] is not before.servers[number]} == ran
         history.go(checkpoint.moment)
@@ -70,3 +76,57 @@ def test_the_checkpoint_that_is_dropped_first_lies_close_to_its_neighbours_by_ti
         checkpoints.take(history.moment, spent[-1])
         efforts = [checkpoint.effort for checkpoint in checkpoints.kept]
         assert efforts == [0.0, 1.0, *[2.25 + number for number in range(2 + module.NEAR)]][: len(efforts)]
+
+
+def test_a_checkpoint_that_is_due_is_taken_after_the_first_host_call_that_leaves_policy_at_rest(
+    boot_demo: Callable[[str], System], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history_module, "pause_after", lambda _cost: 0.0)  # one is due at any time
+    with boot_demo("df") as system:
+        at_rest: list[Position] = []
+        history = History(system)
+        seen = system.machine.host_calls.answered
+        assert seen is not None
+
+        def answered() -> None:
+            if under_way(system.kernel) is None:
+                at_rest.append(system.machine.position)
+            seen()
+
+        system.machine.host_calls.answered = answered
+        history.run()
+        kept = [checkpoint.moment.position.retired for checkpoint in history.checkpoints.kept]
+        # The position within a host call is that of its OUT; where the run has ended there is nothing to keep.
+        expected = [position.retired for position in at_rest[:-1]]
+        assert len(expected) > 10
+        assert [place for place in expected if place not in kept and place + 1 not in kept] == []
+
+
+def test_a_search_keeps_checkpoints_after_host_calls_on_its_way(
+    boot_demo: Callable[[str], System], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history_module, "pause_after", lambda _cost: 1e9)
+    monkeypatch.setattr(searching, "SEARCH_SECONDS", 0.0)
+    with boot_demo("df") as system:
+        history = History(system)
+        history.run()
+        before = len(history.checkpoints.kept)
+        assert history.back_to(lambda _stop: False) is None
+        assert before == 1
+        assert len(history.checkpoints.kept) > 10
+        assert history.moment == history.first
+
+
+def test_a_run_in_which_every_host_call_pauses_ends_like_one_without_pauses(
+    boot_demo: Callable[[str], System], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = []
+    for pause in (0.0, 1e9):
+        monkeypatch.setattr(history_module, "pause_after", lambda _cost, pause=pause: pause)
+        with boot_demo("ls; df") as system:
+            history = History(system)
+            stop = history.run(until="ipc.reply")
+            at = history.moment
+            history.run(fuel=3)
+            ends.append((stop.retired, stop.reason, at, history.moment, history.run()))
+    assert ends[0] == ends[1]

@@ -2,8 +2,8 @@
 
 They lie densely near the present and thinly further back, by the CPU time that it takes to run from one to the next: an
 instruction of a loop and one that calls policy differ by a factor of a hundred.  The memory of a checkpoint is what
-changed since the one before (`PageVersions`); the rest of it is up to a hundred kilobytes, most of which is shared with
-the one before if no host call has come between.
+changed since the one before (`PageVersions`); the rest of it is up to a hundred kilobytes and what hosted servers keep,
+most of which is shared with the one before if no host call has come between.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Checkpoint:
 
     moment: Moment
     snapshot: Kept
-    size: int  # bytes beside the pages and policy's records
+    size: int  # bytes beside the pages and the kernel's parts
     effort: float  # seconds of CPU time from the first one to this one
 
 
@@ -59,7 +59,7 @@ class Checkpoints:
         self.versions = PageVersions(target.machine.ram, first)
         self.kept: list[Checkpoint] = []
         self.size = 0
-        self.sharing: Counter[bytes] = Counter()  # how many checkpoints have each state of policy's records
+        self.sharing: Counter[bytes] = Counter()  # how many checkpoints have each part of the kernel's state
         self._add(first, 0.0, target.snapshot(partial(Version, self.versions, first)))
 
     def take(self, moment: Moment, spent: float = 0.0) -> Checkpoint:
@@ -84,8 +84,10 @@ class Checkpoints:
         machine = snapshot.machine
         checkpoint = Checkpoint(moment, snapshot, len(machine.cpu) + len(machine.plain), effort)
         self.kept.insert(self._index(moment), checkpoint)
-        self.sharing[snapshot.policy] += 1
-        self.size += checkpoint.size + (len(snapshot.policy) if self.sharing[snapshot.policy] == 1 else 0)
+        self.size += checkpoint.size
+        for part in snapshot.parts:
+            self.size += 0 if part in self.sharing else len(part)
+            self.sharing[part] += 1
         return checkpoint
 
     @property
@@ -118,11 +120,12 @@ class Checkpoints:
 
     def _drop(self, index: int) -> None:
         checkpoint = self.kept.pop(index)
-        policy = checkpoint.snapshot.policy
-        self.sharing[policy] -= 1
-        self.size -= checkpoint.size + (0 if self.sharing[policy] else len(policy))
-        if not self.sharing[policy]:
-            del self.sharing[policy]
+        self.size -= checkpoint.size
+        for part in checkpoint.snapshot.parts:
+            self.sharing[part] -= 1
+            if not self.sharing[part]:
+                del self.sharing[part]
+                self.size -= len(part)
         self.versions.drop(checkpoint.moment)
 
     def _thin(self) -> None:

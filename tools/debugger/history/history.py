@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Final
 
 from callgate.kernel.machine import Stop
+from callgate.kernel.machine.engine.control import PAUSE
 from callgate.kernel.machine.memory.outside import Forgotten, Outside, SetUp
 from callgate.kernel.machine.observation.position import Position
 from callgate.kernel.machine.snapshot import NotQuiescent
@@ -160,7 +161,7 @@ class History(Repeating):
             stop = self._piece(left, until, goal)
             if stop.reason == "halt" and self._take_typed():
                 continue
-            if stop.reason == "breakpoint" and self.moment == begin:
+            if stop.reason == PAUSE or (stop.reason == "breakpoint" and self.moment == begin):
                 continue
             if stop.reason == "position" and (goal is None or self.machine.position < goal):
                 continue
@@ -190,22 +191,19 @@ class History(Repeating):
         fuel = self.piece if left is None else min(left, self.piece)
         before, retired = time.process_time(), self.machine.position.retired
         try:
-            stop = self.machine.run(fuel=fuel, until=until, goal=goal)
+            with self.pausing(pause_after(self.cost) - self.since):
+                stop = self.machine.run(fuel=fuel, until=until, goal=goal)
         finally:
             self.machine.runner.settle()
             self.edge = max(self.edge, self.moment)
         spent = time.process_time() - before
         self.piece = piece_after(stop.retired - retired, spent, self.piece)
-        if stop.reason == "fuel":
-            self._keep_due(spent)
-        return stop
-
-    def _keep_due(self, spent: float) -> None:
         self.since += spent
-        if self.since >= pause_after(self.cost):
+        if stop.reason in ("fuel", PAUSE) and self.since >= pause_after(self.cost):
             before = time.process_time()
             if self.keep_checkpoint(self.since):
                 self.since, self.cost = 0.0, time.process_time() - before
+        return stop
 
     def keep_checkpoint(self, spent: float = 0.0) -> bool:
         """Keep the present state as a checkpoint; False if it cannot be, or has been.
@@ -269,7 +267,8 @@ class History(Repeating):
         spent, piece = 0.0, FIRST_PIECE_BACK
         while self.moment < near:
             before, here = time.process_time(), self.machine.position.retired
-            self._run_to(min(Moment(Position(here + piece), moment.outside), near))
+            with self.pausing(CHECKPOINT_SECONDS - spent):
+                self._run_to(min(Moment(Position(here + piece), moment.outside), near))
             took = time.process_time() - before
             spent += took
             piece = piece_after(self.machine.position.retired - here, took, piece)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from callgate.kernel.machine import Stop
+from callgate.kernel.machine.engine.control import PAUSE
 from callgate.kernel.machine.memory.outside import Outside, SetUp
 from callgate.kernel.machine.observation.position import Position
 from callgate.tools.debugger.history.checkpoints import Checkpoint, Checkpoints, Moment
@@ -14,6 +17,7 @@ from callgate.tools.debugger.history.interrupts import HistoryInterrupted, Inter
 from callgate.tools.debugger.target import Target
 from callgate.tools.recording import Occurred, RunDiffers
 
+ENDS: Final = ("interrupted", PAUSE)
 Around = Callable[[Outside], AbstractContextManager[object]]
 
 
@@ -32,6 +36,8 @@ class Repeating:
         self.restored: list[Callable[[], None]] = []  # called when a checkpoint has been restored
         self.around: list[Around] = []  # each is entered while something from outside comes again
         self.silent = False
+        self.due = math.inf  # CPU time from which on a run is to end where a checkpoint can be taken
+        self.machine.host_calls.answered = self._answered
 
     @property
     def moment(self) -> Moment:
@@ -96,6 +102,23 @@ class Repeating:
 
     # To a moment.
 
+    def _answered(self) -> None:
+        """Pause after a host call at which a checkpoint is due and can be taken."""
+        if time.process_time() >= self.due and self.target.quiet():
+            self.machine.control.pause()
+
+    @contextmanager
+    def pausing(self, seconds: float) -> Iterator[None]:
+        """Let runs within the block end (`PAUSE`) where a state can be kept, once they have taken this much CPU time.
+
+        That is after a host call: what one takes differs, so that a number of instructions says little.
+        """
+        self.due = time.process_time() + seconds
+        try:
+            yield
+        finally:
+            self.due = math.inf
+
     def _restore(self, checkpoint: Checkpoint) -> None:
         self.checkpoints.restore(checkpoint)
         self.happened = checkpoint.moment.outside
@@ -131,7 +154,10 @@ class Repeating:
             raise
 
     def _run_to(self, moment: Moment) -> None:
-        """Run on to a moment that has been; HistoryInterrupted after Ctrl-C, wherever the system then is."""
+        """Run on to a moment that has been, or to a pause on the way there.
+
+        HistoryInterrupted after Ctrl-C, wherever the system then is.
+        """
         while self.moment < moment:
             before = self.moment
             due = (self.happened < moment.outside and self.occurred[self.happened].position) or None
@@ -142,6 +168,8 @@ class Repeating:
                 if self.interrupts.deaf:
                     continue
                 raise HistoryInterrupted
+            if stop is not None and stop.reason == PAUSE:
+                return
             if self.moment == before:
                 raise RunDiffers(f"the run was to come to {moment.position} and stays at {before.position}")
             if due is None and self.machine.position >= moment.position:
@@ -155,7 +183,7 @@ class Repeating:
                 while self.machine.position < goal:
                     before, again = self.machine.position, stop
                     stop = self.machine.run(goal=goal)
-                    if stop.reason == "interrupted" or (self.machine.position == before and stop == again):
+                    if stop.reason in ENDS or (self.machine.position == before and stop == again):
                         break
             except Exception:
                 if self.machine.position < goal:

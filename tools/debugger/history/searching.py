@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 from callgate.kernel.machine import Machine, Stop
@@ -52,12 +53,16 @@ class Repeatable(Protocol):
         """Keep the present state, to which the run has taken `spent` seconds of CPU time; False if it cannot be."""
         ...
 
+    def pausing(self, seconds: float) -> AbstractContextManager[None]:
+        """Let runs within the block end where a state can be kept, once they have taken this much CPU time."""
+        ...
+
 
 class Search:
     """Looks for the last stop in a stretch of the past that `wanted` accepts, by running through it.
 
-    On a long way it keeps checkpoints, unless the last stop is known to be reached at once, and shortly before the end:
-    the stop that is found is gone back to, and then one goes on from there.
+    It keeps checkpoints on the way, unless the last stop is known to be reached at once: the stop that is found is gone
+    back to.  On a long way it keeps one shortly before the end, too: what is wanted next is often near.
     """
 
     def __init__(self, history: Repeatable, end: Moment, wanted: Callable[[Stop], bool], last: Last | None) -> None:
@@ -81,13 +86,10 @@ class Search:
         near = Position(end.position.retired - NEAR)
         try:
             if near.retired - machine.position.retired >= CLOSE - NEAR:
-                while self.history.moment < Moment(near, end.outside) and not self.ended:
-                    self._through(near)
-                    if self.since >= SEARCH_SECONDS and (self.last is None or not self.last.only):
-                        self._keep()
-                self._keep()
-            while self.history.moment < end and not self.ended:
-                self._through(end.position)
+                self._pass(Moment(near, end.outside))
+                if not self.ended and self.history.keep_checkpoint(self.since):
+                    self.since = 0.0
+            self._pass(end)
         except HistoryInterrupted:
             raise
         except Exception:
@@ -97,11 +99,20 @@ class Search:
             machine.on_interrupt = asked
         return self.found
 
+    def _pass(self, end: Moment) -> None:
+        """Run up to a moment."""
+        while self.history.moment < end and not self.ended:
+            self._through(end.position)
+            due = self.since >= SEARCH_SECONDS and (self.last is None or not self.last.only)
+            if due and not self.ended and self.history.keep_checkpoint(self.since):
+                self.since = 0.0
+
     def _through(self, goal: Position) -> None:
         """Run through a piece of the way to a position, or up to a stop."""
         machine, history = self.history.machine, self.history
         before, begin = history.moment, time.process_time()
-        stop = history.repeat(None, None, min(goal, Position(before.position.retired + self.piece)))
+        with history.pausing(SEARCH_SECONDS - self.since):
+            stop = history.repeat(None, None, min(goal, Position(before.position.retired + self.piece)))
         if stop.reason == "interrupted":
             raise HistoryInterrupted
         spent, ran = time.process_time() - begin, machine.position.retired - before.position.retired
@@ -113,7 +124,3 @@ class Search:
             self.ended = self.last is not None and self.last.is_at(machine.position.retired)
         self.ended = self.ended or (history.moment == before and stop == self.again)
         self.again = stop
-
-    def _keep(self) -> None:
-        if not self.ended and self.history.keep_checkpoint(self.since):
-            self.since = 0.0

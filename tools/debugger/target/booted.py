@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from callgate.kernel.system import System
+from callgate.kernel.watching.snapshots import under_way
 from callgate.tools.debugger.target.target import POWER_ON, Target
 from callgate.tools.recording import Repetition
 
@@ -40,6 +41,10 @@ class Booted:
     def restore(self, kept: SystemSnapshot) -> None:
         """Go back to a state that was kept."""
         self.system.restore(kept)
+
+    def quiet(self) -> bool:
+        """Whether policy is in the middle of nothing."""
+        return under_way(self.system.kernel) is None
 
     def tell_once(self, once: Once) -> None:
         """Let the guest's output and the kernel's log come once."""

@@ -39,7 +39,7 @@ class Once(Protocol):
 
 
 class Kept(Protocol):
-    """A state that can be restored: the machine's, and what policy's records were, pickled."""
+    """A state that can be restored: the machine's, and what policy's records and hosted servers were, pickled."""
 
     @property
     def machine(self) -> Snapshot:
@@ -47,8 +47,8 @@ class Kept(Protocol):
         ...
 
     @property
-    def policy(self) -> bytes:
-        """The kernel's part, b"" without one."""
+    def parts(self) -> Sequence[bytes]:
+        """What a kernel adds, in parts that it may share with the state before."""
         ...
 
 
@@ -73,6 +73,10 @@ class Target(Protocol):
 
     def restore(self, kept: Any) -> None:
         """Go back to a state that was kept."""
+        ...
+
+    def quiet(self) -> bool:
+        """Whether nothing is under way that a snapshot cannot hold, as far as host calls are concerned."""
         ...
 
     def tell_once(self, once: Once) -> None:

@@ -1,0 +1,101 @@
+"""Copies of hosted servers, of which snapshots are made."""
+
+from collections.abc import Callable
+from typing import Any, Self
+
+import pytest
+from callgate.kernel.system import System
+from callgate.kernel.watching.server_copies import ServerCopy, pickled
+from callgate.server.hosted import HostedServer, VolumeGeometry
+from callgate.server.message import ServerMemory
+
+
+class Table:
+    """A large value that does not change."""
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "Table":
+        return self
+
+
+class Fresh(Table):
+    """A value that is copied in a way of its own."""
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "Fresh":
+        return Fresh()
+
+
+class Counting(HostedServer):
+    """A server with some state, which refers to its memory twice."""
+
+    def __init__(self, memory: Any, geometry: VolumeGeometry) -> None:
+        super().__init__(memory, geometry)
+        self.names = {1: ["one"]}
+        self.reader = (memory, self.names)
+        self.table = Table()
+
+
+class Own(Counting):
+    """A server that duplicates itself in its own way."""
+
+    def duplicate(self, memory: ServerMemory) -> Self:
+        """Return a copy that says so."""
+        copy = super().duplicate(memory)
+        copy.names[2] = ["a copy"]
+        return copy
+
+
+class Memory:
+    """Stands for the memory of a process, which cannot be copied."""
+
+    def __reduce__(self) -> Any:
+        raise AssertionError("the memory is copied")
+
+
+def made(kind: type[Counting]) -> Counting:
+    return kind(Memory(), VolumeGeometry("d0p1", 0, 100))
+
+
+def test_a_copy_of_a_server_works_on_the_memory_that_it_is_given() -> None:
+    server = made(Counting)
+    copy = ServerCopy(server)
+    server.names[1].append("later")
+    memory: Any = Memory()
+    again = copy.on(memory)
+    assert isinstance(again, Counting)
+    assert again.memory is memory
+    assert again.reader == (memory, {1: ["one"]})
+    assert again.reader[1] is again.names, "what is one object stays one"
+    assert again.table is server.table, "it is shared, as by `duplicate`"
+    assert copy.on(memory) is not again
+
+
+@pytest.mark.parametrize("why", ["class in a function", "duplicate of its own", "value with a copy of its own"])
+def test_a_server_that_cannot_be_pickled_is_duplicated(why: str) -> None:
+    class Within(Counting):
+        """A class that no module knows."""
+
+    server = made({"class in a function": Within, "duplicate of its own": Own}.get(why, Counting))
+    if why == "value with a copy of its own":
+        server.table = Fresh()
+    assert pickled(server) == (b"", [])
+    copy = ServerCopy(server)
+    server.names[1].append("later")
+    memory: Any = Memory()
+    again = copy.on(memory)
+    assert type(again) is type(server)
+    assert again.memory is memory
+    assert isinstance(again, Counting)
+    assert again.names[1] == ["one"]
+    assert (2 in again.names) is (type(server) is Own)
+
+
+def test_servers_of_the_demo_are_pickled(boot_demo: Callable[[str], System]) -> None:
+    with boot_demo("ls -l; cat README.TXT") as system:
+        system.run()
+        servers = system.kernel.hosted.servers
+        assert len(servers) == 2
+        assert all(pickled(server)[0] for server in servers.values())
+        for server in servers.values():
+            again = ServerCopy(server).on(server.memory)
+            same = server.duplicate(server.memory)
+            assert pickled(again) == pickled(same)
