@@ -5,6 +5,9 @@ from typing import Final
 
 LIKENESS: Final = 0.7
 """How like a name must be (difflib's ratio, 0 to 1) to be named."""
+SHORT: Final = 3
+LIKENESS_OF_SHORT: Final = 2 / 3
+"""Of names with at most three letters, those with one other letter are alike: eex, eax."""
 
 
 def nearest(name: str, known: Iterable[str], most: int = 3) -> list[str]:
@@ -13,17 +16,30 @@ def nearest(name: str, known: Iterable[str], most: int = 3) -> list[str]:
     First come names of the same letters in another order, then those that are alike, and if there are none,
     those that would be but for upper and lower case.
     """
-    from difflib import get_close_matches
-
     candidates = sorted(set(known))  # sets have another order in every process
     letters = sorted(name)
     swapped = [other for other in candidates if len(other) == len(letters) and sorted(other) == letters]  # mvo: mov
-    found = get_close_matches(name, swapped, n=most, cutoff=0)
-    found += [near for near in get_close_matches(name, candidates, n=most, cutoff=LIKENESS) if near not in found]
+    found = alike(name, swapped, 0)
+    found += [near for near in alike(name, candidates) if near not in found]
     if not found:
         folded = {candidate.lower(): candidate for candidate in candidates}
-        found = [folded[near] for near in get_close_matches(name.lower(), folded, n=most, cutoff=LIKENESS)]
+        found = [folded[near] for near in alike(name.lower(), folded)]
     return found[:most]
+
+
+def alike(name: str, candidates: Iterable[str], least: float | None = None) -> list[str]:
+    """Return the candidates that are as like a name as `least`, the likeliest first, equal ones in their order."""
+    from difflib import SequenceMatcher
+
+    if least is None:
+        least = LIKENESS if len(name) > SHORT else LIKENESS_OF_SHORT
+    matcher = SequenceMatcher(b=name)
+    found: list[tuple[float, str]] = []
+    for candidate in candidates:
+        matcher.set_seq1(candidate)
+        if matcher.real_quick_ratio() >= least and matcher.quick_ratio() >= least and matcher.ratio() >= least:
+            found.append((-matcher.ratio(), candidate))
+    return [candidate for _, candidate in sorted(found)]
 
 
 def those_like(name: str, known: Iterable[str]) -> str:

@@ -182,7 +182,7 @@ def test_damage_by_a_seed_is_repeatable_and_undone_afterwards() -> None:
     [
         ([], "give either --fs or --image"),
         (["--fs", "fat16", "--image", "x"], "give either --fs or --image"),
-        (["--fs", "fat16", "--seed", "x"], "'x' is not a valid number."),
+        (["--fs", "fat16", "--seed", "x"], "'x' is not a number from 0 on"),
         (["--image", "missing.img"], "missing.img: there is no such file"),
         (["--image", "."], ".: is a directory, not a disk image"),
     ],

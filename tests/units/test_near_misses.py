@@ -7,7 +7,8 @@ from callgate.kernel.common.near_miss import did_you_mean, nearest
 @pytest.mark.parametrize(
     ("name", "known", "expected"),
     [
-        ("mvo", ["mov", "mvn", "movs"], ["mov"]),
+        ("mvo", ["mov", "mvn", "movs"], ["mov", "mvn"]),
+        ("eex", ["edx", "ecx", "eax", "exec", "xe"], ["eax", "ecx", "edx"]),
         ("strat", {"start", "string", "stop"}, ["start"]),
         ("frist_use", ["first_use", "last_use"], ["first_use", "last_use"]),
         ("OPEN", ["open", "close"], ["open"]),

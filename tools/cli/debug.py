@@ -20,7 +20,7 @@ from callgate.tools.cli.debugging.systems import (
 )
 from callgate.tools.cli.machine_options import machine_option
 from callgate.tools.inspection.image_argument import IMAGE
-from callgate.tools.session.sizes import SIZE
+from callgate.tools.session.sizes import SIZE, Number
 from click.core import ParameterSource
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ MACHINE: Final = ("memory", "high_memory", "ide", "unplug", "mount_deadline", "m
     is_flag=True,
     help="Serve an editor by the Debug Adapter Protocol on standard input and output (docs/editors.md).",
 )
-@click.option("--dap-port", type=click.IntRange(0, 65535), metavar="PORT", help="The same on a port of 127.0.0.1.")
+@click.option("--dap-port", type=Number(0, 65535), metavar="PORT", help="The same on a port of 127.0.0.1.")
 def debug(
     files: tuple[Path, ...],
     commands: tuple[str, ...],

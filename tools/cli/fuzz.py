@@ -31,10 +31,10 @@ def fuzz() -> None:
 @fuzz.command(epilog=EPILOG)
 @click.option("--fs", type=click.Choice(KINDS), help="Damage a small volume of this kind.")
 @click.option("--image", type=IMAGE, help="Damage a copy of this image (one volume, no partitions).")
-@click.option("--count", type=Number(min=1), metavar="N", default=1000, show_default=True, help="How many mutants.")
+@click.option("--count", type=Number(1), metavar="N", default=1000, show_default=True, help="How many mutants.")
 @click.option(
     "--seed",
-    type=Number(min=0),
+    type=Number(0),
     metavar="N",
     default=0,
     show_default=True,

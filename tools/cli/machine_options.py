@@ -77,7 +77,7 @@ OPTIONS: Final[dict[str, Callable[[Command], Command]]] = {
         metavar="FILE",
         help="Write what the run follows from, so that `callgate debug FILE` can repeat it.",
     ),
-    "fuel": click.option("--fuel", type=Number(min=1), metavar="N", help="Stop after N guest instructions."),
+    "fuel": click.option("--fuel", type=Number(1), metavar="N", help="Stop after N guest instructions."),
     "unplug": click.option(
         *("--unplug-at", "unplug"),
         type=PLUG_TIME,
@@ -87,7 +87,7 @@ OPTIONS: Final[dict[str, Callable[[Command], Command]]] = {
     ),
     "mount_deadline": click.option(
         "--mount-deadline",
-        type=Number(min=1, max=3_600_000),
+        type=Number(1, 3_600_000),
         default=2000,
         show_default=True,
         metavar="MS",

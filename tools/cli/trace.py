@@ -16,6 +16,7 @@ from callgate.tools.cli.machine_options import (
     recordings,
 )
 from callgate.tools.inspection.image_argument import IMAGE
+from callgate.tools.session.sizes import Number
 
 if TYPE_CHECKING:
     from callgate.tools.session.observer import Observer
@@ -57,7 +58,7 @@ Exit codes: as for callgate boot. Ctrl-C ends the run, and what has happened unt
 @click.option("--format", "form", type=click.Choice(FORMATS), help="The format, whatever the name ends with.")
 @click.option(
     "--request",
-    type=click.IntRange(min=1),
+    type=Number(1, hint="#N in the whole diagram, which -o OUT.svg draws without --request"),
     metavar="N",
     help="Draw only the request of this number (#N in the whole diagram), as .svg.",
 )

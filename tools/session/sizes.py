@@ -25,9 +25,25 @@ class SizeType(click.ParamType):  # type: ignore[type-arg]  # generic only in so
 
 
 class Number(click.IntRange):
-    """A whole number in a range, with its name in messages."""
+    """A whole number in a range."""
 
     name = "number"
+
+    def __init__(self, least: int, most: int | None = None, hint: str = "") -> None:
+        """`hint` says in messages what to give instead of what is no such number."""
+        super().__init__(least, most)
+        self.hint = hint
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number; a usage error says which ones there are."""
+        try:
+            number = int(value)
+        except ValueError:
+            number = None
+        if number is None or not (self.min or 0) <= number <= (self.max or number):
+            wanted = f"from {self.min} on" if self.max is None else f"from {self.min} to {self.max}"
+            self.fail(f"{value!r} is not a number {wanted}{self.hint and f'; {self.hint}'}", param, ctx)
+        return number
 
 
 def text_of(size: int) -> str:

@@ -11,6 +11,7 @@ from callgate.kernel.system import System
 from callgate.tools.debugger.commands.prompt import Prompt
 from callgate.tools.debugger.history import History, HistoryInterrupted
 from callgate.tools.debugger.screen.panes import simple
+from callgate.tools.debugger.screen.panes.output import OutputPane
 from callgate.tools.debugger.screen.panes.rows import clean
 from callgate.tools.debugger.screen.worker import Worker
 from callgate.tools.debugger.workbench.workbench import Workbench
@@ -345,5 +346,25 @@ def test_another_way_of_the_run_forgets_the_events_after_it(boot_demo: Boot) -> 
         await driven.enter("set eax = 5")
         assert len(driven.app.bench.timeline.entries) < total
         assert "goes another way" in driven.shown("output")
+
+    drive(boot_demo("df"), scenario)
+
+
+def test_a_line_that_a_command_says_goes_on_in_the_next_row_where_the_pane_ends(boot_demo: Boot) -> None:
+    async def scenario(driven: Driven) -> None:
+        await driven.enter(FREE_SPACE)
+        await driven.press("c")
+        await driven.enter("why esi")
+        said = driven.app.query_one("#output", OutputPane)
+        line = next(text for text, _ in said.said if "of process" in text)
+        assert len(line) > 80
+        rows = [text for text, _ in said.printed]
+        assert max(map(len, rows)) <= 80
+        place = rows.index(next(row for row in rows if row and line.startswith(row)))
+        assert rows[place] + " " + rows[place + 1].strip() == line
+        assert rows[place + 1].startswith(6 * " "), "two of its own, and four"
+        await driven.pilot.resize_terminal(140, 40)
+        await driven.settle()
+        assert line in [text for text, _ in said.printed]
 
     drive(boot_demo("df"), scenario)

@@ -158,3 +158,14 @@ def test_ctrl_c_while_a_picture_is_drawn_says_that_it_is_not_complete(
     result = command_line("trace", "-q", "-c", "true", "-o", "a.svg")
     assert result.status == 130
     assert "callgate: a.svg: interrupted while it was written; it is not complete" in result.messages
+
+
+@pytest.mark.parametrize("number", ["x", "0", "-1"])
+def test_what_is_no_number_of_a_request_is_refused_with_where_numbers_are_found(
+    command_line: Command, number: str
+) -> None:
+    refused = command_line("trace", "-c", "df", "--request", number, "-o", "a.svg")
+    assert refused.status == 2
+    said = " ".join(refused.messages.split())
+    assert f"'{number}' is not a number from 1 on; #N in the whole diagram" in said
+    assert not Path("a.svg").exists()

@@ -13,6 +13,7 @@ from callgate.tools.debugger.screen.messages import Drawn, Failed, Printed, Rest
 from callgate.tools.debugger.screen.panes.command_line import CommandLine
 from callgate.tools.debugger.screen.panes.help_screen import HelpScreen
 from callgate.tools.debugger.screen.panes.ipc import IpcPane
+from callgate.tools.debugger.screen.panes.output import OutputPane
 from callgate.tools.debugger.screen.panes.rows import clean
 from callgate.tools.debugger.screen.panes.simple import CodePane, Pane, PrintPane, RegisterPane, ThreadPane, ViewPane
 from callgate.tools.debugger.screen.panes.tabs import TAB_NAMES, TabBar
@@ -139,7 +140,7 @@ class DebuggerApp(App[None]):
             with Horizontal(classes="address-row"):
                 yield Label("to guest: ")
                 yield CommandLine(completes=False, id="typing", classes="address")
-        yield PrintPane("what commands say comes here", id="output")
+        yield OutputPane("what commands say comes here", id="output")
 
     def on_mount(self) -> None:
         """Let the worker begin."""

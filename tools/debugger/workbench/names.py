@@ -89,7 +89,11 @@ class Meanings:
     def value(self, expression: Expression, fields: Mapping[str, object] | None = None) -> Any:
         """Return an expression's value now, at an event with these fields; CommandError."""
         names = layered(fields or {}, self._register, self._special, self._labels())
-        return expression.value(names, self.machine.paging.read_linear)
+        try:
+            return expression.value(names, self.machine.paging.read_linear)
+        except CommandError:
+            self.check(expression, event=fields is not None)  # it knows more names that one may be like
+            raise
 
     def other_side(self, comparison: ast.Compare) -> int:
         """Return the number on the right of a comparison, a name of the ABI as what the left side is; CommandError."""
