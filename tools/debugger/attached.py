@@ -62,11 +62,14 @@ class Attached:
 
     # Forward.
 
-    def run(self, until: str | None = None, condition: str | None = None) -> Stop:
-        """Run to a breakpoint or watchpoint, or once to a place or event for which a condition holds."""
+    def run(self, until: str | int | None = None, condition: str | None = None) -> Stop:
+        """Run to a breakpoint or watchpoint, or once to a place or event for which a condition holds.
+
+        A place is what the command `break` takes, or an address.
+        """
         if until is None:
             return self._counted(self.bench.run())
-        stopping = self.bench.stops.add(until, condition, once=True)
+        stopping = self.bench.stops.add(place_of(until), condition, once=True)
         try:
             return self._counted(self.bench.run())
         finally:
@@ -128,13 +131,16 @@ class Attached:
 
     # Stops.
 
-    def break_at(self, place: str, condition: str | None = None) -> int:
+    def break_at(self, place: str | int, condition: str | None = None) -> int:
         """Stop at a place in code, an event, `slot 5`, or `state served`, as the command `break`; return its number."""
-        return self.bench.stops.add(place, condition).number
+        return self.bench.stops.add(place_of(place), condition).number
 
-    def watch(self, place: str, kind: str = "write", length: int | None = None) -> int:
-        """Stop after accesses of a kind ("write", "read", "access") to memory; return the number of the stop."""
-        return self.bench.stops.watch(Kind(kind), place, length).number
+    def watch(self, place: str | int, kind: str = "write", length: int | None = None) -> int:
+        """Stop after accesses of a kind ("write", "read", "access") to memory; return the number of the stop.
+
+        `place` is an expression that names memory, or an address (of a dword, unless `length` says otherwise).
+        """
+        return self.bench.stops.watch(Kind(kind), memory_of(place), length).number
 
     def delete(self, number: int) -> None:
         """Remove a stop."""
@@ -158,9 +164,9 @@ class Attached:
         """
         return backtrace(self.bench, thread)
 
-    def why(self, what: str, most: int = 1) -> list[Link]:
+    def why(self, what: str | int, most: int = 1) -> list[Link]:
         """Return what wrote a register or a place last, and with `most` > 1 where that came from, and so on."""
-        return list(self.bench.why(what, most))
+        return list(self.bench.why(memory_of(what), most))
 
 
 def attach(subject: Subject | Machine, *programs: Program, budget: int = BUDGET) -> Attached:
@@ -175,3 +181,13 @@ def attach(subject: Subject | Machine, *programs: Program, budget: int = BUDGET)
     if programs:
         raise ValueError("a system knows the programs that it runs: name programs for a machine only")
     return Attached(subject, budget)
+
+
+def place_of(place: str | int) -> str:
+    """Return a place as the command `break` takes it."""
+    return f"{place:#x}" if isinstance(place, int) else place
+
+
+def memory_of(place: str | int) -> str:
+    """Return what commands take for the dword at an address, and any other place as it is."""
+    return f"[{place:#x}]" if isinstance(place, int) else place

@@ -95,3 +95,16 @@ def test_the_beginning_ends_all_ways_back_and_no_step_is_an_error(debugger: Atta
         debugger.step(0)
     with pytest.raises(CommandError, match="no symbol 'take_slto'"):
         debugger.run(until="take_slto")
+
+
+def test_an_address_may_stand_where_a_place_is_wanted(debugger: Attached) -> None:
+    address = debugger.system.machine.address("take_slot")
+    assert debugger.run(until=address).eip == address
+    number = debugger.break_at(address)
+    assert debugger.run().detail.address == address
+    debugger.delete(number)
+    stack = debugger.system.machine.cpu.esp - 4
+    assert stack > 0xC000_0000
+    number = debugger.watch(stack)
+    assert debugger.run().detail.address in range(stack, stack + 4)
+    assert str(debugger.why(stack)[0]).startswith(f"[{stack:#010x}] = ")

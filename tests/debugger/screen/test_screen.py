@@ -368,3 +368,26 @@ def test_a_line_that_a_command_says_goes_on_in_the_next_row_where_the_pane_ends(
         assert line in [text for text, _ in said.printed]
 
     drive(boot_demo("df"), scenario)
+
+
+def test_a_terminal_that_becomes_too_small_while_help_is_open_says_so(boot_demo: Boot) -> None:
+    async def scenario(driven: Driven) -> None:
+        await driven.press("question_mark")
+        assert len(driven.app.screen_stack) == 2
+        await driven.pilot.resize_terminal(20, 5)
+        await driven.settle()
+        assert len(driven.app.screen_stack) == 1
+        small = driven.app.query_one("#small")
+        assert small.display
+        assert "20 x 5" in str(small.render())
+        await driven.pilot.resize_terminal(80, 24)
+        await driven.settle()
+        assert not small.display
+        await driven.press("question_mark")
+        await driven.pilot.resize_terminal(200, 60)
+        await driven.settle()
+        assert len(driven.app.screen_stack) == 2, "help stays where there is room"
+        await driven.press("escape")
+        assert driven.app.screen.has_class("-wide")
+
+    drive(boot_demo("df"), scenario)

@@ -5,10 +5,10 @@ These decide nothing that a guest can see, so they may depend on the host's cloc
 
 from typing import Final
 
-PIECE_SECONDS: Final = 0.004  # of the host's CPU time between two looks whether a checkpoint is due
-CHECKPOINT_SECONDS: Final = 0.02  # at least from one checkpoint to the next
-SHARE: Final = 30  # of the time between two checkpoints, taking one is about a 30th
-LONGEST_SECONDS: Final = 0.04  # from one to the next, however long the last one took: it may have been the exception
+PIECE_SECONDS: Final = 0.01  # of the host's CPU time between two looks whether a checkpoint is due
+CHECKPOINT_SECONDS: Final = 0.025  # at least from one checkpoint to the next
+SHARE: Final = 20  # of the time between two checkpoints, taking one is about a 20th
+LONGEST_SECONDS: Final = 0.06  # from one to the next, however long the last one took: it may have been the exception
 FIRST_PIECE, SHORTEST, LONGEST = 20_000, 500, 2_000_000  # instructions
 FAR: Final = 100_000  # instructions before a moment in the past, from which on the way to it has checkpoints
 NEAR: Final = 1_500  # instructions before it, where there is to be one

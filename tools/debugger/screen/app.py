@@ -158,14 +158,17 @@ class DebuggerApp(App[None]):
         """Lay the panes out for this size; say what is needed where it is too small."""
         width, height = event.size
         small = width < NEEDED[0] or height < NEEDED[1]
-        self.screen.set_class(small, "-small")
+        panes = self.screen_stack[0]  # which help may cover
+        if small and self.screen is not panes:
+            self.pop_screen()
+        panes.set_class(small, "-small")
         wide = width >= WIDE[0] and height >= WIDE[1]
-        if wide and not self.screen.has_class("-wide") and self.wanted.pane == "ipc":
+        if wide and not panes.has_class("-wide") and self.wanted.pane == "ipc":
             self._open("memory")  # a wide screen has the IPC pane at its side
-        self.screen.set_class(wide, "-wide")
-        self.screen.set_class(height >= WIDE[1], "-tall")
+        panes.set_class(wide, "-wide")
+        panes.set_class(height >= WIDE[1], "-tall")
         needed, here = f"{NEEDED[0]} x {NEEDED[1]}", f"{width} x {height}"
-        self.query_one("#small", Static).update(f"needs {needed}, this is {here}: enlarge it, or q and --plain")
+        panes.query_one("#small", Static).update(f"needs {needed}, this is {here}: enlarge it, or q and --plain")
 
     # The worker.
 
