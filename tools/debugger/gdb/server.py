@@ -12,6 +12,7 @@ import select
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 LOOPBACK = "127.0.0.1"
 SCRIPT = Path(__file__).with_name("gdb_script.py")
 PIPE = "-"
+PATIENCE = 5  # looks, of POLL_SECONDS each, at a gdb that has detached and not gone yet
 RUNS = (b"vCont;", b"c", b"s", b"C", b"S", b"b")  # how packets begin that let the machine run
 
 
@@ -210,6 +212,8 @@ class GdbServer:
                 connection.prod()
             if context.no_acknowledgements:
                 connection.acknowledged = False
+        if stub.lifetimes.ended == DETACHED:
+            take_leave(connection, stub)
         return None
 
     def _free(self, debuggee: Debuggee, connection: Connection) -> Ending | None:
@@ -222,6 +226,19 @@ class GdbServer:
         if self.connection is not None:
             self.connection.close()
             self.connection = None
+
+
+def take_leave(connection: Connection, stub: Stub) -> None:
+    """Answer what a gdb that has detached still says before it goes.
+
+    It may detach from processes that there are no more, or, where it has gone back, not yet; if the connection were
+    closed before that, it would take the end of the session for an error.
+    """
+    silences = count()
+    while (payload := connection.receive(lambda: next(silences) >= PATIENCE)) is not None:
+        answer = stub.answer(payload) if payload.startswith((b"D", b"H", b"q")) else b""
+        if answer is not None:
+            connection.send(answer)
 
 
 def listen(address: Address) -> socket.socket:
