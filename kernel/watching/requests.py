@@ -98,12 +98,23 @@ def _view(kernel: Kernel, endpoint: EndpointState, block: Structure, index: int)
     return SlotView(
         endpoint.name,
         index,
-        SlotState(block.state[index]),
+        state_of(block, index),
         threads.get(record.client),
         threads.get(block.server_of[index]) if served else None,
         record,
         message,
     )
+
+
+def state_of(block: Structure | Endpoint, index: int) -> SlotState:
+    """Return how far a slot is on its way round, from the block of its endpoint.
+
+    By the masks a slot is taken; `Endpoint.state` says so only of one that policy has taken, and else FREE until it is
+    posted.
+    """
+    state = SlotState(block.state[index])
+    available = (block.free | block.unused) >> index & 1
+    return SlotState.TAKEN if state is SlotState.FREE and not available else state
 
 
 def request_of(kernel: Kernel, thread: Thread) -> SlotView | None:

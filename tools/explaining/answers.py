@@ -34,7 +34,7 @@ class Answer:
 
     def lines(self) -> list[str]:
         """Return it as lines of text."""
-        shown = [f"{self.kind} {self.subject}" + (f": {self.summary}" if self.summary else "")]
+        shown = [f"{self.kind} {self.subject}".rstrip() + (f": {self.summary}" if self.summary else "")]
         widths = [max((len(part[column]) for part in self.parts), default=0) for column in range(3)]
         for part in self.parts:
             cells = [cell.ljust(width) for cell, width in zip(part[:3], widths, strict=True) if width]

@@ -54,10 +54,14 @@ def explain(words: Sequence[str], program: str | None = None) -> list[Answer]:
 
 
 def of_number(value: int, program: str | None) -> list[Answer]:
-    """Explain a number alone: as an address, or if it has over 32 bits as entry of a page table and as descriptor."""
+    """Explain a number alone: as an address, and as a selector if there is something under it here.
+
+    One with over 32 bits is explained as entry of a page table and as descriptor.
+    """
     if value >> 32:
         return [paging.pte(value), segments.descriptor(value)]
-    return [addresses.explain(value, program)]
+    answers = [addresses.explain(value, program)]
+    return [*answers, segments.selector(value)] if segments.known(value) else answers
 
 
 def number(text: str, width: int, plain: bool = False) -> int:

@@ -41,7 +41,7 @@ def explain(name: str) -> list[Answer]:
     """Return what is known by a name, the exact one or, if there is none, one that differs in case; Unknown."""
     found = list(_all(name))
     if not found:
-        other = [known for known in catalogue() if known.lower() == name.lower()]
+        other = [known for known in catalogue() if known.lower().removeprefix("#") == name.lower().removeprefix("#")]
         found = [answer for known in other for answer in _all(known)]
     if not found:
         near = nearest(name, catalogue())

@@ -32,6 +32,7 @@ RANGES: Final = (
     (selectors.GDT_FIRST_THREAD, selectors.MAX_THREADS, "control block of the thread with place"),
     (selectors.GDT_FIRST_ENDPOINT, selectors.MAX_ENDPOINTS, "block of endpoint"),
 )
+NOT_USED: Final = "not used"
 FIXED: Final = {
     selectors.SELECTOR_KERNEL_CODE: "kernel code, flat",
     selectors.SELECTOR_KERNEL_DATA: "kernel data, flat",
@@ -57,6 +58,14 @@ def selector(value: int | None) -> Answer:
     return answer
 
 
+def known(value: int) -> bool:
+    """Whether a number is a selector, with RPL 0 or 3, of something that this kernel keeps."""
+    index, local, rpl = value >> 3, bool(value & 4), value & 3
+    if rpl not in (0, 3) or not index or index >= selectors.GDT_ENTRIES:
+        return False
+    return index == selectors.SELECTOR_SERVER_GATE >> 3 if local else owner(index, local=False) != NOT_USED
+
+
 def owner(index: int, *, local: bool) -> str:
     """Return what this kernel keeps in an entry of the GDT or of an LDT."""
     if local:
@@ -80,7 +89,7 @@ def owner(index: int, *, local: bool) -> str:
     return (
         f"beyond the GDT, which has {selectors.GDT_ENTRIES} entries: #GP"
         if index >= selectors.GDT_ENTRIES
-        else "not used"
+        else NOT_USED
     )
 
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from callgate.kernel.abi.layout import Layout, size_of
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
-from callgate.kernel.abi.message import Endpoint, Message, MessageFlags, ReplyType, SlotState
+from callgate.kernel.abi.message import Endpoint, Message, MessageFlags, ReplyType
 from callgate.kernel.abi.thread import HostedBlock, PushedRegisters
 from callgate.kernel.machine.cpu.paging import PageFault
 from callgate.kernel.machine.memory.accounts import Account
+from callgate.kernel.watching.requests import state_of
 from callgate.kernel.watching.thread_view import ThreadView
 from callgate.tools.pictures.records import (
     OF_SERVER,
@@ -97,7 +98,7 @@ class Scenes:
         record = block.slots[slot]
         server = block.server_of[slot]
         return SlotView(
-            SlotState(block.state[slot]).name,
+            state_of(block, slot).name,
             *(record.physical, record.linear, record.selector, record.client, self._name(record.client)),
             *(server, self._name(server), block.handles[slot]),
         )

@@ -255,6 +255,15 @@ def test_a_break_at_a_slot_stops_at_each_change_of_its_state_in_order(prompt: Pr
     assert back == [stop[0] for stop in stops[3::-1]]
 
 
+def test_a_slot_is_shown_as_taken_from_where_the_break_at_its_state_says_so(prompt: Prompt, bench: Workbench) -> None:
+    said(prompt, "until ipc.take if thread == 12")
+    assert "slots  T..............................." in said(prompt, "slots rom")
+    assert bench.system.slots("rom")[0].state.name == "TAKEN"
+    said(prompt, "tbreak state free")
+    said(prompt, "continue")
+    assert "slots  -..............................." in said(prompt, "slots rom")
+
+
 def test_a_break_at_a_state_stops_where_any_slot_comes_to_it(prompt: Prompt, bench: Workbench) -> None:
     said(prompt, "until ipc.take")
     said(prompt, "break state served if thread == 10")

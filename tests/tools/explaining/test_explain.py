@@ -207,3 +207,24 @@ def test_answers_are_plain_data_too(command_line: Any) -> None:
         "system call",
         "Operation",
     ]
+
+
+@pytest.mark.parametrize(
+    ("number", "what"),
+    [("0x1b", "code of ring 3"), ("0x8", "kernel code, flat"), ("0x9", None), ("0", None), ("0xfffb", None)],
+)
+def test_a_small_number_is_a_selector_too_where_there_is_something_under_it(number: str, what: str | None) -> None:
+    kinds = {answer.kind: answer for answer in explain([number])}
+    assert ("selector" in kinds) is (what is not None)
+    assert "address" in kinds
+    if what is not None:
+        assert kinds["selector"].notes == [f"here: {what}"]
+
+
+def test_an_exception_is_found_without_the_sign_that_begins_a_comment_in_a_shell() -> None:
+    assert [answer.subject for answer in explain(["pf"])] == ["#PF"]
+    assert explain(["#pf"])[0].subject == "#PF"
+
+
+def test_a_kind_without_a_value_is_named_without_a_gap() -> None:
+    assert explain(["EFLAGS"])[0].lines()[0] == "eflags: 32 bits"
