@@ -4,8 +4,9 @@ import io
 
 import pytest
 from callgate.kernel.abi.calls import Operation
+from callgate.tools.debugger.commands.completing import completions
 from callgate.tools.debugger.commands.language import COMMANDS, by_name
-from callgate.tools.debugger.commands.prompt import Prompt, completions
+from callgate.tools.debugger.commands.prompt import Prompt
 from callgate.tools.debugger.history import Moment
 from callgate.tools.debugger.terminal.conversation import talk
 from callgate.tools.debugger.workbench.failure import CommandError
@@ -185,6 +186,34 @@ def test_tab_completes_words_of_commands(bench: Workbench) -> None:
     assert completions("ste", "ste") == ["step ", "stepi "]
     assert completions("p", "back p") == ["phase "]
     assert "break " in completions("b", "b")
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("break take", ["take_slot"]),
+        ("until ipc.rel", ["ipc.release", "ipc.reload"]),
+        ("back to ipc.conv", ["ipc.convert"]),
+        (
+            "print message.e",
+            ["message.eax", "message.ebx", "message.ecx", "message.edi", "message.edx", "message.eflags"],
+        ),
+        ("watch endpoint[1].fr", ["endpoint[1].free"]),
+        ("why -c slot[5].cl", ["slot[5].client"]),
+        ("break ipc.load if op == FREE_S", ["FREE_SPACE"]),
+        ("x/4w [es", ["[esi", "[esp"]),
+        ("break ", []),
+        ("where take", []),
+    ],
+)
+def test_tab_completes_names_in_the_arguments_of_commands(bench: Workbench, line: str, wanted: list[str]) -> None:
+    word = line.rsplit(" ", maxsplit=1)[-1]
+    found = completions(word, line, bench)
+    assert set(wanted) <= set(found)
+    assert all(name.startswith(word) for name in found)
+    if not wanted:
+        assert found == []
+    assert completions(word, line) == [], "without a run only commands are known"
 
 
 def test_no_name_means_two_commands_and_each_has_help(prompt: Prompt) -> None:

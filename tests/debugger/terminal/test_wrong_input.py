@@ -50,7 +50,7 @@ def prompt() -> Iterator[Prompt]:
         ("set byte[esp] = 256", "0x100 does not fit: byte[esp] has 8 bits"),
         ("break ipc.rply", "no symbol 'ipc.rply'; there is ipc.reply"),
         ("watch endpoint[9].free", "no endpoint 9; there is "),
-        ("x/4q esp", "/NF ADDRESS, as x/16b esp: N is a number, F b, h, w or g for 1, 2, 4 or 8 bytes"),
+        ("x/4q esp", "show what? [/NF] ADDRESS, as x/16b esp: N is a number, F b, h, w or g for 1, 2, 4 or 8 bytes"),
         ("x/0w esp", "0 numbers of 4 bytes: 1 to 16384 are shown at once"),
         ("py machine.cpu.eflags = 1 << 17", "ValueError: eflags: the machine has no virtual-8086 mode: "),
         ("py machine.close()", "RuntimeError: the system is closed when you leave the debugger: quit"),

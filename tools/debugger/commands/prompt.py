@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TextIO
 
 from callgate.tools.debugger.commands import moving
-from callgate.tools.debugger.commands.language import Command, Desk, by_name, carry_out, perform
+from callgate.tools.debugger.commands.language import Command, Desk, carry_out, perform
 from callgate.tools.debugger.history import Moment
 from callgate.tools.debugger.workbench.failure import CommandError
 from callgate.tools.debugger.workbench.workbench import Workbench
@@ -74,14 +74,3 @@ class Prompt:
                 self.line(text)
             except CommandError as error:
                 raise ScriptError(f"{path}:{number}: {error}") from None
-
-
-def completions(text: str, line: str) -> list[str]:
-    """Return what the last word of a line may become."""
-    before = line[: len(line) - len(text)].split()
-    found = set()
-    for name in by_name():
-        words = name.split()
-        if words[: len(before)] == before and len(words) > len(before) and words[len(before)].startswith(text):
-            found.add(words[len(before)] + " ")
-    return sorted(found)

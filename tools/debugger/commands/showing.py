@@ -189,7 +189,9 @@ def numbers_in(rest: str, example: str) -> tuple[int, int, str]:
     """Return what `/NF PLACE` asks for: how many numbers of how many bytes, and where; CommandError."""
     found = re.fullmatch(r"(?:/(\d*)([bhwgx]*)\s+)?([^/].*)", rest)
     if found is None:
-        raise CommandError(f"/NF ADDRESS, as {example}: N is a number, F b, h, w or g for 1, 2, 4 or 8 bytes")
+        raise CommandError(
+            f"show what? [/NF] ADDRESS, as {example}: N is a number, F b, h, w or g for 1, 2, 4 or 8 bytes"
+        )
     letters = [letter for letter in found[2] or "" if letter in SIZES]
     size = SIZES[letters[-1]] if letters else 4
     count = int(found[1] or 16)

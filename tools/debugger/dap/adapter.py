@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from threading import Lock, Thread, get_ident
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from callgate.tools.debugger.commands.prompt import completions
+from callgate.tools.debugger.commands.completing import completions
 from callgate.tools.debugger.dap.points import Numbers, filters
 from callgate.tools.debugger.dap.protocol import Arguments, EndOfStream, Malformed, RequestError, Sender, read_message
 from callgate.tools.debugger.dap.session import Move, Session
@@ -246,9 +246,10 @@ class Adapter:
 
     def complete(self, message: Message, arguments: Arguments) -> None:
         """Complete a command."""
+        session = self._present()
         line = arguments.text("text")[: max(arguments.number("column") - 1, 0)]
         word = line.split(" ")[-1]
-        found = completions(word, line)
+        found = completions(word, line, session.bench)
         targets = [{"label": item.strip(), "start": len(line) - len(word), "length": len(word)} for item in found]
         self.sender.respond(message, {"targets": targets})
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from callgate.tools.debugger.commands import moving
+from callgate.tools.debugger.commands.completing import completions
 from callgate.tools.debugger.commands.language import find
 from callgate.tools.debugger.screen.keys import COMMANDS, FOOT
 from callgate.tools.debugger.screen.messages import Drawn, Failed, Printed, Rested, Said
@@ -121,7 +122,7 @@ class DebuggerApp(App[None]):
         yield Static("", id="said", markup=False)
         with Horizontal(id="entry"):
             yield Label(": ")
-            yield CommandLine(completes=True, id="command")
+            yield CommandLine(self._completions, id="command")
         yield Static(foot(), id="keys")
 
     def _tabs(self) -> ComposeResult:
@@ -139,8 +140,11 @@ class DebuggerApp(App[None]):
             yield PrintPane("the guest has printed nothing yet", id="printed")
             with Horizontal(classes="address-row"):
                 yield Label("to guest: ")
-                yield CommandLine(completes=False, id="typing", classes="address")
+                yield CommandLine(id="typing", classes="address")
         yield OutputPane("what commands say comes here", id="output")
+
+    def _completions(self, text: str, line: str) -> list[str]:
+        return completions(text, line, self.bench)
 
     def on_mount(self) -> None:
         """Let the worker begin."""

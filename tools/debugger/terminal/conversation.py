@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TextIO
 
-from callgate.tools.debugger.commands.prompt import Prompt, completions
+from callgate.tools.debugger.commands.completing import completions
+from callgate.tools.debugger.commands.prompt import Prompt
 from callgate.tools.debugger.workbench.failure import CommandError
 from callgate.tools.debugger.workbench.workbench import Workbench
 
@@ -30,7 +31,7 @@ def talk(prompt: Prompt, source: TextIO) -> None:
     """Read lines up to the end of input or `quit`; errors are said."""
     interactive = source.isatty()
     if interactive:
-        _complete()
+        _complete(prompt.desk.bench)
     while not prompt.desk.ended:
         try:
             text = input(PROMPT) if interactive else source.readline()
@@ -49,13 +50,13 @@ def talk(prompt: Prompt, source: TextIO) -> None:
             prompt.say("interrupted")
 
 
-def _complete() -> None:
-    """Let Tab complete the names of commands."""
+def _complete(bench: Workbench) -> None:
+    """Let Tab complete words of commands, and names in their arguments."""
     try:
         import readline
     except ImportError:  # a Python that was built without it
         return
-    readline.set_completer(lambda text, state: _nth(completions(text, readline.get_line_buffer()), state))
+    readline.set_completer(lambda text, state: _nth(completions(text, readline.get_line_buffer(), bench), state))
     readline.set_completer_delims(" ")
     readline.parse_and_bind("tab: complete")
 

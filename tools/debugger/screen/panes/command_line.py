@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
-from callgate.tools.debugger.commands.prompt import completions
 from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import Input
@@ -26,9 +26,10 @@ class CommandLine(Input):
             super().__init__()
             self.words = words
 
-    def __init__(self, *, completes: bool, **options: str) -> None:
+    def __init__(self, complete: Callable[[str, str], list[str]] | None = None, **options: str) -> None:
+        """`complete` returns what the last word of a line may become; without it Tab goes to the next pane."""
         super().__init__(compact=True, select_on_focus=False, **options)  # type: ignore[arg-type]
-        self.completes = completes
+        self.complete = complete
         self.earlier: list[str] = []
         self.place = 0
 
@@ -48,12 +49,12 @@ class CommandLine(Input):
 
     def action_complete(self) -> None:
         """Complete the last word as far as it is certain; without completion, go to the next pane."""
-        if not self.completes:
+        if self.complete is None:
             self.screen.focus_next()
             return
         line = self.value
         word = line.rpartition(" ")[2]
-        offered = completions(word, line)
+        offered = self.complete(word, line)
         if not offered:
             return
         common = len(word)
