@@ -136,7 +136,7 @@ def test_the_command_line_says_what_the_lines_say(boot_demo: Boot) -> None:
     async def scenario(driven: Driven) -> None:
         for line in lines:
             await driven.enter(line)
-        said = driven.shown("output").splitlines()
+        said = [clean(line) for line, _ in driven.app.query_one("#output", OutputPane).said]
         assert "error: no command 'nonsense'; try: help" in said
         told = [line for line in said if not line.startswith(("(callgate)", "error:"))]
         assert told == [clean(line) for line in output.getvalue().splitlines()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from textwrap import wrap
 from typing import Final
 
 from callgate.kernel.common.near_miss import did_you_mean
@@ -51,6 +52,8 @@ class Command:
     repeats: bool = False  # an empty line does it again
 
 
+HELP_COLUMN: Final = 24  # where purposes begin
+HELP_WIDTH: Final = 79
 COMMANDS: Final[list[Command]] = []
 
 
@@ -148,13 +151,24 @@ def help_(desk: Desk, rest: str) -> None:
     if rest:
         entry, _ = find(rest)
         desk.say(f"{' | '.join(entry.names)}  {entry.arguments}".rstrip())
-        desk.say(f"  {entry.purpose}")
+        desk.show(wrap(entry.purpose, HELP_WIDTH, initial_indent="  ", subsequent_indent="  "))
         desk.show(f"  example: {example}" for example in entry.examples)
         return
-    width = max(len(f"{entry.names[0]} {entry.arguments}") for entry in COMMANDS)
     for entry in COMMANDS:
-        desk.say(f"{f'{entry.names[0]} {entry.arguments}':<{width}}  {entry.purpose}")
-    desk.say("An empty line does the last step or run again.  help COMMAND says more; help expressions as well.")
+        desk.show(help_rows(f"{entry.names[0]} {entry.arguments}".rstrip(), entry.purpose))
+    desk.say("An empty line does the last step or run again.  help COMMAND says more, and")
+    desk.say("help expressions says what may stand where a value is wanted.")
+
+
+def help_rows(head: str, purpose: str) -> list[str]:
+    """Return a command with its purpose beside it, or below it where there is no room."""
+    beside = len(head) <= HELP_COLUMN - 2
+    rows = wrap(purpose, HELP_WIDTH, initial_indent=" " * HELP_COLUMN, subsequent_indent=" " * HELP_COLUMN)
+    return (
+        [head + rows[0][len(head) :], *rows[1:]]
+        if beside
+        else [*wrap(head, HELP_WIDTH, subsequent_indent="    "), *rows]
+    )
 
 
 EXPRESSIONS: Final = (

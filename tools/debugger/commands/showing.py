@@ -325,7 +325,7 @@ def set_(desk: Desk, rest: str) -> None:
     """Change something."""
     target, equals, value_text = rest.partition("=")
     if not equals:
-        raise CommandError("set WHAT = VALUE")
+        raise CommandError("set what to what? set eax = 5, set [esp] = 0x10")
     bench = desk.bench
     value = bench.meanings.value(Expression(value_text))
     name = target.strip()
