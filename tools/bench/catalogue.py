@@ -116,6 +116,8 @@ def render(results: list[dict[str, Any]]) -> str:
         ratio = next(
             (f"{value} {key[6:].replace('_', ' ')}" for key, value in result.items() if key[:6] == "ratio_"), ""
         )
+        if "bytes_a_second" in result:
+            ratio = f"{result['bytes_a_second']:g} bytes a second"
         if "per_second" in result:
             ratio = f"{result['per_second']:,} a second"
         rows.append([result["name"], *count_cells(result), *times, ratio])
