@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from callgate.server.hosted import HostedServer
@@ -30,7 +31,7 @@ class _Pickler(pickle.Pickler):
         if thing is self.left_out[0]:
             return left_out, (0,)
         copy = getattr(type(thing), "__deepcopy__", None)
-        if copy is None:
+        if not isinstance(copy, FunctionType):  # of `array`, for one, it is not Python's
             return NotImplemented
         if copy(thing, {}) is not thing:
             raise pickle.PicklingError("it is copied in a way of its own")

@@ -1,11 +1,13 @@
 """Copies of hosted servers, of which snapshots are made."""
 
+from array import array
 from collections.abc import Callable
 from typing import Any, Self
 
 import pytest
 from callgate.kernel.system import System
 from callgate.kernel.watching.server_copies import ServerCopy, pickled
+from callgate.kernel.watching.snapshots import under_way
 from callgate.server.hosted import HostedServer, VolumeGeometry
 from callgate.server.message import ServerMemory
 
@@ -32,6 +34,7 @@ class Counting(HostedServer):
         self.names = {1: ["one"]}
         self.reader = (memory, self.names)
         self.table = Table()
+        self.numbers = array("q", [1, 2])  # it has a `__deepcopy__`, too
 
 
 class Own(Counting):
@@ -65,6 +68,8 @@ def test_a_copy_of_a_server_works_on_the_memory_that_it_is_given() -> None:
     assert again.memory is memory
     assert again.reader == (memory, {1: ["one"]})
     assert again.reader[1] is again.names, "what is one object stays one"
+    assert again.numbers == array("q", [1, 2])
+    assert again.numbers is not server.numbers
     assert again.table is server.table, "it is shared, as by `duplicate`"
     assert copy.on(memory) is not again
 
@@ -91,7 +96,9 @@ def test_a_server_that_cannot_be_pickled_is_duplicated(why: str) -> None:
 
 def test_servers_of_the_demo_are_pickled(boot_demo: Callable[[str], System]) -> None:
     with boot_demo("ls -l; cat README.TXT") as system:
-        system.run()
+        system.run(until="ipc.release", fuel=1_000_000)
+        while under_way(system.kernel) is not None or not system.kernel.hosted.changes[2] > 3:
+            system.run(fuel=1)
         servers = system.kernel.hosted.servers
         assert len(servers) == 2
         assert all(pickled(server)[0] for server in servers.values())
