@@ -122,6 +122,7 @@ class Machine(Looking):
         self.events = EventQueue()
         self.ledger = Ledger(self.state, self.ram.touched)
         self.paging = Paging(self.ram, self.cpu.paging_mode)
+        self.cpu.stands = lambda: not self.control.running
 
     def _make_handlers(self) -> None:
         """The functions that the engine calls, and those that call it."""

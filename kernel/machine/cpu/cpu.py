@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from callgate.kernel.machine.cpu.descriptors import Segment
@@ -106,7 +106,7 @@ class Cpu:
 
     __slots__ = (
         *("uc", "handle", "value", "pointer", "layout"),
-        *("context", "words", "peek", "places", "last_mode", "halted", "closed"),
+        *("context", "words", "peek", "places", "last_mode", "halted", "closed", "stands"),
     )
 
     eax, ecx, edx, ebx = Register(), Register(), Register(), Register()
@@ -129,6 +129,7 @@ class Cpu:
         self.last_mode: tuple[tuple[int, ...], Mode] = ((), Mode(False, 0, False, False))  # and what it was made of
         self.halted: tuple[int, int] | None = None  # by HLT: instructions retired, and EIP, then; None ends it
         self.closed = False
+        self.stands: Callable[[], bool] = lambda: False  # whether it executes nothing: the machine is being looked at
 
     def __getattr__(self, name: str) -> NoReturn:
         raise AttributeError(f"the CPU has no register {name!r}")
@@ -155,7 +156,10 @@ class Cpu:
         return [*general, ("eip", layout.eip >> 2)], [(name, layout.segment(name) >> 2) for name in SELECTORS]
 
     def paging_mode(self) -> Mode:
-        """Return how the CPU translates linear addresses now; NotModelled without PAE."""
+        """Return how the CPU translates linear addresses now; NotModelled without PAE.
+
+        Between two runs there is no such error: linear addresses are then taken for physical ones, to be looked at.
+        """
         self.peek.save()
         return self._mode(self.peek)
 
@@ -164,7 +168,7 @@ class Cpu:
         return self._mode(self.context)
 
     def _mode(self, context: RawContext) -> Mode:
-        if context.words[self.layout.eflags >> 2] & EFLAGS_VM:
+        if context.words[self.layout.eflags >> 2] & EFLAGS_VM and not self.stands():
             raise NotModelled("virtual-8086 mode is not modelled: ring 0 returned to an image with VM set")
         cr0, _, _, cr3, cr4 = struct.unpack_from("<5Q", context.view, self.layout.control)
         made_of, mode = self.last_mode
@@ -172,6 +176,8 @@ class Cpu:
         if made_of == (cr0, cr3, cr4, efer):
             return mode
         if cr0 & CR0_PG and not cr4 & CR4_PAE:
+            if self.stands():
+                return Mode(paging=False, cr3=cr3, write_protect=bool(cr0 & CR0_WP), no_execute=False)
             raise NotModelled("only PAE paging is walked: set CR4.PAE before CR0.PG")
         mode = Mode(
             paging=bool(cr0 & CR0_PG),

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from callgate.kernel.abi.memory import PAGE_SIZE
-from callgate.kernel.machine.cpu.cpu import EFLAGS_IF, EFLAGS_TF
+from callgate.kernel.machine.cpu.cpu import EFLAGS_IF, EFLAGS_TF, NotModelled
 from callgate.kernel.machine.cpu.exceptions import DB, NO_EXCEPTION, PF, UD, Delivery, Incident, TripleFault, name_of
 from callgate.kernel.machine.cpu.paging import PF_FETCH, PageFault
 from callgate.kernel.machine.cpu.returns import Returns
@@ -348,6 +348,9 @@ class Traps:
         except TripleFault as fault:
             self.control.request_stop("triple-fault", self._report(fault))
             return
+        except NotModelled:
+            self.deliveries.uncount()
+            raise
         if incident.external:
             vectors = vectors[1:]
         clock = self.clock.now

@@ -41,6 +41,10 @@ class Deliveries:
         self.number = self.number + 1 if retired == self.at else 1
         self.at, self.clock = retired, clock
 
+    def uncount(self) -> None:
+        """Forget the last one, which could not be made."""
+        self.number -= 1
+
     def since(self, retired: int) -> int:
         """Return how many there have been since the instruction with this number retired."""
         return self.number if retired == self.at else 0

@@ -283,3 +283,15 @@ def test_a_client_that_has_gone_back_detaches_from_processes_that_there_are_not_
     client.close()
     client.serving.end(by_itself=True)
     assert client.serving.said[-1] == "gdb: detached; the machine goes on"
+
+
+def test_a_guest_that_has_switched_paging_on_without_pae_is_looked_at_by_a_client(client: Any) -> None:
+    for _ in range(4):
+        assert client.ask(b"vCont;s:p1.-1").startswith(b"T05")
+    assert client.ask(b"P0=00000000") == b"OK"
+    assert client.ask(b"vCont;c:p1.-1").startswith(b"T05")
+    assert client.ask(b"p8") == b"31001000"
+    assert client.ask(b"m100031,5") == b"b83c0010c0", "mov eax, start_paged"
+    assert b"p1.ffff" in client.ask(b"qfThreadInfo")
+    assert client.ask(b"bs").startswith(b"T05")
+    assert client.ask(b"p8") == b"2e001000"

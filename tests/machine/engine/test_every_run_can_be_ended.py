@@ -107,6 +107,18 @@ def test_paging_without_pae_ends_the_run_with_a_report(bare):
     assert "PAE" in stop.detail
 
 
+def test_a_machine_that_has_ended_in_paging_without_pae_can_be_looked_at_by_physical_addresses(bare):
+    machine = bare("mov eax, cr0; or eax, 0x80000001; mov cr0, eax; nop; hlt")
+    stop = machine.run(fuel=100)
+    assert not machine.paging.mode().paging
+    assert machine.paging.read_linear(stop.eip, 2) == b"\x90\xf4"
+    assert machine.paging.walk(stop.eip).physical == stop.eip
+    position = machine.position
+    assert position[:2] == (3, 0), "the fault of the fetch could not be delivered"
+    assert machine.run(fuel=100).reason == "not-modelled"
+    assert machine.position == position
+
+
 def garbage(seed: int, cpu: BareCpu, ring: int) -> dict[str, int]:
     """Put a program of random bytes into memory; return registers for it."""
     source = random.Random(seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -52,6 +53,10 @@ class Command:
     repeats: bool = False  # an empty line does it again
 
 
+TEXT_AFTER: Final = ("py", "type")  # commands after which anything may stand
+REGISTER: Final = re.compile(r"\$([a-z]\w*)")  # as gdb has it: $eax, $pc
+GDB_NAMES: Final = {"pc": "eip", "sp": "esp", "fp": "ebp"}
+ORDER: Final = ("language", "moving", "showing", "looking", "asking")  # modules, as help lists their commands
 HELP_COLUMN: Final = 24  # where purposes begin
 HELP_WIDTH: Final = 79
 COMMANDS: Final[list[Command]] = []
@@ -69,9 +74,19 @@ def command(
     return made
 
 
+def ordered() -> list[Command]:
+    """Return the commands in the order of ORDER, whichever module was imported first."""
+
+    def place(entry: Command) -> int:
+        module = entry.action.__module__.rpartition(".")[2]
+        return ORDER.index(module) if module in ORDER else len(ORDER)
+
+    return sorted(COMMANDS, key=place)
+
+
 def by_name() -> dict[str, Command]:
     """Return the commands by each of their names."""
-    return {name: entry for entry in COMMANDS for name in entry.names}
+    return {name: entry for entry in ordered() for name in entry.names}
 
 
 def find(line: str) -> tuple[Command, str]:
@@ -104,6 +119,8 @@ def find(line: str) -> tuple[Command, str]:
 def carry_out(desk: Desk, line: str) -> Command:
     """Carry a line out; CommandError."""
     entry, rest = find(line)
+    if entry.names[0] not in TEXT_AFTER:
+        rest = REGISTER.sub(lambda found: GDB_NAMES.get(found[1], found[1]), rest)
     perform(desk, entry, rest)
     return entry
 
@@ -154,7 +171,7 @@ def help_(desk: Desk, rest: str) -> None:
         desk.show(wrap(entry.purpose, HELP_WIDTH, initial_indent="  ", subsequent_indent="  "))
         desk.show(f"  example: {example}" for example in entry.examples)
         return
-    for entry in COMMANDS:
+    for entry in ordered():
         desk.show(help_rows(f"{entry.names[0]} {entry.arguments}".rstrip(), entry.purpose))
     desk.say("An empty line does the last step or run again.  help COMMAND says more, and")
     desk.say("help expressions says what may stand where a value is wanted.")

@@ -10,9 +10,9 @@ from callgate.kernel.machine.cpu.descriptors import Segment
 from callgate.kernel.machine.cpu.paging import ADDRESS, NX, PageFault
 from callgate.kernel.machine.memory.bus import DmaError
 from callgate.tools.debugger.commands import views
+from callgate.tools.debugger.commands.arguments import numbers_in, place_of
 from callgate.tools.debugger.commands.language import Desk, command, count_in
 from callgate.tools.debugger.commands.moving import displayed, nothing
-from callgate.tools.debugger.commands.showing import numbers_in, place_of
 from callgate.tools.debugger.debuggee.mappings import mappings
 from callgate.tools.debugger.debuggee.registers import CR0, CR4, EFER
 from callgate.tools.debugger.workbench.code import number_of

@@ -70,6 +70,8 @@ def end_in_words(desk: Desk, stop: Stop) -> list[str]:
         return ["the system waits for what does not come: type TEXT sends it a line"]
     if stop.reason == "interrupted":
         return ["interrupted"]
+    if stop.reason == "not-modelled":
+        return [f"the CPU is in a state that this machine does not have: {stop.detail}"]
     if stop.reason in ENDED:
         return [f"{stop.reason}: {stop.detail}" if stop.detail is not None else stop.reason]
     return []

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from callgate.kernel.watching.requests import endpoint_named, request_of
 from callgate.tools.debugger.commands import views
+from callgate.tools.debugger.commands.arguments import code_at, numbers_in, place_of
 from callgate.tools.debugger.commands.language import Desk, command, count_in, words_in
 from callgate.tools.debugger.commands.moving import nothing
 from callgate.tools.debugger.commands.scripting import python
@@ -16,13 +17,10 @@ from callgate.tools.debugger.workbench.code import number_of
 from callgate.tools.debugger.workbench.expressions import Expression
 from callgate.tools.debugger.workbench.failure import CommandError
 from callgate.tools.debugger.workbench.names import REGISTERS
-from callgate.tools.inspection.wording import counted
 
 if TYPE_CHECKING:
     from callgate.tools.debugger.why import Link
 
-SIZES: Final = {"b": 1, "h": 2, "w": 4, "g": 8}
-MOST_SHOWN: Final = 1 << 16  # bytes
 MOST_INSTRUCTIONS: Final = 1000
 MOST_LINKS: Final = 64
 
@@ -163,7 +161,7 @@ def disassemble(desk: Desk, rest: str) -> None:
     """Show instructions."""
     words = words_in(rest)
     count = count_in(words.pop()) if len(words) == 2 else 10
-    address = desk.bench.code.address_of(words[0])[0] if words else desk.bench.machine.cpu.eip
+    address = code_at(desk, words[0]) if words else desk.bench.machine.cpu.eip
     desk.show(views.disassembly(desk.bench, address, count, MOST_INSTRUCTIONS))
 
 
@@ -176,39 +174,18 @@ def list_(desk: Desk, rest: str) -> None:
 @command(
     "x",
     "[/NF] ADDRESS",
-    "N numbers of memory; F is b, h, w or g: 1, 2, 4 or 8 bytes",
-    examples=("x esp", "x/16b message.data", "x/8w 0xa0000000"),
+    "N numbers of memory; F is b, h, w or g: 1, 2, 4 or 8 bytes, or i: instructions",
+    examples=("x esp", "x/16b message.data", "x/8w 0xa0000000", "x/5i eip"),
 )
 def examine(desk: Desk, rest: str) -> None:
-    """Show memory."""
+    """Show memory, or instructions."""
+    instructions = re.fullmatch(r"/(\d*)i\s+(.+)", rest)
+    if instructions is not None:
+        count = count_in(instructions[1])
+        desk.show(views.disassembly(desk.bench, code_at(desk, instructions[2]), count, MOST_INSTRUCTIONS))
+        return
     count, size, place = numbers_in(rest, "x/16b esp")
     desk.show(views.memory(desk.bench, place_of(desk, place), count, size))
-
-
-def numbers_in(rest: str, example: str) -> tuple[int, int, str]:
-    """Return what `/NF PLACE` asks for: how many numbers of how many bytes, and where; CommandError."""
-    found = re.fullmatch(r"(?:/(\d*)([bhwgx]*)\s+)?([^/].*)", rest)
-    if found is None:
-        raise CommandError(
-            f"show what? [/NF] ADDRESS, as {example}: N is a number, F b, h, w or g for 1, 2, 4 or 8 bytes"
-        )
-    letters = [letter for letter in found[2] or "" if letter in SIZES]
-    size = SIZES[letters[-1]] if letters else 4
-    count = int(found[1] or 16)
-    if not 1 <= count <= MOST_SHOWN // size:
-        most = f"1 to {MOST_SHOWN // size} are shown at once"
-        raise CommandError(f"{counted(count, 'number')} of {counted(size, 'byte')}: {most}")
-    return count, size, found[3]
-
-
-def place_of(desk: Desk, text: str) -> int:
-    """Return the linear address that a symbol or an expression means; CommandError."""
-    if text in desk.bench.machine.addresses or ":" in text:
-        return desk.bench.code.address_of(text)[0]
-    value = desk.bench.meanings.value(Expression(text))
-    if not isinstance(value, int):
-        raise CommandError(f"{text} is not an address")
-    return value & 0xFFFF_FFFF
 
 
 @command(

@@ -29,7 +29,7 @@ class Breakpoint:
     address: int
     process: int | None
     conditions: list[Condition] = field(default_factory=list)
-    site: int = 0
+    sites: list[int] = field(default_factory=list)
     hits: int = 0
 
     def __repr__(self) -> str:
@@ -57,7 +57,10 @@ class Breakpoints:
         if process is None and not self.world.shared(address):
             raise ValueError(f"{address:#x} is an address of ring 3: name the process")
         point = Breakpoint(address, None if process is None else process.number, conditions or [])
-        point.site = self.machine.probe(address, lambda: self._reached(point))
+        point.sites.append(self.machine.probe(address, lambda: self._reached(point, address)))
+        early = self.world.early(address)
+        if early is not None:
+            point.sites.append(self.machine.probe(early, lambda: self._reached_early(point, early)))
         self.known.append(point)
         return point
 
@@ -65,7 +68,8 @@ class Breakpoints:
         """Remove a breakpoint, if it is still there."""
         if point in self.known:
             self.known.remove(point)
-            self.machine.unprobe(point.site)
+            for site in point.sites:
+                self.machine.unprobe(site)
 
     def clear(self) -> None:
         """Remove all of them."""
@@ -79,8 +83,13 @@ class Breakpoints:
                 return point
         return None
 
-    def _reached(self, point: Breakpoint) -> None:
-        passed = int(self.machine.state.count), point.address
+    def _reached_early(self, point: Breakpoint, address: int) -> None:
+        """The CPU has come to where the code lies in physical memory: that counts before paging is on."""
+        if not self.machine.paging.mode().paging:
+            self._reached(point, address)
+
+    def _reached(self, point: Breakpoint, address: int) -> None:
+        passed = int(self.machine.state.count), address
         if passed == self.passed or not self._here(point) or not self._holds(point):
             return
         self.passed = passed

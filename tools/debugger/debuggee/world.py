@@ -99,6 +99,10 @@ class World(Protocol):
         """Return the address that the assembler knows code by."""
         ...
 
+    def early(self, address: int) -> int | None:
+        """Return where code that the assembler knows by an address runs before paging is on; None if nowhere."""
+        ...
+
     def debug_file(self, address: int, process: Process) -> bytes | None:
         """Return the ELF file that has the call frames of code; None where they are not known."""
         ...
@@ -151,6 +155,11 @@ class BootedWorld:
         """Return the address that the assembler knows code by: before paging is on, the kernel runs below its base."""
         early = process.number == 0 and address < KERNEL_BASE and not self.machine.paging.mode().paging
         return address + KERNEL_BASE if early else address
+
+    def early(self, address: int) -> int | None:
+        """Return the physical address of code of the kernel, which begins there."""
+        early = address - KERNEL_BASE
+        return early if 0 <= early < self.machine.ram.low_size else None
 
     def debug_file(self, address: int, process: Process) -> bytes | None:
         """Return the file of the kernel, or of a program of ours."""
@@ -246,6 +255,10 @@ class BareWorld:
     def linked(self, address: int, process: Process) -> int:
         """Return the address: programs run where they are linked."""
         return address
+
+    def early(self, address: int) -> int | None:
+        """Programs run where they are linked, and nowhere else."""
+        return None
 
     def debug_file(self, address: int, process: Process) -> bytes | None:
         """Return the file of the program there, with what the assembler knows of its call frames."""

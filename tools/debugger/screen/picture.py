@@ -10,8 +10,8 @@ from callgate.kernel.core.errors import KernelPanic
 from callgate.kernel.machine.cpu.paging import PageFault
 from callgate.kernel.machine.memory.bus import DmaError
 from callgate.tools.debugger.commands import tracing, views
+from callgate.tools.debugger.commands.arguments import place_of
 from callgate.tools.debugger.commands.language import Desk
-from callgate.tools.debugger.commands.showing import place_of
 from callgate.tools.debugger.workbench import looks
 from callgate.tools.debugger.workbench.failure import CommandError
 

@@ -147,7 +147,7 @@ class Code:
         `others` are names that would do as well where there is no such symbol.  The process is None for memory that all
         processes share: the kernel's half, or that of a bare machine.
         """
-        number = number_of(place)
+        number = number_of(place.removeprefix("*"))  # gdb: break *0xc0101000
         if number is not None:
             shared = self.debuggee.world.shared(number)
             return number, None if shared else self.debuggee.threads.running().process

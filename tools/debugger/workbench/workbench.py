@@ -264,5 +264,6 @@ class Workbench:
         try:
             self.history.go(moment)
         except ValueError as error:
-            raise CommandError(str(error)) from None
+            hint = f"; sba {moment.position.retired} runs on to it" if moment > self.history.edge else ""
+            raise CommandError(f"{error}{hint}") from None
         self._arrive()

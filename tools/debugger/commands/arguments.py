@@ -1,0 +1,51 @@
+"""Arguments of commands that show memory and code: addresses, and how many numbers of how many bytes."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from typing import Final
+
+from callgate.tools.debugger.commands.language import Desk
+from callgate.tools.debugger.workbench.expressions import Expression
+from callgate.tools.debugger.workbench.failure import CommandError
+from callgate.tools.inspection.wording import counted
+
+SIZES: Final = {"b": 1, "h": 2, "w": 4, "g": 8}
+MOST_SHOWN: Final = 1 << 16  # bytes
+
+
+def code_at(desk: Desk, text: str) -> int:
+    """Return the address of code that a symbol, a line or an expression names; CommandError."""
+    try:
+        return desk.bench.code.address_of(text)[0]
+    except CommandError:
+        with suppress(CommandError):
+            return place_of(desk, text)
+        raise
+
+
+def numbers_in(rest: str, example: str) -> tuple[int, int, str]:
+    """Return what `/NF PLACE` asks for: how many numbers of how many bytes, and where; CommandError."""
+    found = re.fullmatch(r"(?:/(\d*)([bhwgx]*)\s+)?([^/].*)", rest)
+    if found is None:
+        raise CommandError(
+            f"show what? [/NF] ADDRESS, as {example}: N is a number, F b, h, w or g for 1, 2, 4 or 8 bytes"
+        )
+    letters = [letter for letter in found[2] or "" if letter in SIZES]
+    size = SIZES[letters[-1]] if letters else 4
+    count = int(found[1] or 16)
+    if not 1 <= count <= MOST_SHOWN // size:
+        most = f"1 to {MOST_SHOWN // size} are shown at once"
+        raise CommandError(f"{counted(count, 'number')} of {counted(size, 'byte')}: {most}")
+    return count, size, found[3]
+
+
+def place_of(desk: Desk, text: str) -> int:
+    """Return the linear address that a symbol or an expression means; CommandError."""
+    if text in desk.bench.machine.addresses or ":" in text:
+        return desk.bench.code.address_of(text)[0]
+    value = desk.bench.meanings.value(Expression(text))
+    if not isinstance(value, int):
+        raise CommandError(f"{text} is not an address")
+    return value & 0xFFFF_FFFF
