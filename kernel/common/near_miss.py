@@ -17,27 +17,26 @@ def nearest(name: str, known: Iterable[str], most: int = 3) -> list[str]:
     those that would be but for upper and lower case.
     """
     candidates = sorted(set(known))  # sets have another order in every process
+    least = LIKENESS if len(name) > SHORT else LIKENESS_OF_SHORT
     letters = sorted(name)
     swapped = [other for other in candidates if len(other) == len(letters) and sorted(other) == letters]  # mvo: mov
     found = alike(name, swapped, 0)
-    found += [near for near in alike(name, candidates) if near not in found]
+    found += [near for near in alike(name, candidates, least) if near not in found]
     if not found:
         folded = {candidate.lower(): candidate for candidate in candidates}
-        found = [folded[near] for near in alike(name.lower(), folded)]
+        found = [folded[near] for near in alike(name.lower(), folded, least)]
     return found[:most]
 
 
-def alike(name: str, candidates: Iterable[str], least: float | None = None) -> list[str]:
+def alike(name: str, candidates: Iterable[str], least: float) -> list[str]:
     """Return the candidates that are as like a name as `least`, the likeliest first, equal ones in their order."""
     from difflib import SequenceMatcher
 
-    if least is None:
-        least = LIKENESS if len(name) > SHORT else LIKENESS_OF_SHORT
     matcher = SequenceMatcher(b=name)
     found: list[tuple[float, str]] = []
     for candidate in candidates:
         matcher.set_seq1(candidate)
-        if matcher.real_quick_ratio() >= least and matcher.quick_ratio() >= least and matcher.ratio() >= least:
+        if matcher.quick_ratio() >= least and matcher.ratio() >= least:
             found.append((-matcher.ratio(), candidate))
     return [candidate for _, candidate in sorted(found)]
 
