@@ -17,7 +17,7 @@ from callgate.kernel.abi.calls import Operation, ServerCall
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import SECTOR_SIZE
 from callgate.server.errors import FileSystemError
-from callgate.server.message import Failure, Registers, Reply, Request, ServerMemory
+from callgate.server.message import Batch, Failure, Registers, Reply, Request, ServerMemory
 
 REPORT_LIMIT = 64
 
@@ -125,14 +125,25 @@ class HostedServer:
             return ServerCall.WAIT
         block = self.blocks[message]
         request = Request.load(self.memory, message, block)
-        reply: Reply
+        reply = await self._answer_batch(request) if request.operation == Operation.BATCH else await self._answer(request)
+        return reply.store(self.memory, message, block)
+
+    async def _answer(self, request: Request) -> Reply:
+        """Return the reply of the request's handler; an error that it raises is one."""
         try:
-            reply = await self.handle(request)
+            return await self.handle(request)
         except FileSystemError as error:
             if error.code in (ErrorCode.CORRUPT, ErrorCode.IO_ERROR):
                 self.report(error.text)
-            reply = Failure(error.code, request.registers)
-        return reply.store(self.memory, message, block)
+            return Failure(error.code, request.registers)
+
+    async def _answer_batch(self, batch: Request) -> Batch | Failure:
+        """Answer the requests of a batch one after the other."""
+        try:
+            requests = batch.batch()
+        except FileSystemError as error:
+            return Failure(error.code, batch.registers)
+        return Batch([(request, await self._answer(request)) for request in requests])
 
     async def null(self, request: Request) -> Reply:
         """Return every register as it was sent."""

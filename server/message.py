@@ -24,6 +24,7 @@ _REGISTERS: Final = offset_of(HostedBlock, "eax")
 _SAVED: Final = Struct("<7I")  # six registers, EFLAGS
 _DATA: Final = offset_of(Message, "data")
 _OBJECT: Final = Struct("<II")
+_ENTRY: Final = Struct("<8I")  # BatchEntry: operation, six registers, EFLAGS
 
 
 class ServerMemory(Protocol):
@@ -66,6 +67,15 @@ class Request(NamedTuple):
         registers = RegisterValues(loaded.eax, loaded.ebx, loaded.ecx, loaded.edx, loaded.esi, loaded.edi)
         size = min(loaded.count, MESSAGE_DATA_SIZE) if loaded.flags & MessageFlags.DATA else 0
         return cls(loaded.operation, registers, memory.read(address + _DATA, size) if size else b"")
+
+    def batch(self) -> "list[Request]":
+        """Return the requests of a batch, without data; FileSystemError(BAD_ARGUMENT) if the data are no entries."""
+        if not self.data or len(self.data) % _ENTRY.size:
+            raise FileSystemError(ErrorCode.BAD_ARGUMENT, f"{len(self.data)} bytes are no entries of a batch")
+        return [
+            Request(number, RegisterValues(*registers))
+            for number, *registers, _flags in _ENTRY.iter_unpack(self.data)
+        ]
 
     def path(self) -> str:
         """Return the data as a path; FileSystemError(BAD_ARGUMENT) if it is no UTF-8 text."""
@@ -149,6 +159,33 @@ class Failure(NamedTuple):
 Reply = Registers | Data | Object | Sectors | Failure
 
 
+class Batch(NamedTuple):
+    """Reply to a batch: to each request its own, of which registers and flags travel."""
+
+    replies: list[tuple[Request, Reply]]
+
+    def store(self, memory: ServerMemory, address: int, block: int) -> ServerCall:
+        """Leave the reply to the stub, its entries in the page; return the gate function that sends it."""
+        data = b"".join(_entry(request, reply) for request, reply in self.replies)
+        _write(memory, (address, block), RegisterValues(), data, len(data))
+        return ServerCall.REPLY_REGISTERS
+
+
+def _entry(request: Request, reply: Reply) -> bytes:
+    """Return a request of a batch with its reply's registers and flags, as a BatchEntry."""
+    if isinstance(reply, Failure):
+        return _ENTRY.pack(request.operation, *reply.registers._replace(eax=reply.code), CARRY_FLAG)
+    return _ENTRY.pack(request.operation, *_checked(reply.registers), 0)
+
+
+def _checked(registers: RegisterValues) -> RegisterValues:
+    """Return registers as they are; ReplyError if one is not an unsigned 32-bit number."""
+    for name, value in zip(registers._fields, registers, strict=True):
+        if not 0 <= value <= LOW_DWORD:
+            raise ReplyError(f"{name} = {value:#x} is not an unsigned 32-bit number")
+    return registers
+
+
 def _write(
     memory: ServerMemory,
     place: tuple[int, int],
@@ -161,10 +198,7 @@ def _write(
     address, block = place
     if len(data) > MESSAGE_DATA_SIZE:
         raise ReplyError(f"a reply carries at most {MESSAGE_DATA_SIZE} bytes of data, not {len(data)}")
-    for name, value in zip(registers._fields, registers, strict=True):
-        if not 0 <= value <= LOW_DWORD:
-            raise ReplyError(f"{name} = {value:#x} is not an unsigned 32-bit number")
-    memory.write(block + _REGISTERS, _SAVED.pack(*registers, CARRY_FLAG if code else 0))
+    memory.write(block + _REGISTERS, _SAVED.pack(*_checked(registers), CARRY_FLAG if code else 0))
     memory.write(address + _COUNT, _COUNT_AND_ERROR.pack(count, code))
     if data:
         memory.write(address + _DATA, data)

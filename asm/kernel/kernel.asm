@@ -32,6 +32,7 @@
         .include "entry/policy.asm"
         .include "entry/usercopy.asm"
         .include "ipc/post.asm"
+        .include "ipc/batch.asm"
         .include "threads/watch_thread.asm"
         .include "memory/accessed_bits.asm"
         .include "disk/disks.inc"

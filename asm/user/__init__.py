@@ -8,9 +8,11 @@ PROGRAMS = {
     "shell": "shell/shell.asm",
     "hello": "programs/hello.asm",
     "crash": "programs/crash.asm",
+    "bench_batch": "bench/bench_batch.asm",
     "bench_client": "bench/bench_client.asm",
     "bench_gate": "bench/bench_gate.asm",
     "bench_read": "bench/bench_read.asm",
+    "bench_threads": "bench/bench_threads.asm",
 }
 
 #: What /rom holds.

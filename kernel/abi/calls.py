@@ -126,6 +126,7 @@ class Operation(IntEnum):
     READ = 7  # ebx=file number edx:eax=position ecx=bytes wanted -> sectors, or object reply; edi=request number
     RELEASE = 8  # eax=request number given by READ: its pages are no longer used
     READ_LINK = 9  # data=path of a symbolic link -> data reply: its target (UTF-8); eax=bytes of it
+    BATCH = 10  # data=BatchEntry array, one for each request -> registers; data=the same with results
 
 
 NAME_ABSENT: Final = 1

@@ -61,6 +61,33 @@ MESSAGE_DATA_SIZE: Final = 4048
 MESSAGE_ADDRESSES: Final = MESSAGE_DATA_SIZE // 8
 
 
+class BatchEntry(Layout):
+    """One request of a batch: Message.data of Operation.BATCH, and the caller's memory, are an array of these."""
+
+    _fields_ = [
+        ("operation", c_uint32),
+        ("eax", c_uint32),
+        ("ebx", c_uint32),
+        ("ecx", c_uint32),
+        ("edx", c_uint32),
+        ("esi", c_uint32),
+        ("edi", c_uint32),
+        ("eflags", c_uint32),
+    ]
+    _notes_ = {
+        "operation": "Operation that ring 3 may make by the IPC gate, not BATCH",
+        "eax": "this register and the five after it: the request's, afterwards the reply's",
+        "eflags": "afterwards: the reply's arithmetic flags (CF set on error)",
+    }
+
+
+BATCH_ENTRY_SHIFT: Final = 5  # log2(sizeof(BatchEntry))
+assert size_of(BatchEntry) == 1 << BATCH_ENTRY_SHIFT
+BATCH_ENTRIES: Final = SLOTS
+"""Requests of a batch, at most: as many as a process with a thread for each could have pending."""
+assert BATCH_ENTRIES * size_of(BatchEntry) <= MESSAGE_DATA_SIZE
+
+
 class MessageFlags(IntFlag):
     """Flags of a message."""
 

@@ -316,6 +316,7 @@ class LedgerInformation(Layout):
         ("requests", c_uint64),
         ("fast_requests", c_uint64),
         ("fast_replies", c_uint64),
+        ("batched_requests", c_uint64),
         ("fast_handoffs", c_uint64),
         ("metadata_bytes", c_uint64),
         ("program_bytes", c_uint64),
@@ -328,6 +329,7 @@ class LedgerInformation(Layout):
     _notes_ = {
         "fast_requests": "of `requests`, those that took the direct switch",
         "fast_replies": "replies that took it",
+        "batched_requests": "requests that came in batches, each of which is one of `requests`",
         "host_call": "host calls by number - HOST_CALL_FIRST; SYSTEM and SERVER: only those whose number is none",
         "system_call": "SYSTEM by SystemCall; `host_calls` is the sum of all three tables",
         "server_call": "SERVER by ServerCall - SERVER_CALL_FIRST",

@@ -24,6 +24,7 @@ LEDGER_FIELDS = (
     "requests",
     "fast_requests",
     "fast_replies",
+    "batched_requests",
     "fast_handoffs",
     "metadata_bytes",
     "program_bytes",

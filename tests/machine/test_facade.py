@@ -102,7 +102,7 @@ def test_the_ledger_counts_host_calls_by_name_and_subtracts(bare):
     assert list(spent.as_dict()) == [
         *("guest_instructions", "host_calls", "cr3_loads", "pte_writes", "tlb_invalidations"),
         *("server_gates", "client_gates", "requests", "fast_requests", "fast_replies"),
-        *("fast_handoffs", "fpu_switches", "metadata_bytes"),
+        *("batched_requests", "fast_handoffs", "fpu_switches", "metadata_bytes"),
         *("program_bytes", "server_bytes", "inflated_bytes", "ring_changes", "exceptions", "interrupts"),
         *("cpu_file_bytes", "dma_bytes", "blocking_waits"),
     ]

@@ -21,15 +21,16 @@ CLIENTS = 32
 class Bench:
     """A booted system with a null server and nothing else to do."""
 
-    def __init__(self, clients: int = 0, *, fast_path: bool = True) -> None:
-        """Boot with `clients` processes that make null requests for ever."""
+    def __init__(self, clients: int = 0, program: str = "bench_client", *, fast_path: bool = True) -> None:
+        """Boot with `clients` processes that make null requests for ever, each as the program does it."""
         self.clients = clients
+        self.program = program
         self.system = System([], SystemOptions(shell=False, prepare=self._prepare, fast_path=fast_path))
         self.kernel = self.system.kernel
 
     def _prepare(self, kernel: Kernel) -> None:
         self.endpoint = kernel.servers.start_native("null_server", "null", hidden=True)
-        program = parse_elf(program_image("bench_client").elf(debug=False))
+        program = parse_elf(program_image(self.program).elf(debug=False))
         arguments = f"{self.endpoint.number:02}".encode()
         for _ in range(self.clients):
             kernel.programs.start(program, "client", arguments, 0)
@@ -97,22 +98,38 @@ def cycle(machine: Machine, address: int) -> int:
 
 def ipc_batch(rounds: int) -> dict[str, Any]:
     """Measure 32 clients whose requests queue up at one server thread."""
-    bench = Bench(clients=CLIENTS)
+    return under_load("ipc-batch32", Bench(clients=CLIENTS), rounds)
+
+
+def ipc_batches(rounds: int) -> dict[str, Any]:
+    """Measure 32 clients that make four requests at a time."""
+    return under_load("ipc-batch32x4", Bench(clients=CLIENTS, program="bench_batch"), rounds)
+
+
+def ipc_threads(rounds: int) -> dict[str, Any]:
+    """Measure one client with 32 threads."""
+    return under_load("ipc-threads32", Bench(clients=1, program="bench_threads"), rounds)
+
+
+def under_load(name: str, bench: Bench, rounds: int) -> dict[str, Any]:
+    """Measure requests that queue up at one server thread, and close the system."""
     machine = bench.system.machine
     machine.run(fuel=1_000_000)
-    fields = bench.kernel.slots.block(bench.endpoint)
     before = machine.ledger.counts()
-    start = fields["tail"]
     machine.run(fuel=2_000_000)
-    requests = fields["tail"] - start
-    counts = (machine.ledger.counts() - before).as_dict()
+    spent = machine.ledger.counts() - before
     samples = []
     for _ in range(rounds):
-        begun, first = time.perf_counter(), fields["tail"]
+        begun, first = time.perf_counter(), machine.ledger.counts()
         machine.run(fuel=200_000)
-        samples.append((time.perf_counter() - begun) / max(1, fields["tail"] - first))
+        samples.append((time.perf_counter() - begun) / max(1, requests_of(machine.ledger.counts() - first)))
     bench.close()
-    return element("ipc-batch32", requests, counts, timing(samples, 1))
+    return element(name, requests_of(spent), spent.as_dict(), timing(samples, 1))
+
+
+def requests_of(counts: Counts) -> int:
+    """Return the number of requests in clients' counts, one for each entry of a batch, not for the batch."""
+    return counts.batched_requests or counts.requests
 
 
 def host_call(rounds: int) -> dict[str, Any]:
@@ -226,11 +243,13 @@ def bench_ipc(rounds: int) -> list[dict[str, Any]]:
         ipc_null(rounds),
         ipc_null(rounds, fast_path=False),
         ipc_batch(rounds),
+        ipc_batches(rounds),
+        ipc_threads(rounds),
         empty,
         call_gate(rounds),
         boot_time(rounds),
         snapshot_restore(rounds),
     ]
-    for result in results[:3]:
+    for result in results[:5]:
         result["ratio_to_host_call"] = round(result["wall_us"]["median"] / empty["wall_us"]["median"], 2)
     return results

@@ -140,6 +140,8 @@ ipc_gate:
 .private:
         cmp     bp, OPERATION_SERVER_DEFINED
         jae     .allowed
+        cmp     bp, Operation.BATCH
+        je      ipc_batch
         mov     ebx, ErrorCode.BAD_CALL
         jmp     .refuse
 .dead:

@@ -2,7 +2,8 @@
 ;
 ; A server includes this file and defines `operations`, a table of handlers, and OPERATIONS, its length.
 ; A handler is called with the request's registers and EBP = its message page; it returns the reply's
-; registers and flags, and EBP = the ServerCall that sends them.
+; registers and flags, and EBP = the ServerCall that sends them.  A thread's stack has room for a batch: 1 KiB and
+; what its handlers need.  A table that is longer than Operation.BATCH has `operation_batch` there.
 
         .include "../../include/system.inc"
 
@@ -50,7 +51,90 @@ serve:
         jmp     .gate
 
 .unknown:
+        cmp     eax, Operation.BATCH
+        je      serve_batch
         mov     eax, ErrorCode.BAD_CALL
         mov     ebp, ServerCall.REPLY_REGISTERS
+        stc
+        jmp     .save
+
+; operation_batch: the handler of Operation.BATCH, for a table that goes so far.
+operation_batch:
+        add     esp, 8
+
+; serve_batch: serve the entries of a batch, one after the other, each as a request of its own without data.  Of a reply
+; registers and flags are kept, whatever call would have sent it.  A handler may write into the data part of the page, so
+; the entries are kept on the stack.
+;   in:        ebp  message page of Operation.BATCH, [esp]  the same
+;   leaves by: serve.gate
+serve_batch:
+        mov     ecx, [ebp + Message.count]
+        shr     ecx, BATCH_ENTRY_SHIFT
+        mov     edx, ecx
+        sub     esp, BATCH_ENTRIES * sizeof(BatchEntry)
+        mov     edi, esp
+        lea     esi, [ebp + Message.data]
+        shl     ecx, BATCH_ENTRY_SHIFT - 2
+        rep     movsd
+
+        ; On the stack from here on: the entries left, the message page, the next entry, and after them all entries.
+        push    esp
+        push    ebp
+        push    edx
+.entry:
+        mov     esi, [esp + 8]
+        mov     ebp, [esp + 4]
+        mov     eax, [esi + BatchEntry.operation]
+        mov     [ebp + Message.operation], eax
+        mov     dword ptr [ebp + Message.flags], 0
+        mov     dword ptr [ebp + Message.count], 0
+        cmp     eax, OPERATIONS
+        jae     .unknown
+        push    dword ptr [operations + eax * 4]
+        mov     eax, [esi + BatchEntry.eax]
+        mov     ebx, [esi + BatchEntry.ebx]
+        mov     ecx, [esi + BatchEntry.ecx]
+        mov     edx, [esi + BatchEntry.edx]
+        mov     edi, [esi + BatchEntry.edi]
+        mov     esi, [esi + BatchEntry.esi]
+        call    [esp]
+        lea     esp, [esp + 4]
+.save:
+        mov     ebp, [esp + 8]
+        mov     [ebp + BatchEntry.eax], eax
+        mov     [ebp + BatchEntry.ebx], ebx
+        mov     [ebp + BatchEntry.ecx], ecx
+        mov     [ebp + BatchEntry.edx], edx
+        mov     [ebp + BatchEntry.esi], esi
+        mov     [ebp + BatchEntry.edi], edi
+        pushfd
+        pop     dword ptr [ebp + BatchEntry.eflags]
+        add     dword ptr [esp + 8], sizeof(BatchEntry)
+        dec     dword ptr [esp]
+        jnz     .entry
+
+        ; All entries go back into the page.
+        pop     edx
+        pop     ebp
+        pop     ecx
+        mov     esi, esp
+        sub     ecx, esp
+        shr     ecx, 2
+        lea     edi, [ebp + Message.data]
+        rep     movsd
+        add     esp, BATCH_ENTRIES * sizeof(BatchEntry)
+        mov     dword ptr [ebp + Message.eflags], 0
+        pop     ebx
+        mov     eax, ServerCall.REPLY_REGISTERS
+        mov     ebx, [ebp + Message.handle]
+        jmp     serve.gate
+
+.unknown:
+        mov     eax, ErrorCode.BAD_CALL
+        mov     ebx, [esi + BatchEntry.ebx]
+        mov     ecx, [esi + BatchEntry.ecx]
+        mov     edx, [esi + BatchEntry.edx]
+        mov     edi, [esi + BatchEntry.edi]
+        mov     esi, [esi + BatchEntry.esi]
         stc
         jmp     .save

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 SITE_NAMES = (
     *("cr3_loads", "pte_writes", "tlb_invalidations", "server_gates", "client_gates", "requests"),
     *("fast_requests", "fast_replies"),  # that took the direct switch (asm/kernel/ipc/direct.asm)
+    "batched_requests",  # that came in batches: each batch is one of `requests`
     "fast_handoffs",  # of the CPU from one thread to another, which policy is not asked for
     "fpu_switches",  # of the x87, MMX and SSE registers, from one thread to another
     "metadata_bytes",  # of locked blocks: the file systems' own structures

@@ -55,6 +55,12 @@ class Client:
     seed: int = 0x1000
     priority: int = PRIORITY_USER
     program: str = "client"
+    entries: int = 0  # of a batch, for the program "batcher"
+
+    @property
+    def defines(self) -> dict[str, int]:
+        """What the program is assembled with."""
+        return {"ENTRIES": self.entries} if self.entries else {}
 
 
 @dataclass
@@ -87,7 +93,8 @@ class Rig:
         target = self.endpoint_state.number << 16 | OPERATION_SERVER_DEFINED + client.operation
         process = self.kernel.processes.create(client.program)
         arguments = pack("<3I", target, client.count, client.seed)
-        entry = self.kernel.processes.load(process, executable(client.program, CLIENT_ORIGIN), arguments)
+        image = executable(client.program, CLIENT_ORIGIN, **client.defines)
+        entry = self.kernel.processes.load(process, image, arguments)
         self.kernel.processes.start(process, entry, priority=client.priority)
         return process
 
@@ -150,9 +157,9 @@ class Rig:
         return self.label_of("client", name)
 
     @staticmethod
-    def label_of(client: str, name: str) -> int:
+    def label_of(client: str, name: str, **defines: int) -> int:
         """Return the address of a label of a client program."""
-        return program(client, CLIENT_ORIGIN).address(name)
+        return program(client, CLIENT_ORIGIN, **defines).address(name)
 
     def unaccounted(self) -> list[str]:
         """Return the leaks after the last client has ended."""

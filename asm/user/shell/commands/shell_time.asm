@@ -150,21 +150,23 @@ ledger_14:
 ledger_15:
         .asciz  "replies by a direct switch"
 ledger_16:
-        .asciz  "handoffs without a host call"
+        .asciz  "requests in batches"
 ledger_17:
-        .asciz  "bytes of metadata by policy and hosted servers"
+        .asciz  "handoffs without a host call"
 ledger_18:
-        .asciz  "bytes of programs loaded by policy"
+        .asciz  "bytes of metadata by policy and hosted servers"
 ledger_19:
-        .asciz  "bytes of servers' memory by hosted servers"
+        .asciz  "bytes of programs loaded by policy"
 ledger_20:
+        .asciz  "bytes of servers' memory by hosted servers"
+ledger_21:
         .asciz  "bytes decompressed by hosted servers"
         .align 4
 ; In the order of LedgerInformation.
 ledger_words:
         .long   ledger_0, ledger_1, ledger_2, ledger_3, ledger_4, ledger_5, ledger_6
         .long   ledger_7, ledger_8, ledger_9, ledger_10, ledger_11, ledger_12, ledger_13
-        .long   ledger_14, ledger_15, ledger_16, ledger_17, ledger_18, ledger_19, ledger_20
+        .long   ledger_14, ledger_15, ledger_16, ledger_17, ledger_18, ledger_19, ledger_20, ledger_21
 LEDGER_WORDS = ($ - ledger_words) / 4
         .assert LEDGER_WORDS == LedgerInformation.host_call / 8, "ledger_words and LedgerInformation differ"
 
