@@ -3,8 +3,21 @@
 A count that has changed is a change of the cost: write the new one here if it is intended.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
-from callgate.tools.bench.ipc import CLIENTS, Bench, call_gate, ipc_batch, null_request
+from callgate.tools.bench.ipc import (
+    CLIENTS,
+    Bench,
+    call_gate,
+    ipc_batch,
+    ipc_batches,
+    ipc_threads,
+    null_request,
+    under_load,
+)
+from callgate.tools.bench.measuring import BenchmarkError
 
 
 def test_a_null_request_keeps_its_budget_from_the_clients_far_call_to_its_return() -> None:
@@ -43,10 +56,34 @@ def test_a_null_request_costs_the_same_every_time() -> None:
     assert null_request() == null_request()
 
 
-def test_requests_that_queue_up_share_their_address_space_switches() -> None:
-    result = ipc_batch(3)
-    assert result["n"] > 100
-    assert result["cr3_loads"] < 1.2
+def test_a_batch_of_four_requests_makes_one_request_and_no_host_call() -> None:
+    counts = null_request("bench_batch")
+    assert counts["guest_instructions"] == {"total": 772, "ring0": 546, "ring3": 226}
+    assert counts["host_calls"] == {}
+    assert (counts["requests"], counts["batched_requests"]) == (1, 4)
+    assert (counts["client_gates"], counts["server_gates"], counts["ring_changes"]) == (1, 1, 4)
+    assert (counts["cr3_loads"], counts["pte_writes"], counts["tlb_invalidations"]) == (2, 2, 1)
+    assert (counts["fast_requests"], counts["fast_replies"], counts["fast_handoffs"]) == (0, 0, 2)
+    assert null_request("bench_batch", fast_path=False)["host_calls"] == {"handoff": 2}
+
+
+# 33 switches for 32 messages: 32 times to a client and once to the server; threads of one process need only two.
+@pytest.mark.parametrize(
+    ("load", "switches"), [(ipc_batch, 33 / 32), (ipc_batches, 33 / 128), (ipc_threads, 2 / 32)]
+)
+def test_requests_that_queue_up_share_their_address_space_switches(load: Callable[[int], Any], switches: float) -> None:
+    result = load(1)
+    assert result["n"] > 5000
+    assert result["cr3_loads"] == pytest.approx(switches, abs=0.0006)
+
+
+def test_a_benchmark_whose_client_has_ended_is_no_measurement() -> None:
+    bench = Bench(clients=1)
+    bench.system.machine.run(fuel=100_000)
+    bench.kernel.processes.kill(bench.processes[0], 9)
+    with pytest.raises(BenchmarkError, match="a client has ended with 9"):
+        under_load("ended", bench, 1)
+    bench.close()
 
 
 @pytest.mark.parametrize("clients", [1, CLIENTS])

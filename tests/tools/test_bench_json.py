@@ -41,7 +41,8 @@ def ipc() -> list[dict[str, Any]]:
 def test_each_element_of_the_json_has_a_name_counts_and_a_timing_of_the_requested_rounds(
     ipc: list[dict[str, Any]],
 ) -> None:
-    names = ["ipc-null", "ipc-null-asking", "ipc-batch32", "host-call", "call-gate", "boot", "snapshot-restore"]
+    loads = ["ipc-batch32", "ipc-batch32x4", "ipc-threads32"]
+    names = ["ipc-null", "ipc-null-asking", *loads, "host-call", "call-gate", "boot", "snapshot-restore"]
     assert [element["name"] for element in ipc] == names
     for element in ipc:
         assert is_timing(element["wall_us"], 3), element
@@ -49,8 +50,8 @@ def test_each_element_of_the_json_has_a_name_counts_and_a_timing_of_the_requeste
         counted = set() if element["name"] == "snapshot-restore" else COUNTED
         ratio = {"ratio_to_host_call"} if element["name"].startswith("ipc") else set()
         assert set(element) == {"name", "n", "wall_us"} | counted | ratio
-    for element in ipc[:3]:
-        ratio = element["wall_us"]["median"] / ipc[3]["wall_us"]["median"]
+    for element in ipc[:5]:
+        ratio = element["wall_us"]["median"] / ipc[5]["wall_us"]["median"]
         assert element["ratio_to_host_call"] == pytest.approx(ratio, abs=0.01)
 
 
@@ -65,6 +66,8 @@ def test_benchmark_counts_are_the_same_in_each_run_and_times_differ(ipc: list[di
     by_name = {element["name"]: element for element in ipc}
     assert by_name["ipc-null"]["client_gates"] == by_name["ipc-null"]["requests"] == 1
     assert by_name["ipc-batch32"]["client_gates"] == pytest.approx(1, abs=0.1)
+    assert by_name["ipc-batch32x4"]["client_gates"] == pytest.approx(1 / 4, abs=0.01)
+    assert by_name["ipc-batch32x4"]["batched_requests"] == by_name["ipc-threads32"]["requests"] == 1
     assert by_name["host-call"]["host_calls"] == {"empty": 1}
     assert by_name["boot"]["guest_instructions"]["total"] > 500
 

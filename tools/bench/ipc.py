@@ -11,7 +11,7 @@ from callgate.kernel.machine.observation.ledger import Counts
 from callgate.kernel.programs.executable import parse_elf
 from callgate.kernel.programs.images import program_image
 from callgate.kernel.system import System, SystemOptions
-from callgate.tools.bench.measuring import element, timing
+from callgate.tools.bench.measuring import BenchmarkError, element, timing
 
 BATCH = 4000  # requests of a round: what a call of `run` costs is not what they cost
 HOST_CALLS = 2000
@@ -32,28 +32,35 @@ class Bench:
         self.endpoint = kernel.servers.start_native("null_server", "null", hidden=True)
         program = parse_elf(program_image(self.program).elf(debug=False))
         arguments = f"{self.endpoint.number:02}".encode()
-        for _ in range(self.clients):
-            kernel.programs.start(program, "client", arguments, 0)
+        self.processes = [kernel.programs.start(program, "client", arguments, 0) for _ in range(self.clients)]
+
+    def check_clients(self) -> None:
+        """Raise BenchmarkError if a client has ended: it has seen a wrong answer, or one of its calls has failed."""
+        for process in self.processes:
+            if process.exit_code is not None:
+                raise BenchmarkError(f"a client has ended with {process.exit_code}")
 
     def close(self) -> None:
         """Close the machine."""
         self.system.close()
 
 
-def null_request(*, fast_path: bool = True) -> dict[str, Any]:
+def null_request(program: str = "bench_client", *, fast_path: bool = True) -> dict[str, Any]:
     """Return the ledger of one whole null request, with or without handoffs that do not ask policy.
+
+    With the program "bench_batch" it is that of a batch of four.
 
     From the client's far CALL to the return from it, and between them the server's far return, its handler and its
     next far CALL: the first instruction counted is the client's CALL, the last one its RETF.
     """
-    bench = Bench(clients=1, fast_path=fast_path)
+    bench = Bench(1, program, fast_path=fast_path)
     machine = bench.system.machine
-    program = program_image("bench_client")
+    image = program_image(program)
     # The second request: the first one gives the slot its page.
-    bench.system.run(until=program.address("after"))
-    bench.system.run(until=program.address("before"))
+    bench.system.run(until=image.address("after"))
+    bench.system.run(until=image.address("before"))
     before = machine.ledger.counts()
-    bench.system.run(until=program.address("after"))
+    bench.system.run(until=image.address("after"))
     counts = passage(machine, before)
     bench.close()
     return counts
@@ -123,6 +130,7 @@ def under_load(name: str, bench: Bench, rounds: int) -> dict[str, Any]:
         begun, first = time.perf_counter(), machine.ledger.counts()
         machine.run(fuel=200_000)
         samples.append((time.perf_counter() - begun) / max(1, requests_of(machine.ledger.counts() - first)))
+    bench.check_clients()
     bench.close()
     return element(name, requests_of(spent), spent.as_dict(), timing(samples, 1))
 

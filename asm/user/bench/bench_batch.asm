@@ -15,6 +15,7 @@ start:
         imul    eax, eax, 10
         add     eax, edx
         shl     eax, 16
+        or      eax, Operation.BATCH
         mov     ebp, eax
 
 ; The flags are the server's: an entry that it has not served keeps those that it is sent with.
@@ -29,7 +30,7 @@ request:
         mov     ecx, REQUESTS
         mov     esi, requests
 before:
-        call    request_batch
+        call    SELECTOR_IPC_GATE:0
 after:
         jc      failed
 .check:
@@ -45,8 +46,6 @@ failed:
 
 CARRY = 1
 UNUSED = 1 << 31
-
-        .include "../library/batch.asm"
 
         .bss
         .align 4
