@@ -9,38 +9,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
+from ipc_stepper import Stepper
 
 SomeOf = Callable[[Iterable[int], int], list[int]]
 Rigs = Callable[..., Any]
 ENOUGH = 200_000
-
-
-class Stepper:
-    """A rig that stands before its first client's second request, restored for each try."""
-
-    def __init__(self, made: Any) -> None:
-        self.rig = made
-        made.system.run(until=made.label("after"))
-        made.system.run(until=made.label("before"))
-        self.numbers = [process.number for process in made.clients]
-        self.kept = made.system.snapshot()
-        self.first = made.kernel.scheduler.current
-
-    def after(self, steps: int) -> Any:
-        """Restore, and run a number of instructions; return the rig."""
-        made = self.rig
-        made.system.restore(self.kept)
-        made.clients = [made.kernel.state.tasks.processes[number] for number in self.numbers]
-        made.machine.step(steps)
-        return made
-
-    def length(self) -> int:
-        """Return the number of instructions from the gate to the one after it."""
-        made = self.after(0)
-        start = made.machine.clock.retired
-        made.machine.step()
-        made.system.run(until=made.label("after"))
-        return int(made.machine.clock.retired - start)
 
 
 @pytest.mark.parametrize("first", ["client", "server"])

@@ -156,6 +156,10 @@ class Rig:
         """Return the address of a label of the checking client."""
         return self.label_of("client", name)
 
+    def label_of_client(self, name: str) -> int:
+        """Return the address of a label of the first client's program."""
+        return self.label_of(self.wanted[0].program, name, **self.wanted[0].defines)
+
     @staticmethod
     def label_of(client: str, name: str, **defines: int) -> int:
         """Return the address of a label of a client program."""
