@@ -1,5 +1,7 @@
 """Random schedules of clients and servers, with direct switches and without: what they see is the same.
 
+In some worlds clients make batches, alone or beside clients that make one request at a time.
+
 A schedule is a list of acts at instants: a preemption, a wake-up that comes for nothing, an interrupt, a death, a
 volume that goes.  CALLGATE_SCHEDULES says how many are run.
 """
@@ -16,7 +18,8 @@ from ipc_rig import Rigs
 
 SCHEDULES = int(os.environ.get("CALLGATE_SCHEDULES", "150"))
 COUNT = 6  # requests of a client
-WORLDS = [(1, 1), (1, 2), (2, 1), (2, 3), (3, 1), (5, 2)]  # clients, threads of the server
+# Clients, threads of the server, entries of a batch that every second client makes, beginning with the first; 0 = none.
+WORLDS = [(1, 1, 0), (1, 2, 0), (2, 1, 0), (2, 3, 0), (3, 1, 0), (5, 2, 0), (1, 1, 3), (2, 1, 2), (3, 2, 4), (2, 3, 1)]
 KILLED = 9
 ENOUGH = 400_000
 
@@ -24,10 +27,14 @@ ENOUGH = 400_000
 class World:
     """A server, its clients about to make their first request, restored for each schedule."""
 
-    def __init__(self, rigs: Rigs, clients: int, threads: int, *, fast: bool) -> None:
-        wanted = [{"count": COUNT, "seed": 0x1000 * (index + 1)} for index in range(clients)]
-        self.rig: Any = rigs("echo", *wanted, THREADS=threads, options={"fast_path": fast})
-        self.rig.system.run(until=self.rig.label("before"))
+    def __init__(self, rigs: Rigs, clients: int, threads: int, entries: int, *, fast: bool) -> None:
+        batcher = {"program": "batcher", "entries": entries}
+        wanted = [
+            {"count": COUNT, "seed": 0x1000 * (index + 1)} | (batcher if entries and index % 2 == 0 else {})
+            for index in range(clients)
+        ]
+        self.rig: Any = rigs("inverter" if entries else "echo", *wanted, THREADS=threads, options={"fast_path": fast})
+        self.rig.system.run(until=self.rig.label_of_client("before"))
         self.numbers = [process.number for process in self.rig.clients]
         self.kept = self.rig.system.snapshot()
 
@@ -39,7 +46,7 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def worlds() -> Iterator[dict[tuple[int, int, bool], World]]:
+def worlds() -> Iterator[dict[tuple[int, int, int, bool], World]]:
     rigs = Rigs()
     yield {(*world, fast): World(rigs, *world, fast=fast) for world in WORLDS for fast in (True, False)}
     for made in rigs.made:
@@ -92,7 +99,7 @@ Act = Callable[[Any, int], None]
 class Schedule:
     """Acts, each after a number of instructions; and which codes each client may end with."""
 
-    world: tuple[int, int]
+    world: tuple[int, int, int]
     acts: list[tuple[int, Act, int]] = field(default_factory=list)
     allowed: list[set[int]] = field(default_factory=list)
 
@@ -135,7 +142,7 @@ def run(made: Any, schedule: Schedule) -> tuple[list[int], int, int]:
 
 @pytest.mark.timeout(7200)
 def test_clients_and_servers_see_the_same_with_and_without_direct_switches(
-    worlds: dict[tuple[int, int, bool], World],
+    worlds: dict[tuple[int, int, int, bool], World],
 ) -> None:
     fast = 0
     for seed in range(SCHEDULES):
