@@ -158,4 +158,4 @@ def test_clients_and_servers_see_the_same_with_and_without_direct_switches(
         if all(allowed == {0} for allowed in schedule.allowed):
             requests = COUNT * schedule.world[0]
             assert found == [([0] * schedule.world[0], requests, requests)] * 2, seed
-    assert fast > SCHEDULES
+    assert fast > SCHEDULES // 2, "batches never take the direct switch"
