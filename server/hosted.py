@@ -125,7 +125,8 @@ class HostedServer:
             return ServerCall.WAIT
         block = self.blocks[message]
         request = Request.load(self.memory, message, block)
-        reply = await self._answer_batch(request) if request.operation == Operation.BATCH else await self._answer(request)
+        answer = self._answer_batch if request.operation == Operation.BATCH else self._answer
+        reply = await answer(request)
         return reply.store(self.memory, message, block)
 
     async def _answer(self, request: Request) -> Reply:

@@ -73,8 +73,7 @@ class Request(NamedTuple):
         if not self.data or len(self.data) % _ENTRY.size:
             raise FileSystemError(ErrorCode.BAD_ARGUMENT, f"{len(self.data)} bytes are no entries of a batch")
         return [
-            Request(number, RegisterValues(*registers))
-            for number, *registers, _flags in _ENTRY.iter_unpack(self.data)
+            Request(number, RegisterValues(*registers)) for number, *registers, _flags in _ENTRY.iter_unpack(self.data)
         ]
 
     def path(self) -> str:

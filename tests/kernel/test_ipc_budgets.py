@@ -68,9 +68,7 @@ def test_a_batch_of_four_requests_makes_one_request_and_no_host_call() -> None:
 
 
 # 33 switches for 32 messages: 32 times to a client and once to the server; threads of one process need only two.
-@pytest.mark.parametrize(
-    ("load", "switches"), [(ipc_batch, 33 / 32), (ipc_batches, 33 / 128), (ipc_threads, 2 / 32)]
-)
+@pytest.mark.parametrize(("load", "switches"), [(ipc_batch, 33 / 32), (ipc_batches, 33 / 128), (ipc_threads, 2 / 32)])
 def test_requests_that_queue_up_share_their_address_space_switches(load: Callable[[int], Any], switches: float) -> None:
     result = load(1)
     assert result["n"] > 5000

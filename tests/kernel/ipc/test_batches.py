@@ -4,7 +4,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
+from batch_asker import Asker, Entry
+from callgate.asm.assembler.cache import cache_directory
+from callgate.disk.images.demo import demo_image
+from callgate.disk.media import ImageFile
+from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.message import BATCH_ENTRIES
+from callgate.kernel.system import System, SystemOptions
 from ipc_stepper import Stepper
 
 SomeOf = Callable[[Iterable[int], int], list[int]]
@@ -26,6 +32,23 @@ def test_every_request_of_a_batch_is_answered_with_its_own_result(rig: Rigs, ent
     assert made.unaccounted() == []
 
 
+@pytest.mark.parametrize("entries", [1, 5])
+@pytest.mark.parametrize(("server", "defines"), [("inverter", {"THREADS": 1}), ("batch_server", {"HOW": 7})])
+def test_the_library_makes_a_batch_also_for_a_server_that_knows_none(
+    rig: Rigs, server: str, defines: dict[str, int], entries: int
+) -> None:
+    made = rig(server, {**BATCHER, "entries": entries, "library": 1}, **defines)
+    assert made.run().reason == "halt"
+    assert made.codes == [0]
+    assert made.requests == (3 if server == "inverter" else 3 * (1 + entries))
+
+
+def test_the_library_reports_what_fails_a_batch_as_a_whole(rig: Rigs) -> None:
+    made = rig("batch_server", {**BATCHER, "library": 1}, HOW=6)
+    assert made.run().reason == "halt"
+    assert made.codes == [100 + made.error("IO_ERROR")]
+
+
 def test_batches_and_single_requests_share_the_slots_in_order_of_arrival(rig: Rigs) -> None:
     clients = [{**(BATCHER if number % 2 else SINGLE), "seed": 0x1000 * number} for number in range(40)]
     made = rig("inverter", *clients, THREADS=2)
@@ -34,6 +57,26 @@ def test_batches_and_single_requests_share_the_slots_in_order_of_arrival(rig: Ri
     assert made.block["full_waits"] > 0, "32 slots do not suffice for 40 clients"
     assert made.block["unused"] == 0
     assert made.unaccounted() == []
+
+
+@pytest.mark.parametrize("volume", ["rom", "d0p1"])
+def test_a_batch_of_a_volumes_server_has_the_results_of_single_requests(volume: str) -> None:
+    """In machine code (the ROM) and in Python (FAT)."""
+    system = System([ImageFile(demo_image(cache_directory()))], SystemOptions(shell=False, log=lambda _line: None))
+    system.run()
+    numbers = {endpoint.name: endpoint.number for endpoint in system.kernel.state.endpoints.by_number.values()}
+    asker = Asker(system, numbers[volume])
+    operations = (Operation.VOLUME, Operation.FREE_SPACE, Operation.NULL, 0x123, Operation.VOLUME, Operation.FREE_SPACE)
+    wanted = [Entry(operation, *range(100 * index, 100 * index + 6)) for index, operation in enumerate(operations)]
+    singles = [asker.single(entry) for entry in wanted]
+    replies = asker.batch(*wanted)
+    # What else than EAX a native server leaves with an operation that it does not know is no result.
+    assert [reply.registers[: 1 if reply.eflags & 1 else 6] for reply in replies] == [
+        single.registers[: 1 if single.eflags & 1 else 6] for single in singles
+    ]
+    assert [reply.eflags & 1 for reply in replies] == [single.eflags & 1 for single in singles] == [0, 0, 0, 1, 0, 0]
+    assert len({single.registers for single in singles[:3]}) == 3, "the operations answer in different ways"
+    system.close()
 
 
 def test_a_lone_batch_is_handed_over_without_a_host_call_in_either_direction(rig: Rigs) -> None:

@@ -19,7 +19,7 @@ from ipc_rig import Rigs
 SCHEDULES = int(os.environ.get("CALLGATE_SCHEDULES", "150"))
 COUNT = 6  # requests of a client
 # Clients, threads of the server, entries of a batch that every second client makes, beginning with the first; 0 = none.
-WORLDS = [(1, 1, 0), (1, 2, 0), (2, 1, 0), (2, 3, 0), (3, 1, 0), (5, 2, 0), (1, 1, 3), (2, 1, 2), (3, 2, 4), (2, 3, 1)]
+WORLDS = [(1, 1, 0), (1, 2, 0), (2, 1, 0), (2, 3, 0), (3, 1, 0), (5, 2, 0), (1, 1, 3), (2, 1, 2), (3, 2, 4)]
 KILLED = 9
 ENOUGH = 400_000
 

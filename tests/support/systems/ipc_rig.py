@@ -55,12 +55,13 @@ class Client:
     seed: int = 0x1000
     priority: int = PRIORITY_USER
     program: str = "client"
-    entries: int = 0  # of a batch, for the program "batcher"
+    entries: int = 0  # of a batch, for the program "batcher" …
+    library: int = 0  # … and whether it is made by the library
 
     @property
     def defines(self) -> dict[str, int]:
         """What the program is assembled with."""
-        return {"ENTRIES": self.entries} if self.entries else {}
+        return {"ENTRIES": self.entries, "LIBRARY": self.library} if self.entries else {}
 
 
 @dataclass

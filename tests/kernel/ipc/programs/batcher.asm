@@ -35,12 +35,19 @@ request:
         loop    .fill
 
         mov     ebp, [TARGET]
+    .if !LIBRARY
         mov     bp, Operation.BATCH
+    .endif
         mov     esi, entries
         mov     ecx, ENTRIES
         mov     ebx, 0x1b
         mov     edi, 0x1d
+    .if LIBRARY
+        xor     bp, bp
+before: call    request_batch
+    .else
 before: call    SELECTOR_IPC_GATE:0
+    .endif
 after:  jc      failed
 
         cmp     eax, ENTRIES
@@ -89,6 +96,10 @@ exit:   mov     ebx, eax
 
 failed: add     eax, 100
         jmp     exit
+
+    .if LIBRARY
+        .include "request_batch.asm"
+    .endif
 
         .bss
         .align 4096

@@ -3,7 +3,7 @@
 ; request_batch: make the requests of an array of BatchEntry records, in their order.  A server that knows no batches is
 ; asked one by one.
 ;   in:        ebp  volume * 65536, esi  address of the records, ecx  their number, 1 to BATCH_ENTRIES
-;   out:       CF=0  each record holds the registers and flags of its reply: BatchEntry.eflags has CARRY_FLAG if it failed
+;   out:       CF=0  eax  their number; each record holds the registers and flags of its reply: BatchEntry.eflags has CARRY_FLAG if it failed
 ;              CF=1  eax  ErrorCode: no record has been changed, unless a page of them could not be written to at the end
 ;   clobbers:  eax, flags
 request_batch:
@@ -16,7 +16,6 @@ request_batch:
 
 .failed:
         cmp     eax, ErrorCode.BAD_CALL
-        stc
         jne     .end
         pushad
         mov     edi, ecx
@@ -26,8 +25,11 @@ request_batch:
         dec     edi
         jnz     .next
         popad
+        mov     eax, ecx
         clc
+        ret
 .end:
+        stc
         ret
 
 ; request_entry: make the request of one BatchEntry record by itself.
