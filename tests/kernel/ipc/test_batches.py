@@ -97,7 +97,7 @@ def test_a_server_killed_at_any_instruction_of_a_batch_strands_no_client(
     clients = (BATCHER, {**BATCHER, "seed": 0x2000}, SINGLE)
     stepper = Stepper(rig("inverter", *clients, THREADS=1, options={"fast_path": fast}))
     died = 100 + stepper.rig.error("SERVER_DIED")
-    for steps in some_of(range(stepper.length() + 2), 31):
+    for steps in some_of(range(stepper.length() + 2), 17):
         made = stepper.after(steps)
         made.kernel.servers.kill(made.endpoint.process, "killed by the test")
         if first == "server":
@@ -114,7 +114,7 @@ def test_a_client_killed_at_any_instruction_of_its_batch_leaves_nothing_behind(
 ) -> None:
     clients = (BATCHER, {**BATCHER, "seed": 0x2000}, SINGLE)
     stepper = Stepper(rig("inverter", *clients, THREADS=1, options={"fast_path": fast}))
-    for steps in some_of(range(stepper.length() + 2), 31):
+    for steps in some_of(range(stepper.length() + 2), 17):
         made = stepper.after(steps)
         made.kernel.processes.kill(made.clients[0], 9)
         made.attention()
@@ -128,7 +128,7 @@ def test_a_preemption_at_any_instruction_of_a_batch_changes_no_answer(rig: Rigs,
     clients = [{**BATCHER, "seed": 0x1000 * number} for number in range(3)]
     stepper = Stepper(rig("inverter", *clients, SINGLE, THREADS=threads))
     preempted = 0
-    instants = some_of(range(stepper.length() + 2), 31)
+    instants = some_of(range(stepper.length() + 2), 17)
     for steps in instants:
         made = stepper.after(steps)
         made.kernel.scheduler.request_yield()
@@ -146,7 +146,7 @@ def test_a_client_interrupted_at_any_instruction_of_its_batch_is_told_or_answere
     stepper = Stepper(rig("inverter", BATCHER, {**BATCHER, "seed": 0x2000}, THREADS=1))
     told = 100 + stepper.rig.error("INTERRUPTED")
     codes = set()
-    for steps in some_of(range(stepper.length() + 2), 31):
+    for steps in some_of(range(stepper.length() + 2), 17):
         made = stepper.after(steps)
         made.kernel.threads.interrupt(made.clients[0].threads[0])
         made.attention()

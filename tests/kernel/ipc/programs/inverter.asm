@@ -4,6 +4,7 @@
 ;   2   answers with every arithmetic flag set, by a reply with data
 
 STACK = 4096
+SCRIBBLE = 40                   ; dwords of the data part: the entries of five requests
 
 start:  jmp     begin
 
@@ -51,7 +52,7 @@ inverted:
         jne     broken
         pushad
         lea     edi, [ebp + Message.data]
-        mov     ecx, MESSAGE_DATA_SIZE / 4
+        mov     ecx, SCRIBBLE
         mov     eax, 0xdddddddd
         rep     stosd
         popad
