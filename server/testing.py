@@ -8,7 +8,7 @@ there only while it is being served.  For tests of servers, ours and others' (do
 from collections.abc import Coroutine
 from typing import Any, Final, NamedTuple, TypeVar
 
-from callgate.kernel.abi.calls import ServerCall, SystemCall
+from callgate.kernel.abi.calls import Operation, ServerCall, SystemCall
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.limits import LOCK_BLOCKS_SECTORS
@@ -64,7 +64,7 @@ class Answer(NamedTuple):
     call: ServerCall
     error: ErrorCode
     registers: RegisterValues
-    data: bytes = b""  # of a data reply
+    data: bytes = b""  # of a data reply; of the reply to a batch its entries
     memory: bytes = b""  # of an object reply, the content of the object
     sectors: tuple[tuple[int | None, int], ...] = ()  # of a sectors reply: first sector (None: a hole), count
 
@@ -130,7 +130,8 @@ class Rehearsal:
         if bool(saved.eflags & CARRY_FLAG) != bool(page.error):
             raise AssertionError(f"CF and error disagree: eflags {saved.eflags:#x}, error {page.error}")
         data = raw[_DATA:]
-        if call is ServerCall.REPLY_DATA:
+        batch = page.operation == Operation.BATCH and call is ServerCall.REPLY_REGISTERS and not page.error
+        if call is ServerCall.REPLY_DATA or batch:
             return answer._replace(data=data[: page.count])
         if call is ServerCall.REPLY_OBJECT:
             base, size = (int.from_bytes(data[i : i + 4], "little") for i in (0, 4))

@@ -60,6 +60,9 @@ SPANS: Final = 2048
 SPANS_OF_FAMILY: Final = SPANS // 2  # on their way
 MAPPED_BLOCKS: Final = 8192  # spans in windows: one that two windows show counts twice
 
+# Requests to servers.
+BATCH_ENTRIES: Final = SLOTS  # requests of a batch: as many as a process with a thread for each could have pending
+
 # The disk cache and disks.
 SERVER_BLOCKS_OWN: Final = 128  # each server can always lock 1/N of the cache's blocks
 SERVER_BLOCKS_SHARED: Final = 4  # 1/N is for servers that want more, first come, first served, …
@@ -203,6 +206,7 @@ LIMITS: tuple[Limit, ...] = (
         f"{REQUESTS_OF_DISK}",
         "a thread that reads from it waits for one of them to end",
     ),
+    Limit("requests", "a batch", f"{BATCH_ENTRIES}", "the IPC gate: `BAD_ARGUMENT`"),
     Limit("message slots", "a server", f"{SLOTS}", "a client waits, first come first served"),
     Limit("volumes", "the system", f"{MAX_ENDPOINTS}", "the volume is reported and not mounted"),
     Limit(

@@ -6,6 +6,7 @@ from typing import Final
 
 from callgate.kernel.abi.file import SPAN_PAGES
 from callgate.kernel.abi.layout import Layout, offset_of, size_of
+from callgate.kernel.abi.limits import BATCH_ENTRIES
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.abi.selectors import SLOTS
 
@@ -83,8 +84,6 @@ class BatchEntry(Layout):
 
 BATCH_ENTRY_SHIFT: Final = 5  # log2(sizeof(BatchEntry))
 assert size_of(BatchEntry) == 1 << BATCH_ENTRY_SHIFT
-BATCH_ENTRIES: Final = SLOTS
-"""Requests of a batch, at most: as many as a process with a thread for each could have pending."""
 assert BATCH_ENTRIES * size_of(BatchEntry) <= MESSAGE_DATA_SIZE
 
 

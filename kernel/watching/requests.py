@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
-from callgate.kernel.abi.message import Endpoint, Message, SlotState
+from callgate.kernel.abi.message import BATCH_ENTRY_SHIFT, Endpoint, Message, MessageFlags, SlotState
 from callgate.kernel.abi.selectors import SLOTS
 from callgate.kernel.common.near_miss import those_like
 from callgate.kernel.core.records import EndpointState, Thread
@@ -38,10 +38,15 @@ class SlotView:
 
     @property
     def operation(self) -> str:
-        """The operation's name, "" in a slot that was never used; a number that is none of the protocol's stays one."""
+        """The operation's name, "" in a slot that was never used; a number that is none of the protocol's stays one.
+
+        With BATCH stands how many requests it is; while a native server serves it, the one that it is at.
+        """
         if self.message is None:
             return ""
         value = self.message.operation
+        if value == Operation.BATCH and self.message.flags & MessageFlags.DATA:
+            return f"BATCH of {self.message.count >> BATCH_ENTRY_SHIFT}"
         return value.name if isinstance(value, Operation) else f"operation {value:#x}"
 
     def __repr__(self) -> str:

@@ -1,6 +1,7 @@
 """The runtime: requests out of message pages, replies into them, gate calls, dispatch, duplicates."""
 
 import pickle
+from struct import Struct
 
 import pytest
 from callgate.kernel.abi.calls import Operation, ServerCall, SystemCall
@@ -33,6 +34,7 @@ from callgate.server.hosted import REPORT_LIMIT
 from callgate.server.testing import FakeMemory, MemoryFaultError, Rehearsal
 
 BLOCK = USER_MESSAGES + (1 << 20)
+ENTRY = Struct("<8I")  # BatchEntry
 REGISTERS = RegisterValues(1, 2, 3, 4, 5, 0xFFFF_FFFF)
 
 
@@ -63,6 +65,52 @@ class EchoServer(HostedServer):
 @pytest.fixture
 def echo() -> Rehearsal:
     return Rehearsal(EchoServer, bytes(1 << 20))
+
+
+class TestBatches:
+    @staticmethod
+    def batch(rehearsal: Rehearsal, *entries: tuple[int, ...]) -> list[tuple[int, ...]]:
+        answer = rehearsal.request(Operation.BATCH, b"".join(ENTRY.pack(*entry) for entry in entries))
+        assert (answer.call, answer.error) == (ServerCall.REPLY_REGISTERS, ErrorCode.OK)
+        return list(ENTRY.iter_unpack(answer.data))
+
+    def test_each_request_of_a_batch_has_its_own_reply_in_order(self, echo: Rehearsal) -> None:
+        entries = [(Operation.NULL, *REGISTERS, 9), (Operation.CLOSE, 11, 2, 3, 4, 5, 6, 0), (77, *REGISTERS, 0)]
+        replies = self.batch(echo, *entries)
+        assert replies == [
+            (Operation.NULL, *REGISTERS, 0),
+            (Operation.CLOSE, 11, 2, 3, 4, 5, 6, 1),
+            (77, *REGISTERS._replace(eax=ErrorCode.BAD_CALL), 1),
+        ]
+
+    def test_a_handler_of_a_batch_may_wait_and_sees_no_data(self, echo: Rehearsal) -> None:
+        counted, echoed = self.batch(echo, (Operation.FREE_SPACE, *REGISTERS, 0), (Operation.OPEN, *REGISTERS, 0))
+        assert len(echo.calls) == 2
+        assert counted[1] == echo.calls[1].ebx
+        assert echoed == (Operation.OPEN, *REGISTERS, 0)
+
+    def test_damage_that_a_batch_meets_is_reported(self, echo: Rehearsal) -> None:
+        self.batch(echo, (Operation.CLOSE, ErrorCode.CORRUPT, 0, 0, 0, 0, 0, 0))
+        assert echo.server.take_reports() == ["d0p1: refused 12"]
+
+    @pytest.mark.parametrize("size", [0, 31, 33])
+    def test_data_that_are_no_entries_are_a_bad_argument(self, echo: Rehearsal, size: int) -> None:
+        answer = echo.request(Operation.BATCH, bytes(size), **REGISTERS._asdict())
+        assert (answer.error, answer.registers) == (ErrorCode.BAD_ARGUMENT, REGISTERS._replace(eax=2))
+
+    def test_a_batch_within_a_batch_is_not_served(self, echo: Rehearsal) -> None:
+        ((_, code, *_, flags),) = self.batch(echo, (Operation.BATCH, *REGISTERS, 0))
+        assert (code, flags) == (ErrorCode.BAD_CALL, 1)
+
+    def test_a_register_out_of_range_in_a_batch_is_a_mistake_of_the_server(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def too_large(_server: EchoServer, request: Request) -> Reply:
+            return Registers(request.registers._replace(edx=1 << 32))
+
+        monkeypatch.setattr(EchoServer, "null", too_large)
+        with pytest.raises(ReplyError, match="edx = 0x100000000"):
+            self.batch(Rehearsal(EchoServer, bytes(4096)), (Operation.NULL, *REGISTERS, 0))
 
 
 class TestDispatch:

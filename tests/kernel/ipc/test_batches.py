@@ -9,7 +9,7 @@ from callgate.asm.assembler.cache import cache_directory
 from callgate.disk.images.demo import demo_image
 from callgate.disk.media import ImageFile
 from callgate.kernel.abi.calls import Operation
-from callgate.kernel.abi.message import BATCH_ENTRIES
+from callgate.kernel.abi.limits import BATCH_ENTRIES
 from callgate.kernel.system import System, SystemOptions
 from ipc_stepper import Stepper
 

@@ -12,15 +12,13 @@ from callgate.disk.media import MemoryMedium
 from callgate.kernel.abi.calls import OPERATION_SERVER_DEFINED, Operation, ServerCall
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.file import OpenFlags
+from callgate.kernel.abi.limits import BATCH_ENTRIES
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, USER_ARGUMENTS, USER_END, USER_HEAP
-from callgate.kernel.abi.message import BATCH_ENTRIES
 from callgate.kernel.abi.selectors import MAX_ENDPOINTS
 from callgate.kernel.memory.page_tables import USER_READ
 from callgate.kernel.system import System, SystemOptions
 from double_fetch import Detector
-from ipc_rig import rig
 
-__all__ = ["rig"]
 Rigs = Callable[..., Any]
 SomeOf = Callable[[Iterable[int], int], list[int]]
 OWN = OPERATION_SERVER_DEFINED  # of the server "inverter": every register inverted
