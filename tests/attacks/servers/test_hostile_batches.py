@@ -12,10 +12,12 @@ from callgate.disk.media import MemoryMedium
 from callgate.kernel.abi.calls import OPERATION_SERVER_DEFINED, Operation, ServerCall
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.file import OpenFlags
+from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.limits import BATCH_ENTRIES
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, USER_ARGUMENTS, USER_END, USER_HEAP
 from callgate.kernel.abi.selectors import MAX_ENDPOINTS
-from callgate.kernel.memory.page_tables import USER_READ
+from callgate.kernel.abi.thread import KernelWords
+from callgate.kernel.memory.page_tables import USER_DATA, USER_READ
 from callgate.kernel.system import System, SystemOptions
 from double_fetch import Detector
 
@@ -63,6 +65,15 @@ def test_the_number_of_a_batchs_entries_is_bounded(asker: Asker) -> None:
 )
 def test_a_batch_is_read_only_from_the_memory_of_its_caller(asker: Asker, address: int) -> None:
     assert spent_on(asker, lambda: asker.ask(2, address)) == (ErrorCode.BAD_ADDRESS, 0, 0)
+
+
+def test_a_batch_that_crosses_the_end_of_user_space_is_refused_if_its_beginning_is_there(asker: Asker) -> None:
+    """No program has that page; with it only the comparison of the end is left."""
+    kernel = asker.system.kernel
+    kernel.processes.give_page(asker.process, USER_END - PAGE_SIZE, USER_DATA)
+    asker.put([GOOD], USER_END - ENTRY.size)
+    assert spent_on(asker, lambda: asker.ask(2, USER_END - ENTRY.size)) == (ErrorCode.BAD_ADDRESS, 0, 0)
+    assert spent_on(asker, lambda: asker.ask(1, USER_END - ENTRY.size)) == (ErrorCode.OK, 1, 1)
 
 
 @pytest.mark.parametrize("missing", ["first", "second"])
@@ -118,11 +129,18 @@ def test_each_entry_has_the_flags_of_its_own_reply_and_only_arithmetic_ones(aske
     assert all(not reply.eflags & ~STATUS for reply in replies)
 
 
-@pytest.mark.parametrize("number", [MAX_ENDPOINTS - 1, MAX_ENDPOINTS, 0x7FFF, 0xFFFF])
-def test_a_batch_for_a_volume_that_there_is_not_is_refused(asker: Asker, number: int) -> None:
+def test_a_batch_for_a_volume_that_there_is_not_is_refused(asker: Asker) -> None:
+    """Among them numbers whose bit is set in the memory after the mask of endpoints."""
+    system = asker.system
+    mask = system.kernel.guest.address("kernel_words") - KERNEL_BASE + offset_of(KernelWords, "endpoints")
+    bits = int.from_bytes(system.machine.ram.read(mask, 0x1_0000 // 8), "little")
+    behind = [number for number in range(MAX_ENDPOINTS, 0x1_0000) if bits >> number & 1]
+    assert behind, "without such a number the test shows nothing"
     asker.put([GOOD])
-    target = number << 16 | Operation.BATCH
-    assert spent_on(asker, lambda: asker.ask(1, target=target)) == (ErrorCode.BAD_ARGUMENT, 0, 0)
+    for number in (MAX_ENDPOINTS - 1, MAX_ENDPOINTS, *behind[:: len(behind) // 20 + 1], 0xFFFF):
+        target = number << 16 | Operation.BATCH
+        refused = spent_on(asker, lambda target=target: asker.ask(1, target=target))
+        assert refused == (ErrorCode.BAD_ARGUMENT, 0, 0), number
 
 
 def test_a_batch_for_a_server_that_has_ended_is_refused(asker: Asker) -> None:
