@@ -59,7 +59,7 @@ def test_the_number_of_a_batchs_entries_is_bounded(asker: Asker) -> None:
 @pytest.mark.parametrize(
     "address",
     [
-        *(KERNEL_BASE, KERNEL_BASE + 0x10_0000, USER_END, USER_END - ENTRY.size, USER_END - 1),
+        *(KERNEL_BASE, KERNEL_BASE + 0x10_0000, USER_END - ENTRY.size, USER_END - 1),
         *(0xFFFF_FFFF, 0xFFFF_FFE0, 0xFFFF_FFC0, 4, USER_HEAP + (64 << 20)),
     ],
 )
