@@ -75,6 +75,7 @@ serve_batch:
         mov     edi, esp
         lea     esi, [ebp + Message.data]
         shl     ecx, BATCH_ENTRY_SHIFT - 2
+        cld                             ; a handler may have left DF set
         rep     movsd
 
         ; On the stack from here on: the entries left, the message page, the next entry, and after them all entries.
@@ -91,12 +92,14 @@ serve_batch:
         cmp     eax, OPERATIONS
         jae     .unknown
         push    dword ptr [operations + eax * 4]
+        .event  ipc.load message=ebp
         mov     eax, [esi + BatchEntry.eax]
         mov     ebx, [esi + BatchEntry.ebx]
         mov     ecx, [esi + BatchEntry.ecx]
         mov     edx, [esi + BatchEntry.edx]
         mov     edi, [esi + BatchEntry.edi]
         mov     esi, [esi + BatchEntry.esi]
+        .event  ipc.call handler=esp
         call    [esp]
         lea     esp, [esp + 4]
 .save:
@@ -109,6 +112,8 @@ serve_batch:
         mov     [ebp + BatchEntry.edi], edi
         pushfd
         pop     dword ptr [ebp + BatchEntry.eflags]
+        mov     ebp, [esp + 4]
+        .event  ipc.save message=ebp
         add     dword ptr [esp + 8], sizeof(BatchEntry)
         dec     dword ptr [esp]
         jnz     .entry
@@ -121,6 +126,7 @@ serve_batch:
         sub     ecx, esp
         shr     ecx, 2
         lea     edi, [ebp + Message.data]
+        cld
         rep     movsd
         add     esp, BATCH_ENTRIES * sizeof(BatchEntry)
         mov     dword ptr [ebp + Message.eflags], 0

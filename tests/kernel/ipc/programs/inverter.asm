@@ -54,6 +54,7 @@ inverted:
         lea     edi, [ebp + Message.data]
         mov     ecx, SCRIBBLE
         mov     eax, 0xdddddddd
+        cld
         rep     stosd
         popad
 
@@ -77,9 +78,8 @@ failing:
 flags:
         mov     dword ptr [ebp + Message.count], 8
         mov     ebp, ServerCall.REPLY_DATA
-        push    -1 & ~0x40100           ; neither AC nor TF
+        push    -1 & ~0x40100           ; neither AC nor TF, but DF
         popfd
-        cld                             ; LEA and RET leave the rest as it is
         ret
 
 invert: not     ebx
