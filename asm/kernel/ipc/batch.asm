@@ -107,6 +107,7 @@ ipc_batch:
         jmp     leave_gate
 
 .lost:
+        .frame  like ipc_batch.entry
         mov     dword ptr fs:[ThreadControlBlock.fault_resume], 0
         mov     eax, fs:[ThreadControlBlock.fault_error]
         jmp     .fail
@@ -175,6 +176,7 @@ copy_entries:
         ret
 
 .fault:
+        .frame  like copy_entries.check
         mov     dword ptr fs:[ThreadControlBlock.fault_resume], 0
         mov     eax, fs:[ThreadControlBlock.fault_error]
         stc

@@ -68,6 +68,7 @@ operation_batch:
 ;   in:        ebp  message page of Operation.BATCH, [esp]  the same
 ;   leaves by: serve.gate
 serve_batch:
+        .frame  like serve.unknown
         mov     ecx, [ebp + Message.count]
         shr     ecx, BATCH_ENTRY_SHIFT
         mov     edx, ecx
@@ -88,7 +89,6 @@ serve_batch:
         mov     eax, [esi + BatchEntry.operation]
         mov     [ebp + Message.operation], eax
         mov     dword ptr [ebp + Message.flags], 0
-        mov     dword ptr [ebp + Message.count], 0
         cmp     eax, OPERATIONS
         jae     .unknown
         push    dword ptr [operations + eax * 4]

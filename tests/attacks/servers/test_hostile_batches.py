@@ -1,7 +1,9 @@
 """Batches and answers to them that break the rules: foreign memory, forbidden operations, bad replies."""
 
+import os
 import struct
 from collections.abc import Callable, Iterable
+from random import Random
 from typing import Any
 
 import pytest
@@ -127,6 +129,30 @@ def test_each_entry_has_the_flags_of_its_own_reply_and_only_arithmetic_ones(aske
     assert replies[1] == Entry(FLAGS, eflags=STATUS), "the data that the server adds to this reply are dropped"
     assert replies[2].registers == (ErrorCode.IO_ERROR, *INVERTED[1:])
     assert all(not reply.eflags & ~STATUS for reply in replies)
+
+
+@pytest.mark.parametrize("seed", range(int(os.environ.get("CALLGATE_BATCHES", "4"))))
+def test_a_random_batch_does_what_its_requests_do_one_by_one(asker: Asker, seed: int) -> None:
+    """Any operations and registers, at any address around the border of two pages."""
+    random = Random(seed)
+    second = asker.system.kernel.processes.allocate(asker.process, PAGE_SIZE)
+    assert second == asker.heap + PAGE_SIZE
+    for _ in range(6):
+        count = random.choice((1, 2, 3, random.randint(1, BATCH_ENTRIES)))
+        operations = [random.choice((OWN, OWN, OWN + 1, FLAGS, OWN + 9, Operation.NULL)) for _ in range(count)]
+        entries = [Entry(number, *(random.getrandbits(32) for _ in range(7))) for number in operations]
+        address = second - random.randint(0, count * ENTRY.size)
+        before, after = asker.read(address - 8, 8), asker.read(address + count * ENTRY.size, 8)
+        asker.put(entries, address)
+        assert asker.ask(count, address) is ErrorCode.OK
+        replies = asker.take(count, address)
+        for entry, reply in zip(entries, replies, strict=True):
+            single = asker.single(entry)
+            known = 6 if entry.operation in (OWN, OWN + 1, FLAGS) else 1  # what else an unknown one leaves is no result
+            assert reply.registers[:known] == single.registers[:known]
+            assert (reply.operation, reply.eflags & CARRY) == (entry.operation, single.eflags & CARRY)
+        assert asker.read(address - 8, 8) == before
+        assert asker.read(address + count * ENTRY.size, 8) == after
 
 
 def test_a_handler_that_leaves_the_direction_flag_set_spoils_no_batch(asker: Asker) -> None:

@@ -51,7 +51,7 @@ def test_each_caller_is_shown_with_the_line_of_its_call(debugger: Attached) -> N
     prompt.line("bt 12")
     first = output.getvalue().splitlines()
     assert all(line.startswith(f"#{number} ") for number, line in enumerate(first))
-    assert first[0].endswith("asm/kernel/ipc/client.asm:188")
+    assert first[0].endswith("asm/kernel/ipc/client.asm:190")
     assert "<command_df+" in first[4]
     assert first[4].endswith("asm/user/shell/commands/shell_volumes.asm:92")
 

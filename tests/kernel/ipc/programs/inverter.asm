@@ -48,8 +48,6 @@ inverted:
         ; A request of a batch is one without data.
         cmp     dword ptr [ebp + Message.flags], 0
         jne     broken
-        cmp     dword ptr [ebp + Message.count], 0
-        jne     broken
         pushad
         lea     edi, [ebp + Message.data]
         mov     ecx, SCRIBBLE
