@@ -105,8 +105,10 @@ class ReleaseQueue:
     """Resources of a server no longer used, of which it has not been told yet: (operation, number), oldest first."""
 
     entries: deque[tuple[int, int]] = field(default_factory=deque)
-    busy: bool = False  # the oldest one waits for a slot, has one, or is with the server: one at a time
+    busy: bool = False  # the oldest ones wait for a slot, have one, or are with the server: one message at a time
     slot: int = -1  # the one that it has been given and that has not been posted yet
+    posted: list[tuple[int, int]] = field(default_factory=list)  # those that are with the server, in one message
+    one_by_one: bool = False  # the server has said that it knows no batches
     waiters: list[int] = field(default_factory=list)  # selectors of threads that wait until all have been sent
     behind: list[int] = field(default_factory=list)  # selectors of threads that wait until half of the limit is left
 

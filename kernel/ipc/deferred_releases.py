@@ -3,8 +3,8 @@
 Any code, interrupt handlers included, may note a release here; it never waits for the server.  Each endpoint has a
 queue of its own.  Its oldest entry queues up for a slot of that endpoint like a client (`RELEASES` in
 `EndpointState.waiters`); a kernel thread posts it once it has one (`release_thread` in
-asm/kernel/threads/watch_thread.asm), and after the server's answer, whatever it is, the next entry queues up.  So a
-server that does not answer blocks one slot of its own, no thread, and no other server.
+asm/kernel/threads/watch_thread.asm), with those after it as a batch, and after the server's answer, whatever it is, the
+next one queues up.  So a server that does not answer blocks one slot of its own, no thread, and no other server.
 
 The queue is bounded: the things that a server holds for others, released or not, are counted (`EndpointState.held`),
 and at `HELD_OF_SERVER` it is sent no new OPEN, LOCK_DIRECTORY or READ.  Clients that open and close faster than the
@@ -16,21 +16,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from struct import Struct
 from typing import Final
 
 from callgate.kernel.abi import selectors
 from callgate.kernel.abi.calls import Operation, WaitReason
 from callgate.kernel.abi.errors import ErrorCode, error_of_server
-from callgate.kernel.abi.limits import HELD_OF_SERVER
+from callgate.kernel.abi.limits import BATCH_ENTRIES, HELD_OF_SERVER
 from callgate.kernel.abi.message import TOKEN_RELEASES, Message
 from callgate.kernel.core.coroutines import CARRY, routine
 from callgate.kernel.core.errors import Shortage
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.log import Log
 from callgate.kernel.core.records import EndpointState, Thread
-from callgate.kernel.ipc.slots import Slots
+from callgate.kernel.ipc.slots import DATA, Slots
 from callgate.kernel.tasks.threads import Threads
 
+ENTRY = Struct("<8I")  # BatchEntry: operation, six registers, EFLAGS
 BEHIND_LIMIT: Final = 1_000_000_000  # nanoseconds of virtual time: the longest wait for a server that is behind
 LAST_WORDS = 1_000_000  # nanoseconds of virtual time for deferred releases after the shell has ended
 
@@ -193,13 +195,23 @@ class DeferredReleases:
             self.stop()
 
     async def _post(self, endpoint: EndpointState, slot: int) -> None:
-        operation, number = endpoint.releases.entries.popleft()
+        """Post the oldest entry, or a batch of the oldest ones: a RELEASE still comes before the CLOSE of its file."""
+        queue = endpoint.releases
+        count = 1 if queue.one_by_one else min(len(queue.entries), BATCH_ENTRIES)
+        queue.posted = [queue.entries.popleft() for _ in range(count)]
         self.slots.put_token(endpoint, slot, TOKEN_RELEASES)
         block = self.threads.block(self.scheduler.current)
         block["slot"] = slot
-        block["request_operation"] = operation
         block["request_endpoint"] = (selectors.GDT_FIRST_ENDPOINT + endpoint.number) * 8
-        await routine("ipc_post_slot", eax=number, edx=number)
+        if count == 1:
+            block["request_operation"], number = queue.posted[0]
+            await routine("ipc_post_slot", eax=number, edx=number)
+            return
+        data = b"".join(ENTRY.pack(operation, number, 0, 0, number, 0, 0, 0) for operation, number in queue.posted)
+        self.slots.message(endpoint, slot)[DATA : DATA + len(data)] = data
+        block["request_operation"], block["request_bytes"] = Operation.BATCH, len(data)
+        self.guest.machine.ledger.extra["batched_requests"] += count
+        await routine("ipc_post_batch", ecx=count)
 
     async def replied(self, endpoint: EndpointState, _token: int, message: memoryview) -> None:
         """REPLIED to a deferred release: the server has been told, whatever its reply says.  Send the next."""
@@ -210,17 +222,24 @@ class DeferredReleases:
         self.answered(endpoint)
 
     def answered(self, endpoint: EndpointState, message: memoryview | None = None) -> None:
-        """The server has answered one entry, or has died: send the next; log an error of the reply `message`."""
+        """The server has answered what was posted, or has died: send the next; log errors of the reply `message`.
+
+        A server that knows no batches is sent the same entries once more, one by one.
+        """
         queue = endpoint.releases
+        posted, queue.posted = queue.posted, []
         queue.busy = False
         if endpoint.dead:
             return
-        endpoint.held -= 1
-        self._caught_up(endpoint)
-        if message is not None:
-            header = Message.from_buffer(message)
-            if header.eflags & CARRY:
-                self.log(f"{endpoint.name}: what was given back: {error_of_server(header.eax).name}", endpoint)
+        errors = errors_of(message, len(posted)) if message is not None else []
+        if len(posted) > 1 and errors == [ErrorCode.BAD_CALL]:
+            queue.one_by_one = True
+            queue.entries.extendleft(reversed(posted))
+        else:
+            endpoint.held -= len(posted)
+            self._caught_up(endpoint)
+            for code in errors:
+                self.log(f"{endpoint.name}: what was given back: {error_of_server(code).name}", endpoint)
         self._next(endpoint)
         if not queue.busy:
             self._all_said(endpoint)
@@ -297,3 +316,14 @@ class DeferredReleases:
     def _give_back(self, endpoint: EndpointState, operation: Operation, number: int) -> None:
         self.taken(endpoint)
         self.add(endpoint, operation, number)
+
+
+def errors_of(message: memoryview, count: int) -> list[int]:
+    """Return the codes of what has failed of `count` releases in a message; of a batch that has failed, its own."""
+    header = Message.from_buffer(message)
+    if header.eflags & CARRY:
+        return [header.eax]
+    if count == 1:
+        return []
+    entries = ENTRY.iter_unpack(message[DATA : DATA + count * ENTRY.size])
+    return [eax for _operation, eax, *_others, eflags in entries if eflags & CARRY]

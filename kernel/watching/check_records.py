@@ -255,6 +255,9 @@ def releases_are_on_their_way(facts: Facts) -> Iterator[str]:
         started = facts.kernel.releases.state.thread is not None
         if ways > 1 or (facts.quiescent and ways != queue.busy):
             yield f"{endpoint.name}: deferred releases are in {ways} places, busy is {queue.busy}"
+        in_flight = TOKEN_RELEASES in facts.kernel.slots.tokens(endpoint).values()
+        if facts.quiescent and not endpoint.dead and in_flight != bool(queue.posted):
+            yield f"{endpoint.name}: {len(queue.posted)} deferred releases are posted, in flight is {in_flight}"
         put_off = facts.kernel.releases.state.put_off.count(endpoint)
         if put_off and (put_off > 1 or endpoint.dead or queue.busy or len(queue.entries) != 1):
             yield f"{endpoint.name}: {len(queue.entries)} deferred releases are put off, {put_off} times"
@@ -279,5 +282,4 @@ def held_by(facts: Facts, endpoint: EndpointState) -> int:
         versions.update(lock.of for lock in process.locks.values() if lock.of is not None)
     locks = sum(version.server is endpoint for version in versions)
     queue = endpoint.releases
-    in_flight = TOKEN_RELEASES in facts.kernel.slots.tokens(endpoint).values()
-    return len(files) + blocks + locks + len(queue.entries) + in_flight
+    return len(files) + blocks + locks + len(queue.entries) + len(queue.posted)

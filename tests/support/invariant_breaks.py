@@ -250,6 +250,11 @@ def give_back_without_telling(kernel: Kernel) -> None:
     rom(kernel).held += 1
 
 
+def lose_what_was_posted(kernel: Kernel) -> None:
+    rom(kernel).releases.posted.append((Operation.CLOSE, 1))
+    rom(kernel).held += 1
+
+
 def hold_one_thing_more(kernel: Kernel) -> None:
     rom(kernel).held += 1
 
@@ -356,6 +361,7 @@ BREAKS: dict[Break, tuple[str, str]] = {
     put_a_span_twice_over_the_same_bytes: ("spans_of_a_file_do_not_overlap", "reaches into"),
     wait_by_another_number: ("what_spans_wait_for_equals_a_recount", "span 77 waits, and has the token 78"),
     count_an_arrival_twice: ("what_spans_wait_for_equals_a_recount", "span 77: 0 entries are to arrive, counted 1"),
+    lose_what_was_posted: ("releases_are_on_their_way", "rom: 1 deferred releases are posted, in flight is False"),
     give_back_without_telling: ("releases_are_on_their_way", "rom: 1 deferred releases that are not being sent"),
     hold_one_thing_more: ("what_servers_hold_equals_a_recount", "rom: holds"),
     keep_a_block_on_no_list: ("evictable_blocks_equal_a_recount", "is evictable or on the list"),

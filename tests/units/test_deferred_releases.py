@@ -3,13 +3,14 @@
 import pytest
 from callgate.kernel.abi.calls import Operation, WaitReason
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.limits import HELD_OF_SERVER
+from callgate.kernel.abi.limits import BATCH_ENTRIES, HELD_OF_SERVER
 from callgate.kernel.abi.message import TOKEN_RELEASES, Message
+from callgate.kernel.abi.selectors import GDT_FIRST_ENDPOINT
 from callgate.kernel.abi.thread import ThreadState
 from callgate.kernel.core.coroutines import RoutineCall
-from callgate.kernel.ipc.deferred_releases import LAST_WORDS, DeferredReleases, DeferredReleasesState
+from callgate.kernel.ipc.deferred_releases import ENTRY, LAST_WORDS, DeferredReleases, DeferredReleasesState
 from plain_guest import drive, refusal
-from plain_ipc import Ipc
+from plain_ipc import DATA, Ipc
 
 
 class ReleasesRig(Ipc):
@@ -32,22 +33,38 @@ class ReleasesRig(Ipc):
     def post(self) -> list[tuple[int, int, int]]:
         """Have the thread post the entries that have a slot; return (operation, EAX, EDX) of each."""
         found = []
+        self.messages = 0
 
         def ipc_post_slot(call: RoutineCall) -> None:
             found.append((self.threads.block(self.scheduler.current)["request_operation"], call.eax, call.edx))
+            self.messages += 1
+
+        def ipc_post_batch(call: RoutineCall) -> None:
+            block = self.threads.block(self.scheduler.current)
+            assert block["request_operation"] == Operation.BATCH
+            assert block["request_bytes"] == call.ecx * ENTRY.size
+            number = block["request_endpoint"] // 8 - GDT_FIRST_ENDPOINT
+            page = self.slots.message(self.endpoints.by_number[number], block["slot"])
+            entries = ENTRY.iter_unpack(page[DATA : DATA + block["request_bytes"]])
+            found.extend((entry[0], entry[1], entry[4]) for entry in entries)
+            self.messages += 1
 
         current = self.scheduler.current
         self.run(self.poster)
-        drive(self.back.host_post_releases(0), ipc_post_slot=ipc_post_slot)
+        drive(self.back.host_post_releases(0), ipc_post_slot=ipc_post_slot, ipc_post_batch=ipc_post_batch)
         self.scheduler.note_wait(self.poster, WaitReason.SLEEP)
         self.run(current)
         return found
 
-    def answer(self, *, error: ErrorCode = ErrorCode.OK) -> None:
-        """Have the server answer the deferred release that was posted to it."""
+    def answer(self, *, error: ErrorCode = ErrorCode.OK, failed: dict[int, ErrorCode] | None = None) -> None:
+        """Have the server answer the deferred releases that were posted to it; of a batch some may have failed."""
         slot = next(slot for slot, token in self.slots.tokens(self.endpoint).items() if token == TOKEN_RELEASES)
         message = self.message(slot)
         message.eax, message.eflags = error, int(error is not ErrorCode.OK)
+        for index, code in (failed or {}).items():
+            at = DATA + index * ENTRY.size
+            number, _, *others, _ = ENTRY.unpack_from(self.slots.message(self.endpoint, slot), at)
+            ENTRY.pack_into(self.slots.message(self.endpoint, slot), at, number, code, *others, 1)
         drive(self.slots.host_replied(slot))
         self.slots.free_slot(self.endpoint, slot)
 
@@ -74,9 +91,73 @@ def test_a_server_that_does_not_answer_holds_one_slot_and_others_are_still_told(
     for number in range(40):
         rig.back.add(rig.endpoint, Operation.RELEASE, number)
         rig.back.add(other, Operation.RELEASE, number)
-    assert len(rig.post()) == 2
+    assert (len(rig.post()), rig.messages) == (2 * BATCH_ENTRIES, 2)
     assert rig.slots.block(rig.endpoint)["unused"] == 0xFFFF_FFFE
-    assert (len(rig.queue.entries), rig.back.idle) == (39, False)
+    assert (len(rig.queue.entries), rig.back.idle) == (40 - BATCH_ENTRIES, False)
+
+
+def test_releases_that_have_gathered_are_sent_as_a_batch(rig: ReleasesRig) -> None:
+    wanted = [(Operation.RELEASE, number, number) for number in range(5)] + [(Operation.CLOSE, 9, 9)]
+    rig.back.add(rig.endpoint, Operation.UNLOCK_DIRECTORY, 1)
+    assert (rig.post(), rig.messages) == ([(Operation.UNLOCK_DIRECTORY, 1, 1)], 1)
+    for operation, number, _ in wanted:
+        rig.back.add(rig.endpoint, operation, number)
+    rig.answer()
+    assert rig.endpoint.held == 9
+    assert (rig.post(), rig.messages) == (wanted, 1)
+    rig.answer(failed={2: ErrorCode.NOT_FOUND, 5: ErrorCode.IO_ERROR})
+    assert (rig.endpoint.held, rig.back.idle) == (3, True)
+    assert rig.lines == [f"d0p1: what was given back: {name}" for name in ("NOT_FOUND", "IO_ERROR")]
+
+
+def test_a_server_that_knows_no_batches_is_told_one_by_one(rig: ReleasesRig) -> None:
+    for number in range(3):
+        rig.back.add(rig.endpoint, Operation.CLOSE, number)
+    assert len(rig.post()) == 3
+    rig.answer(error=ErrorCode.BAD_CALL)
+    assert (rig.endpoint.held, rig.lines) == (10, []), "nothing has been told yet"
+    for number in range(3):
+        assert (rig.post(), rig.messages) == ([(Operation.CLOSE, number, number)], 1)
+        rig.answer()
+    rig.back.add(rig.endpoint, Operation.CLOSE, 4)
+    rig.back.add(rig.endpoint, Operation.CLOSE, 5)
+    assert rig.post() == [(Operation.CLOSE, 4, 4)], "it is not asked again"
+    assert (rig.endpoint.held, rig.back.idle) == (7, False)
+
+
+def test_a_release_by_itself_that_the_server_does_not_know_is_not_repeated(rig: ReleasesRig) -> None:
+    rig.back.add(rig.endpoint, Operation.RELEASE, 1)
+    rig.post()
+    rig.answer(error=ErrorCode.BAD_CALL)
+    assert (rig.endpoint.held, rig.post(), rig.queue.one_by_one) == (9, [], False)
+    assert rig.lines == ["d0p1: what was given back: NOT_SUPPORTED"]
+
+
+def test_what_lies_in_the_page_of_a_release_by_itself_says_nothing(rig: ReleasesRig) -> None:
+    rig.back.add(rig.endpoint, Operation.CLOSE, 1)
+    rig.post()
+    rig.answer(failed={0: ErrorCode.IO_ERROR})
+    assert (rig.endpoint.held, rig.lines) == (9, [])
+
+
+def test_a_batch_of_releases_that_fails_as_a_whole_is_not_repeated(rig: ReleasesRig) -> None:
+    for number in range(3):
+        rig.back.add(rig.endpoint, Operation.CLOSE, number)
+    rig.post()
+    rig.answer(error=ErrorCode.NO_MEMORY)
+    assert (rig.endpoint.held, rig.post()) == (7, [])
+    assert rig.lines == ["d0p1: what was given back: NO_MEMORY"]
+
+
+def test_a_server_that_dies_with_a_batch_of_releases_is_told_nothing_more(rig: ReleasesRig) -> None:
+    for number in range(40):
+        rig.back.add(rig.endpoint, Operation.CLOSE, number)
+    rig.post()
+    rig.endpoint.dead = True
+    rig.back.endpoint_died(rig.endpoint, ErrorCode.SERVER_DIED)
+    assert (list(rig.queue.entries), rig.endpoint.held, rig.queue.busy) == ([], 0, True)
+    rig.back.failed(rig.endpoint, TOKEN_RELEASES)
+    assert (rig.post(), rig.queue.busy, rig.endpoint.held) == ([], False, 0)
 
 
 def test_a_deferred_release_waits_for_a_slot_without_blocking_a_thread(rig: ReleasesRig) -> None:
@@ -186,6 +267,7 @@ def test_the_machine_stops_as_soon_as_the_last_server_has_answered(rig: Releases
 
 def test_threads_that_wait_for_a_server_to_catch_up_are_woken_when_it_has(rig: ReleasesRig) -> None:
     rig.back.limit = 4
+    rig.queue.one_by_one = True
     for number in range(3):
         rig.back.add(rig.endpoint, Operation.CLOSE, number)
     rig.post()

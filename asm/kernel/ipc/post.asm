@@ -2,6 +2,31 @@
 ; endpoint says which of them a slot holds.  `reply` reports the answer to policy by one host call, REPLIED; a request
 ; that the server will never answer ends when policy fails its slot.
 
+; FILL_POSTED: fill the header of slot ECX's page, all but `count`; ES = the page, EAX = the operation.
+; In: EBP = PushedRegisters, the arguments.  Clobbers EBX, EDX and flags.
+        .macro FILL_POSTED
+        mov     dword ptr fs:[ThreadControlBlock.slot], -1
+        mov     eax, ecx
+        shl     eax, SLOT_RECORD_SHIFT
+        mov     es, word ptr gs:[Endpoint.slots + eax + SlotRecord.selector]
+        mov     word ptr gs:[Endpoint.slots + eax + SlotRecord.client], 0
+        mov     eax, gs:[Endpoint.handles + ecx * 4]
+        mov     es:[Message.handle], eax
+        mov     dword ptr es:[Message.flags], MessageFlags.POSTED
+        mov     edx, ebp
+        call    fill_registers
+        mov     eax, fs:[ThreadControlBlock.request_operation]
+        mov     es:[Message.operation], eax
+        .endm
+
+; POST_FILLED: append slot ECX, whose page is filled, to the ring.  In: EAX = the operation.  Clobbers EAX, EDX, flags.
+        .macro POST_FILLED
+        .event  ipc.fill slot=ecx operation=eax
+        .ledger requests
+        POST
+        .event  ipc.post slot=ecx
+        .endm
+
 ; ipc_post: take a slot for a request, fill it, post it, and signal a sleeping server thread.
 ; ipc_post_and_wait: the same, and wait until this thread is woken; it is listed among the waiters already.
 ;   in:        fs   thread: request_endpoint (selector), request_operation, request_token
@@ -52,6 +77,7 @@ ipc_post_and_wait:
         jmp     ipc_post.posted
 
 ; ipc_post_slot: fill and post a slot that policy owns and has put a token in, and signal a sleeping server thread.
+; ipc_post_batch: the same, and request_bytes of data that policy has written into the page are sent.
 ;   in:        fs   thread: request_endpoint, request_operation, slot
 ;              eax ebx ecx edx esi edi  arguments
 ;   clobbers:  gs, es, flags
@@ -63,6 +89,20 @@ ipc_post_slot:
         mov     gs, word ptr fs:[ThreadControlBlock.request_endpoint]
         mov     ecx, fs:[ThreadControlBlock.slot]
         call    fill_and_post
+        call    signal_server
+        popad
+        ret
+
+ipc_post_batch:
+        pushad
+        mov     ebp, esp
+        mov     gs, word ptr fs:[ThreadControlBlock.request_endpoint]
+        mov     ecx, fs:[ThreadControlBlock.slot]
+        FILL_POSTED
+        mov     word ptr es:[Message.flags], MessageFlags.POSTED | MessageFlags.DATA
+        mov     edx, fs:[ThreadControlBlock.request_bytes]
+        mov     es:[Message.count], edx
+        POST_FILLED
         call    signal_server
         popad
         ret
@@ -89,23 +129,9 @@ take_and_post:
 ;              fs   thread: request_operation; ebp  PushedRegisters, the arguments
 ;   clobbers:  eax, ebx, edx, es, flags
 fill_and_post:
-        mov     dword ptr fs:[ThreadControlBlock.slot], -1
-        mov     eax, ecx
-        shl     eax, SLOT_RECORD_SHIFT
-        mov     es, word ptr gs:[Endpoint.slots + eax + SlotRecord.selector]
-        mov     word ptr gs:[Endpoint.slots + eax + SlotRecord.client], 0
-        mov     eax, gs:[Endpoint.handles + ecx * 4]
-        mov     es:[Message.handle], eax
-        mov     eax, fs:[ThreadControlBlock.request_operation]
-        mov     es:[Message.operation], eax
-        mov     dword ptr es:[Message.flags], MessageFlags.POSTED
+        FILL_POSTED
         mov     dword ptr es:[Message.count], 0
-        mov     edx, ebp
-        call    fill_registers
-        .event  ipc.fill slot=ecx operation=eax
-        .ledger requests
-        POST
-        .event  ipc.post slot=ecx
+        POST_FILLED
         ret
 
 ; signal_server: wake a sleeping server thread, if there is one, without waiting.

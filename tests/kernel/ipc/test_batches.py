@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
-from batch_asker import Asker, Entry
+from batch_asker import Asker, Entry, attention
 from callgate.asm.assembler.cache import cache_directory
 from callgate.disk.images.demo import demo_image
 from callgate.disk.media import ImageFile
@@ -156,3 +156,23 @@ def test_a_client_interrupted_at_any_instruction_of_its_batch_is_told_or_answere
         assert made.unaccounted() == [], steps
     assert told in codes
     assert codes <= {0, told}
+
+
+@pytest.mark.parametrize(("volume", "count", "lines"), [("rom", 40, 0), ("d0p1", 4, 4)])
+def test_what_a_server_no_longer_need_hold_is_told_in_batches(volume: str, count: int, lines: int) -> None:
+    """In machine code (the ROM keeps nothing) and in Python (FAT: each CLOSE of a file that is not open fails)."""
+    log: list[str] = []
+    system = System([ImageFile(demo_image(cache_directory()))], SystemOptions(shell=False, log=log.append))
+    system.run()
+    log.clear()
+    endpoint = next(end for end in system.kernel.state.endpoints.by_number.values() if end.name == volume)
+    for number in range(count):
+        system.kernel.releases.taken(endpoint)
+        system.kernel.releases.add(endpoint, Operation.CLOSE, 1000 + number)
+    before = system.machine.ledger.counts()
+    attention(system)
+    system.run()
+    spent = system.machine.ledger.counts() - before
+    assert (spent.requests, spent.batched_requests) == (-(-count // BATCH_ENTRIES), count)
+    assert (endpoint.held, len(log), system.kernel.check()) == (0, lines, [])
+    system.close()

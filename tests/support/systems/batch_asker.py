@@ -33,6 +33,12 @@ class Entry(NamedTuple):
         return self[1:7]
 
 
+def attention(system: System) -> None:
+    """Interrupt a CPU that may be halted, so that it sees changes from outside."""
+    system.machine.pic.lower_line(IRQ)
+    system.machine.pic.raise_line(IRQ)
+
+
 class Asker:
     """The program `batch_asker`, at the far CALL of its next batch."""
 
@@ -42,9 +48,7 @@ class Asker:
         self.volume = volume
         self.number = self._start(bytes([flags]) + path if path else b"").number
         self.entries = self.label("entries")
-        pic = system.machine.pic  # a CPU that has halted sees what comes from outside at an interrupt
-        pic.lower_line(IRQ)
-        pic.raise_line(IRQ)
+        attention(system)
         self.to("before")
         self.heap, self.window = (
             int.from_bytes(self.read(self.label(name), 4), "little") for name in ("heap", "window")
