@@ -1,4 +1,4 @@
-"""A block cache alone, for unit tests: its disk reads when the test says so."""
+"""A cache alone, for unit tests: the disk's requests and the threads that are woken are lists."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -9,7 +9,7 @@ from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.memory.frames import FramePool
 from callgate.kernel.storage.cache import Cache
 from callgate.kernel.storage.cache_records import CacheState
-from callgate.kernel.storage.disk_requests import Run
+from callgate.kernel.storage.disk_requests import Key, Run
 from plain_guest import drive
 
 DISK, OTHER = 0x100, 0x101
@@ -26,9 +26,20 @@ class CacheRig:
         self.unread: list[set[tuple[int, int]]] = []
         self.idle_data: list[Callable[[], None]] = []  # the blocks that reclaim releases, one a call
         self.refused: PolicyError | None = None  # by the disk's requests
+        self.busy = False  # requests wait for the disk
         self.thread = SimpleNamespace(selector=0x208, killed=False)
         scheduler = SimpleNamespace(current=self.thread, host_wake=self.woken.append)
         self.cache = Cache(self.state, self.high, scheduler, self, self.reclaim, self.unread.append)
+
+    def queued(self, key: Key, _count: int) -> Run | None:
+        """Stand in for `DiskRequests.queued`: the last request waits if `busy`."""
+        before = (key[0], key[1] - 1)
+        return self.runs[-1] if self.busy and self.runs and self.runs[-1].keys[-1] == before else None
+
+    def extend(self, run: Run, keys: list[Key], frames: list[int]) -> None:
+        """Stand in for `DiskRequests.extend`."""
+        assert frames == [self.cache.frame(key) for key in keys]
+        run.keys += keys
 
     async def read(self, run: Run, frames: list[int]) -> None:
         """Stand in for `DiskRequests.read`."""

@@ -5,7 +5,6 @@ import pickle
 from dataclasses import fields
 
 import pytest
-from cache_rig import DISK, OTHER, CacheRig
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.disks.disk import DiskStatus
 from callgate.kernel.abi.errors import ErrorCode
