@@ -133,11 +133,11 @@ class FileOpening:
                 span.ahead = False
                 shares.check_loading(parent, span.end - len(data))
                 piece = self._bytes(file, len(data), span.end)
-                shares.loading[family] += len(piece)
+                shares.note_loading(family, len(piece))
                 data += piece
             return bytes(data)
         finally:
-            shares.loading[family] -= len(data)
+            shares.note_loading(family, -len(data))
             self.letting_go.close_object(file)
 
     def _bytes(self, file: FileObject, start: int, end: int) -> bytes:

@@ -141,6 +141,12 @@ class Shares:
         if self.loading.total() + count > most:
             raise Shortage(ErrorCode.NO_MEMORY, "too many programs are being read")
 
+    def note_loading(self, family: int, count: int) -> None:
+        """Book `count` more bytes of a program to the family that has it read; when it has been read, as many less."""
+        self.loading[family] += count
+        if not self.loading[family]:
+            del self.loading[family]  # or there would be one for each program that has ever been started
+
     # Blocks of the cache.
 
     def check_blocks(self, endpoint: EndpointState, count: int) -> None:
