@@ -157,7 +157,7 @@ def test_a_request_to_a_dead_endpoint_is_answered_once_its_server_has_left(ipc: 
     assert ipc.message(slot).eax == ErrorCode.SERVER_DIED
 
 
-def test_a_request_that_policy_answers_counts_as_aborted_once_for_whoever_has_not_abandoned_it(ipc: Ipc) -> None:
+def test_a_request_that_policy_answers_counts_as_aborted_unless_its_client_has_abandoned_it(ipc: Ipc) -> None:
     waited_for, posted, abandoned = ipc.take(3)
     for slot in (posted, abandoned):
         ipc.guest.words[ipc.endpoint.block // 4 + slot * 4 + 3] &= 0xFFFF  # no client waits

@@ -44,7 +44,7 @@ def test_blocks_that_were_read_together_well_are_not_read_one_by_one_afterwards(
 
 
 @pytest.mark.parametrize("status", [DiskStatus.REMOVED, DiskStatus.FAILED])
-def test_a_block_that_nobody_watches_and_that_was_not_read_is_not_kept_as_one_that_was(status: DiskStatus) -> None:
+def test_a_block_that_no_thread_watches_and_that_was_not_read_is_not_kept_as_one_that_was(status: DiskStatus) -> None:
     rig = CacheRig()
     held = rig.cache.lock(DISK, [1])
     drive(rig.cache.read(DISK, held.to_read))

@@ -88,7 +88,7 @@ map:    call    handle
         SYSTEM  MAP_FILE
         ret
 
-; print: out of a window that may be another file's by now, or given back.
+; print: out of a window that may be another file's by now, or no file's.
 print:  mov     ebx, 1
         mov     esi, [window]
         call    number
