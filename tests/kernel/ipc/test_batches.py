@@ -176,3 +176,28 @@ def test_what_a_server_no_longer_need_hold_is_told_in_batches(volume: str, count
     assert (spent.requests, spent.batched_requests) == (-(-count // BATCH_ENTRIES), count)
     assert (endpoint.held, len(log), system.kernel.check()) == (0, lines, [])
     system.close()
+
+
+def test_a_server_killed_at_any_instruction_of_a_batch_of_releases_leaves_nothing_behind(
+    rig: Rigs, some_of: SomeOf
+) -> None:
+    made = rig("inverter", THREADS=1)
+    made.run()
+    for number in range(5):
+        made.kernel.releases.taken(made.endpoint)
+        made.kernel.releases.add(made.endpoint, Operation.NULL, number)
+    made.attention()
+    kept = made.system.snapshot()
+    start = made.machine.clock.retired
+    made.system.run(until="ipc_post_batch")
+    first = made.machine.clock.retired - start
+    ends = set()
+    for steps in some_of(range(first, first + 600), 19):
+        made.system.restore(kept)
+        made.machine.step(steps)
+        ends.add(made.endpoint.held)
+        made.kernel.servers.kill(made.endpoint.process, "killed by the test")
+        made.attention()
+        assert made.run(ENOUGH).reason == "halt", steps
+        assert (made.endpoint.held, made.endpoint.releases.busy, made.unaccounted()) == (0, False, []), steps
+    assert ends == {5, 0}, "before the answer and after it"
