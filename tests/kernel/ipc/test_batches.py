@@ -10,7 +10,9 @@ from callgate.disk.images.demo import demo_image
 from callgate.disk.media import ImageFile
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.limits import BATCH_ENTRIES
+from callgate.kernel.abi.message import SlotState
 from callgate.kernel.system import System, SystemOptions
+from ipc_rig import program
 from ipc_stepper import Stepper
 
 SomeOf = Callable[[Iterable[int], int], list[int]]
@@ -77,6 +79,15 @@ def test_a_batch_of_a_volumes_server_has_the_results_of_single_requests(volume: 
     assert [reply.eflags & 1 for reply in replies] == [single.eflags & 1 for single in singles] == [0, 0, 0, 1, 0, 0]
     assert len({single.registers for single in singles[:3]}) == 3, "the operations answer in different ways"
     system.close()
+
+
+def test_a_look_at_a_slot_says_how_many_requests_a_batch_is_and_which_one_is_served(rig: Rigs) -> None:
+    made = rig("inverter", BATCHER, THREADS=1)
+    made.system.run(until="signal_and_wait")
+    (slot,) = [slot for slot in made.system.slots("rig") if slot.state is SlotState.POSTED]
+    assert slot.operation == "BATCH of 4"
+    made.system.run(until=program("inverter", THREADS=1).address("inverted"))
+    assert made.system.slots("rig")[slot.index].operation == "operation 0x100"
 
 
 def test_a_lone_batch_is_handed_over_without_a_host_call_in_either_direction(rig: Rigs) -> None:
