@@ -4,7 +4,7 @@
     python tests/mutants/run.py handle lock     those whose check, file or list contains a word
     python tests/mutants/run.py --jobs 2 --json build/mutants.json
     python tests/mutants/run.py --part 2/4      every fourth, from the second on
-    python tests/mutants/run.py --fresh         each in pytest of its own, which takes twice the CPU time
+    python tests/mutants/run.py --fresh         each in pytest of its own, which takes several times the CPU time
     python tests/mutants/run.py --table         print the tables of docs/security.md
 
 `mutant_lists.py` says what the lists hold.  A mutant is killed if one of its tests fails.  A test that cannot even
