@@ -43,7 +43,7 @@ def test_an_endpoint_is_known_by_name_number_and_file_system(at_load: System) ->
     assert [len(at_load.slots(name)) for name in ("d0p1", "1", "fat")] == [32] * 3
     assert [slot.message is None for slot in at_load.slots("d0p1")] == [False] + [True] * 31
     assert at_load.slots("d0p1")[5].operation == ""
-    with pytest.raises(KeyError, match="no endpoint 'd0p7'; there is d0p2, d0p1"):
+    with pytest.raises(KeyError, match="no endpoint 'd0p7'; there is d0p1, d0p2"):
         at_load.slots("d0p7")
 
 
