@@ -68,6 +68,10 @@ Read = Callable[[int, int], bytes]
 Names = Callable[[str], Any]
 
 
+class UnknownName(CommandError):
+    """A name of an expression that means nothing."""
+
+
 class Expression:
     """A parsed expression."""
 
@@ -206,7 +210,7 @@ def constant(name: str, enumerations: tuple[type[IntEnum], ...] = ENUMERATIONS) 
     for enumeration in reversed(enumerations):
         known |= enumeration.__members__
     if name.upper() not in known:
-        raise CommandError(f"no register, field or number {name!r}; there is {those_like(name.upper(), known)}")
+        raise UnknownName(f"no register, field or number {name!r}; there is {those_like(name.upper(), known)}")
     return known[name.upper()]
 
 

@@ -13,7 +13,7 @@ from callgate.kernel.common.near_miss import those_like
 from callgate.kernel.machine.observation.structures import Structure
 from callgate.kernel.watching.requests import SlotView, request_of
 from callgate.tools.debugger.target import NoKernel
-from callgate.tools.debugger.workbench.expressions import ENUMERATIONS, Expression, layered, side
+from callgate.tools.debugger.workbench.expressions import ENUMERATIONS, Expression, UnknownName, layered, side
 from callgate.tools.debugger.workbench.failure import CommandError
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Meanings:
         names = layered(fields or {}, self._register, self._special, self._labels())
         try:
             return expression.value(names, self.machine.paging.read_linear)
-        except CommandError:
+        except UnknownName:
             self.check(expression, event=fields is not None)  # it knows more names that one may be like
             raise
 
