@@ -151,6 +151,14 @@ def count_in(text: str, default: int = 1) -> int:
     return number
 
 
+def conditional(text: str) -> tuple[str, str | None]:
+    """Return the parts of `PLACE [if CONDITION]`; CommandError for an `if` without a condition."""
+    place, given, condition = f"{text} ".partition(" if ")
+    if given and not condition.strip():
+        raise CommandError(f"{place} if what? a condition: {place} if thread == 12")
+    return place.strip(), condition.strip() or None
+
+
 def words_in(text: str) -> list[str]:
     """Return words, those in quotes whole; CommandError for a quote that is not closed."""
     try:

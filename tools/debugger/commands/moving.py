@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from callgate.kernel.machine import Stop
 from callgate.kernel.machine.observation.position import Position
-from callgate.tools.debugger.commands.language import Desk, command, count_in
+from callgate.tools.debugger.commands.language import Desk, command, conditional, count_in
 from callgate.tools.debugger.commands.views import symbol_or_number, where
 from callgate.tools.debugger.debuggee import watchpoints
 from callgate.tools.debugger.history import Moment
@@ -160,8 +160,8 @@ def until(desk: Desk, rest: str) -> None:
     """Run to a place."""
     if not rest:
         raise CommandError("until what? a place or an event: until ipc.fetch")
-    place, _, condition = rest.partition(" if ")
-    stopping = desk.bench.stops.add(place.strip(), condition.strip() or None, once=True)
+    place, condition = conditional(rest)
+    stopping = desk.bench.stops.add(place, condition, once=True)
     try:
         report(desk, desk.bench.run())
     finally:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from callgate.kernel.watching.requests import endpoint_named, request_of
 from callgate.tools.debugger.commands import views
 from callgate.tools.debugger.commands.arguments import code_at, numbers_in, place_of
-from callgate.tools.debugger.commands.language import Desk, command, count_in, words_in
+from callgate.tools.debugger.commands.language import Desk, command, conditional, count_in, words_in
 from callgate.tools.debugger.commands.moving import nothing
 from callgate.tools.debugger.commands.scripting import python
 from callgate.tools.debugger.debuggee.registers import CONTROL, DEBUG, GENERAL, SEGMENTS
@@ -49,10 +49,10 @@ def tbreak(desk: Desk, rest: str) -> None:
 
 
 def _add(desk: Desk, rest: str, *, once: bool) -> None:
-    place, _, condition = rest.partition(" if ")
-    if not place.strip():
+    place, condition = conditional(rest)
+    if not place:
         raise CommandError("break where? a symbol, an address, FILE:LINE, or an event: help break")
-    stopping = desk.bench.stops.add(place.strip(), condition.strip() or None, once=once)
+    stopping = desk.bench.stops.add(place, condition, once=once)
     desk.say(f"stop {stopping.number} set: {stopping.text}")
 
 
