@@ -26,7 +26,7 @@ from callgate.tools.debugger.debuggee import Debuggee
 from callgate.tools.debugger.gdb.protocol.packets import frame
 from callgate.tools.debugger.gdb.server import LOOPBACK, Address, GdbServer
 
-WORK: Final = "cat PATTERN.BIN"
+WORK: Final = "cat PATTERN.BIN; crc32 PATTERN.BIN; tree; df"  # enough that what a connection takes once is little of it
 TURNS: Final = 3  # in a round, of which the fastest counts: the host has other things to do as well
 STEPS: Final = 1000
 RATE: Final = re.compile(r"RATE (\d+\.\d+)")
