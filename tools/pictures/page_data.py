@@ -141,11 +141,11 @@ def _held(held: Held | None) -> list[Any] | None:
 def _translation(step: Step, before: str) -> str:
     """Return what the TLB may hold of the server's page; `before` is what it might hold at the step before.
 
-    It cannot be read.  An entry is loaded only when the accessed bit is set (SDM vol. 3, 4.10.2.3); INVLPG and loads of
-    CR3 drop it (4.10.4.1).
+    It cannot be read.  The server may have had an entry loaded as soon as it runs with the page mapped (SDM vol. 3,
+    4.10.2.3: the accessed bit is set from the start); INVLPG and loads of CR3 drop it (4.10.4.1).
     """
     entry = step.scene.page_entry
-    if entry & PTE_PRESENT and not entry & PTE_ACCESSED:
+    if entry & PTE_PRESENT and before not in (UNTOUCHED, MAYBE, FLUSHED):
         return UNTOUCHED
     if step.scene.cpu.cr3 != step.scene.server_cr3 and before in (MAYBE, FLUSHED):
         return FLUSHED
