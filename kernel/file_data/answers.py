@@ -170,9 +170,8 @@ class Answers:
         asked = 0
         blocks: list[int] = []
         most, end, first_page = self.cache.most, span.end, span.position + PAGE_SIZE
-        for lba, _, sectors in pieces:
-            if at >= end or (len(blocks) >= most and at >= first_page):
-                break
+        while asked < len(pieces) and at < end and (len(blocks) < most or at < first_page):
+            lba, _, sectors = pieces[asked]
             if lba is not None:
                 blocks.append(lba // SECTORS_PER_PAGE)
             at += sectors * SECTOR_SIZE
