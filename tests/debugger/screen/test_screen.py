@@ -303,8 +303,7 @@ def test_a_small_terminal_says_what_is_needed_and_a_larger_one_shows_it_all(
         if size > (10, 4):
             assert "needs 80 x 20" in " ".join(driven.rows())
         for larger in ((80, 20), (200, 60), (80, 24)):
-            await driven.pilot.resize_terminal(*larger)
-            await driven.settle()
+            await driven.resize(*larger)
             assert driven.rows()[0].startswith(" instruction 1 ")
             assert len(driven.rows()) == larger[1]
 
@@ -363,8 +362,7 @@ def test_a_line_that_a_command_says_goes_on_in_the_next_row_where_the_pane_ends(
         place = rows.index(next(row for row in rows if row and line.startswith(row)))
         assert rows[place] + " " + rows[place + 1].strip() == line
         assert rows[place + 1].startswith(6 * " "), "two of its own, and four"
-        await driven.pilot.resize_terminal(140, 40)
-        await driven.settle()
+        await driven.resize(140, 40)
         assert line in [text for text, _ in said.printed]
 
     drive(boot_demo("df"), scenario)
@@ -374,18 +372,15 @@ def test_a_terminal_that_becomes_too_small_while_help_is_open_says_so(boot_demo:
     async def scenario(driven: Driven) -> None:
         await driven.press("question_mark")
         assert len(driven.app.screen_stack) == 2
-        await driven.pilot.resize_terminal(20, 5)
-        await driven.settle()
+        await driven.resize(20, 5)
         assert len(driven.app.screen_stack) == 1
         small = driven.app.query_one("#small")
         assert small.display
         assert "20 x 5" in str(small.render())
-        await driven.pilot.resize_terminal(80, 24)
-        await driven.settle()
+        await driven.resize(80, 24)
         assert not small.display
         await driven.press("question_mark")
-        await driven.pilot.resize_terminal(200, 60)
-        await driven.settle()
+        await driven.resize(200, 60)
         assert len(driven.app.screen_stack) == 2, "help stays where there is room"
         await driven.press("escape")
         assert driven.app.screen.has_class("-wide")

@@ -61,6 +61,15 @@ class Driven:
         self.app._beat()  # that the worker rests may not have been told yet
         self.app.screen._on_timer_update()
 
+    async def resize(self, width: int, height: int) -> None:
+        """Make the terminal another size, and wait until it is drawn in that: Textual lays it out when it has time."""
+        await self.pilot.resize_terminal(width, height)
+        async with asyncio.timeout(PATIENCE):
+            await self.settle()
+            while len(self.rows()) != height:
+                await asyncio.sleep(0.002)
+                await self.settle()
+
     async def _pass_on(self) -> None:
         """Let the messages that are under way arrive: they go up from the focus, a widget at a time."""
         focused = self.app.focused
