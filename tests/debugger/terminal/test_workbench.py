@@ -375,3 +375,21 @@ def test_what_gdb_calls_registers_and_addresses_is_understood(prompt: Prompt, be
     assert said(prompt, f"tbreak *{eip:#x}").endswith(f"{eip:#010x} <take_slot>\n")
     assert said(prompt, "why -c $ecx") == said(prompt, "why -c ecx")
     assert said(prompt, "py '$pc'") == "'$pc'\n"
+
+
+def test_steps_back_over_a_handler_end_where_steps_forward_did_before_it_came(prompt: Prompt, bench: Workbench) -> None:
+    said(prompt, "goto 0")
+    after_hlt = bench.machine.address("idle") + 2
+    said(prompt, f"until {after_hlt:#x}")  # idle runs on after the handler that has ended its HLT
+    said(prompt, f"until {after_hlt:#x}")
+    back = []
+    for _ in range(6):
+        said(prompt, "back step")
+        back.append(bench.machine.position.retired)
+    forward = []
+    for _ in range(5):
+        said(prompt, "step")
+        forward.append(bench.machine.position.retired)
+    assert forward == back[-2::-1]
+    lines = [line for line in said(prompt, "list").splitlines() if "=>" in line]
+    assert "hlt" in lines[0]

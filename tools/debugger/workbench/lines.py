@@ -64,6 +64,7 @@ class Lines:
     def __init__(self, bench: Moving) -> None:
         self.bench = bench
         self.machine = bench.machine
+        self.delivered: Moment | None = None  # where the last handler that was gone back over was entered
 
     def here(self) -> Line | None:
         """Return the line of the next instruction, None if it is not known."""
@@ -98,11 +99,11 @@ class Lines:
             return False
         line = self.here()
         while line is not None:
-            moment = self.bench.history.moment
+            moment, self.delivered = self.bench.history.moment, None
             if not self._back(move):
                 break
             if self.here() != line:
-                self.bench.go_to(moment)
+                self.bench.go_to(self.delivered or moment)
                 break
         return True
 
@@ -123,6 +124,7 @@ class Lines:
             return True
         while self.machine.position.delivered:
             self.bench.back_step()
+        self.delivered = self.bench.history.moment
         return self._back(move)
 
     @contextmanager
