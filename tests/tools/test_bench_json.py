@@ -84,12 +84,12 @@ def test_benchmark_counts_follow_the_work(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.thorough(only=True)
 def test_the_clock_is_measured_as_often_as_requested() -> None:
-    clocks = printed("clock", "--rounds", "2")
+    clocks = printed("clock", "--rounds", "3")
     names = ["clock-native", "clock-blocks", "crc32-native", "crc32-blocks", "sort-native", "sort-blocks"]
     assert [clock["name"] for clock in clocks] == names
     for clock in clocks[:2]:
-        assert is_timing(clock["wall_us"], 2)
-        assert is_timing(clock["count_wall_us"], 2)
+        assert is_timing(clock["wall_us"], 3)
+        assert is_timing(clock["count_wall_us"], 3)
         assert clock["guest_instructions"] == 120_000_002
 
 
@@ -195,7 +195,9 @@ def test_a_machine_with_a_debugger_attached_ends_its_work_and_is_stepped(monkeyp
     assert 1 << 20 < minute["stored_bytes"] < 256 << 20
     for name in ("go-before-mounts-end", "back-to-event-over-a-request", "back-to-breakpoint-over-a-request"):
         assert by_name[name]["wall_us"]["rounds"] >= 10
-    assert is_timing(by_name["checkpoint"]["cpu_us"], by_name["checkpoint"]["wall_us"]["rounds"])
+    cpu, wall = (by_name["checkpoint"][f"{clock}_us"] for clock in ("cpu", "wall"))
+    assert 0 <= cpu["min"] <= cpu["median"] <= cpu["max"], "the clock of CPU time may be a coarse one"
+    assert (cpu["rounds"], is_timing(wall, wall["rounds"])) == (wall["rounds"], True)
 
 
 def test_the_loop_of_the_checksum_takes_as_many_instructions_as_the_benchmark_says():

@@ -297,6 +297,7 @@ class BlockCounter(NativeCounter):
         if block is None or bool(block.flags & CLASS) != self.fast:
             raise RuntimeError(f"the engine's record of the block at {address:#x} is not what was expected")
         self.accesses.translated(block)
+        self.variants.made(block.code, block.length)
         if block.restarts:
             self._restarted(address)
         else:
@@ -332,8 +333,7 @@ class BlockCounter(NativeCounter):
         if found.shape is None or not found.plain or self._watched(address, code, found.shape):
             if not block.restarts:
                 self.again = block.flags
-                if len(block.pages) == 1:
-                    self.variants.note(address, block.flags)
+                self.variants.note(address, block.flags, one_page=len(block.pages) == 1)
             return 0
         number = self.plain.number(found.shape)
         if number is None:

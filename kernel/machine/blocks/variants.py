@@ -12,13 +12,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
+from callgate.kernel.machine.engine.new_engine import TCG_BUFFER
 from unicorn import Uc, UcError
 
 MOST_BLOCKS: Final = 1 << 12  # of which variants are known; beyond it all are forgotten
 MOST_FLAGS: Final = 8  # variants of a block
-#: What decides whether code can be fetched and how it is decoded: privilege level, code and stack of 32 bits, protected
-#: mode, 64 bits, virtual-8086 mode.  A fetch that faults here, outside of a run, would end the process.
-FETCH: Final = 0b11 | 1 << 4 | 1 << 5 | 1 << 7 | 1 << 14 | 1 << 15 | 1 << 17
+ROOM: Final = 4 << 20  # bytes of the engine's buffer: those variants take at most 0.5 MiB
+#: What decides whether code can be fetched, how it is decoded and where the block ends: privilege level, interrupts
+#: held back for an instruction, code and stack of 32 bits, protected mode, TF, 64 bits, virtual-8086 mode.  A fetch that
+#: faults here, outside of a run, would end the process.
+FETCH: Final = 0b11 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8 | 1 << 14 | 1 << 15 | 1 << 17
 #: Bits of EFLAGS that are part of the engine's flags: TF, IOPL, RF, VM, AC (Intel SDM vol. 1, 3.4.3).
 EFLAGS_BITS: Final = 0x7_3100
 
@@ -42,9 +45,29 @@ class Variants:
         self.eflags = eflags
         self.kept = kept
         self.known: dict[int, set[int]] = {}
+        # Of host code in the engine's buffer: where the first lies, where the last ends.
+        self.begin, self.end = 1 << 64, 0
 
-    def note(self, address: int, flags: int) -> None:
-        """Note that the block at an address needs hooks, and flags with which it has been executed."""
+    def made(self, code: int, length: int) -> None:
+        """Note where the host code of the block lies that was translated last."""
+        self.begin, self.end = min(self.begin, code), code + length
+
+    @property
+    def room(self) -> int:
+        """How many bytes of the engine's buffer are free.
+
+        When it is full the engine empties it by a jump to its run loop, which outside of a run would end the process.
+        """
+        return TCG_BUFFER - max(0, self.end - self.begin)
+
+    def note(self, address: int, flags: int, *, one_page: bool) -> None:
+        """Note that the block at an address needs hooks, and flags with which it has been executed.
+
+        Of one in two pages nothing is known: a fetch from the second one could fault, outside of a run.
+        """
+        if not one_page:
+            self.known.pop(address, None)
+            return
         if len(self.known) >= MOST_BLOCKS:
             self.known.clear()
         found = self.known.setdefault(address, set())
@@ -58,6 +81,8 @@ class Variants:
         The code is that of the present address space, can be executed there with the flags of `but`, and lies in one
         page; the engine must not be running.
         """
+        if self.room < ROOM:
+            return
         kept = self.flags.value, self.eflags.value
         with self._looking_up():
             for flags in sorted(self.known.get(address, set()) - {but}):

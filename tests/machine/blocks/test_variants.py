@@ -3,7 +3,8 @@
 import ctypes
 from types import SimpleNamespace
 
-from callgate.kernel.machine.blocks.variants import MOST_BLOCKS, MOST_FLAGS, Variants
+from callgate.kernel.machine.blocks.variants import MOST_BLOCKS, MOST_FLAGS, ROOM, Variants
+from callgate.kernel.machine.engine.new_engine import TCG_BUFFER
 from unicorn import UC_ERR_FETCH_UNMAPPED, UcError
 
 BLOCK, OTHER = 0xC010_0000, 0xC010_0010
@@ -33,8 +34,8 @@ class Rig:
 def test_a_block_is_translated_for_all_flags_it_has_had_in_this_ring_but_those_that_come_next() -> None:
     rig = Rig()
     for flags in (CLASS, CLASS | ADDSEG, CLASS | AC, CLASS | RING_3):
-        rig.variants.note(BLOCK, flags)
-    rig.variants.note(OTHER, CLASS | 0x10)
+        rig.variants.note(BLOCK, flags, one_page=True)
+    rig.variants.note(OTHER, CLASS | 0x10, one_page=True)
     rig.variants.translate(BLOCK, CLASS)
     assert rig.made == [(BLOCK, CLASS | ADDSEG, 0x246), (BLOCK, CLASS, 0x246 | AC)]
     assert (rig.flags.value, rig.eflags.value) == (CLASS | 0x10, 0x246)
@@ -42,7 +43,7 @@ def test_a_block_is_translated_for_all_flags_it_has_had_in_this_ring_but_those_t
 
 def test_the_flags_and_cr2_are_put_back_when_the_block_is_no_longer_mapped() -> None:
     rig = Rig(mapped=False)
-    rig.variants.note(BLOCK, CLASS | AC)
+    rig.variants.note(BLOCK, CLASS | AC, one_page=True)
     rig.variants.translate(BLOCK, CLASS)
     rig.variants.drop(BLOCK)
     assert len(rig.made) == 2
@@ -53,10 +54,33 @@ def test_the_flags_and_cr2_are_put_back_when_the_block_is_no_longer_mapped() -> 
 def test_a_bounded_number_of_blocks_and_of_variants_is_known() -> None:
     rig = Rig()
     for number in range(MOST_FLAGS + 2):
-        rig.variants.note(BLOCK, CLASS | number)
+        rig.variants.note(BLOCK, CLASS | number, one_page=True)
     assert rig.variants.known[BLOCK] == {CLASS | MOST_FLAGS, CLASS | MOST_FLAGS + 1}
     for number in range(MOST_BLOCKS):
-        rig.variants.note(OTHER + number, CLASS)
+        rig.variants.note(OTHER + number, CLASS, one_page=True)
     assert len(rig.variants.known) <= MOST_BLOCKS
     rig.variants.forget()
     assert rig.variants.known == {}
+
+
+def test_of_a_block_that_lies_in_two_pages_now_no_variant_is_translated() -> None:
+    rig = Rig()
+    for flags in (CLASS, CLASS | ADDSEG):
+        rig.variants.note(BLOCK, flags, one_page=True)
+    rig.variants.note(BLOCK, CLASS, one_page=False)
+    rig.variants.translate(BLOCK, CLASS)
+    assert rig.made == []
+
+
+def test_nothing_is_translated_while_the_engines_buffer_has_little_room() -> None:
+    rig = Rig()
+    for flags in (CLASS, CLASS | ADDSEG):
+        rig.variants.note(BLOCK, flags, one_page=True)
+    rig.variants.made(0x7F00_0000, 100)
+    assert rig.variants.room == TCG_BUFFER - 100
+    rig.variants.made(0x7F00_0000 + TCG_BUFFER - ROOM, 100)
+    rig.variants.translate(BLOCK, CLASS)
+    assert rig.made == []
+    rig.variants.made(0x7F00_0000 + 200, 100)  # the engine has emptied it
+    rig.variants.translate(BLOCK, CLASS)
+    assert len(rig.made) == 1
