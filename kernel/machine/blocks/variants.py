@@ -19,8 +19,8 @@ MOST_BLOCKS: Final = 1 << 12  # of which variants are known; beyond it all are f
 MOST_FLAGS: Final = 8  # variants of a block
 ROOM: Final = 4 << 20  # bytes of the engine's buffer: those variants take at most 0.5 MiB
 #: What decides whether code can be fetched, how it is decoded and where the block ends: privilege level, interrupts
-#: held back for an instruction, code and stack of 32 bits, protected mode, TF, 64 bits, virtual-8086 mode.  A fetch that
-#: faults here, outside of a run, would end the process.
+#: held back for an instruction, code and stack of 32 bits, protected mode, TF, 64 bits, virtual-8086 mode.
+#: A fetch that faults here, outside of a run, would end the process.
 FETCH: Final = 0b11 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8 | 1 << 14 | 1 << 15 | 1 << 17
 #: Bits of EFLAGS that are part of the engine's flags: TF, IOPL, RF, VM, AC (Intel SDM vol. 1, 3.4.3).
 EFLAGS_BITS: Final = 0x7_3100

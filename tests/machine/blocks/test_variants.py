@@ -63,7 +63,7 @@ def test_a_bounded_number_of_blocks_and_of_variants_is_known() -> None:
     assert rig.variants.known == {}
 
 
-def test_of_a_block_that_lies_in_two_pages_now_no_variant_is_translated() -> None:
+def test_no_variant_is_translated_of_a_block_that_lies_in_two_pages_now() -> None:
     rig = Rig()
     for flags in (CLASS, CLASS | ADDSEG):
         rig.variants.note(BLOCK, flags, one_page=True)
