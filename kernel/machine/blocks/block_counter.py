@@ -81,6 +81,7 @@ class BlockCounter(NativeCounter):
         self.fast = False  # which translation executes
         self.held = False  # Python has asked for the stop before a block
         self.again = 0  # the block at EIP is to be translated with hooks, for these flags
+        self.alike = False  # and for others as well
         self.slowly = range(0)  # counts at which instructions are counted one by one
         self.no_execute = False  # EFER.NXE
         self.plain = PlainBlocks()
@@ -141,7 +142,8 @@ class BlockCounter(NativeCounter):
                 self.variants.drop(address)
                 self.state.stopped = 0
                 self.range[:] = EVERYWHERE
-                self.variants.translate(address, flags)
+                if self.alike:
+                    self.variants.translate(address, flags)
         finally:
             if not self.fast:
                 self.patience -= int(self.state.count) - begun
@@ -319,7 +321,9 @@ class BlockCounter(NativeCounter):
     def _classify(self, address: int, size: int, block: Translated) -> int:
         """Return the word of a new block in the translation by blocks; 0 if it cannot be executed in that."""
         code, pages = self.translations.note_block(address, size)
-        if self.range[0] == EVERYWHERE[0]:  # this one was to be made with hooks
+        made = self.range[0] == EVERYWHERE[0]  # just now: it was to be made with hooks
+        self.variants.placed(block, new=made)
+        if made:
             self.range[:] = NOWHERE_AT_ALL
             hooked = block.calls(self.page.count) == block.instructions
             return HOOKED if hooked and not block.restarts else 0
@@ -333,7 +337,9 @@ class BlockCounter(NativeCounter):
         if found.shape is None or not found.plain or self._watched(address, code, found.shape):
             if not block.restarts:
                 self.again = block.flags
-                self.variants.note(address, block.flags, one_page=len(block.pages) == 1)
+                self.alike = self.variants.alike(code, block)
+                if self.alike:
+                    self.variants.note(address, block.flags)
             return 0
         number = self.plain.number(found.shape)
         if number is None:

@@ -3,6 +3,10 @@
 The engine keeps a translation of the same code for each value of its flags: the privilege level, whether a segment has
 a base, IOPL, AC, RF.  It forgets all of them when one is to be made anew, with hooks.  So when one is, the others that
 are known are made at once as well; or two that are executed by turns would forget each other each time.
+
+That happens outside of a run, where the translator has no run loop to jump to: if code could not be fetched there, the
+buffer of translations were full, or it gave up, the process would end (docs/emulator-notes.md, "Translated code").  So
+it is done only where another translation of the very same instructions has just succeeded, and where there is room.
 """
 
 from __future__ import annotations
@@ -12,16 +16,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
+from callgate.kernel.machine.blocks.translated import Translated
+from callgate.kernel.machine.cpu.translations import may_be_cut
 from callgate.kernel.machine.engine.new_engine import TCG_BUFFER
 from unicorn import Uc, UcError
 
 MOST_BLOCKS: Final = 1 << 12  # of which variants are known; beyond it all are forgotten
 MOST_FLAGS: Final = 8  # variants of a block
-ROOM: Final = 4 << 20  # bytes of the engine's buffer: those variants take at most 0.5 MiB
-#: What decides whether code can be fetched, how it is decoded and where the block ends: privilege level, interrupts
-#: held back for an instruction, code and stack of 32 bits, protected mode, TF, 64 bits, virtual-8086 mode.
-#: A fetch that faults here, outside of a run, would end the process.
-FETCH: Final = 0b11 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8 | 1 << 14 | 1 << 15 | 1 << 17
+#: The flags that do not decide where a block ends, nor whether it can be fetched: whether a segment has a base, RF, AC.
+#: Those that do are all others: a block that is cut after one instruction (TF, after MOV SS and STI), or that ends at an
+#: instruction which is refused (IOPL, TS, the privilege level).
+ALIKE: Final = 1 << 6 | 1 << 16 | 1 << 18
+LARGEST: Final = 1 << 17  # bytes of a block's host code (64 KiB at most) with the engine's record of it
+ROOM: Final = (MOST_FLAGS + 1) * LARGEST  # bytes of the buffer that have to be free
 #: Bits of EFLAGS that are part of the engine's flags: TF, IOPL, RF, VM, AC (Intel SDM vol. 1, 3.4.3).
 EFLAGS_BITS: Final = 0x7_3100
 
@@ -45,8 +52,14 @@ class Variants:
         self.eflags = eflags
         self.kept = kept
         self.known: dict[int, set[int]] = {}
-        # Of host code in the engine's buffer: where the first lies, where the last ends.
-        self.begin, self.end = 1 << 64, 0
+        self.lowest = 1 << 64  # address of host code: where the buffer begins, or after it
+        self.newest = 0  # where the host code made last ends, or before it
+
+    def placed(self, block: Translated, *, new: bool) -> None:
+        """Note where the host code of a block lies that is entered for the first time; `new`: it was made just now."""
+        end = block.code + block.length
+        self.lowest = min(self.lowest, block.code)
+        self.newest = end if new else max(self.newest, end)
 
     def made(self, code: int, length: int) -> None:
         """Note where the host code of the block lies that was translated last."""
@@ -75,19 +88,25 @@ class Variants:
             found.clear()
         found.add(flags)
 
+    def alike(self, code: bytes, block: Translated) -> bool:
+        """Whether a block with this code has the same instructions for all flags that differ from its own by `ALIKE`.
+
+        That is one in one page that has come to its end: none that was cut where the engine's buffers were full.
+        """
+        return len(block.pages) == 1 and not block.limit and not may_be_cut(code, block.instructions)
+
     def translate(self, address: int, but: int) -> None:
         """Have the engine translate a block for all flags that are known, without those of `but`, which come next.
 
-        The code is that of the present address space, can be executed there with the flags of `but`, and lies in one
-        page; the engine must not be running.
+        The block has just been found by the engine with the flags of `but`, and is `alike`; the engine must not be
+        running.
         """
-        if self.room < ROOM:
+        wanted = [flags for flags in sorted(self.known.get(address, ())) if flags != but and not (flags ^ but) & ~ALIKE]
+        if not wanted or self.newest + ROOM > self.lowest + TCG_BUFFER:
             return
         kept = self.flags.value, self.eflags.value
         with self._looking_up():
-            for flags in sorted(self.known.get(address, set()) - {but}):
-                if (flags ^ but) & FETCH:
-                    continue
+            for flags in wanted:
                 self.flags.value = flags & ~EFLAGS_BITS
                 self.eflags.value = kept[1] & ~EFLAGS_BITS | flags & EFLAGS_BITS
                 self.uc.ctl_request_cache(address)

@@ -3,12 +3,19 @@
 import ctypes
 from types import SimpleNamespace
 
+from callgate.kernel.machine.blocks.translated import Translated
 from callgate.kernel.machine.blocks.variants import MOST_BLOCKS, MOST_FLAGS, ROOM, Variants
 from callgate.kernel.machine.engine.new_engine import TCG_BUFFER
 from unicorn import UC_ERR_FETCH_UNMAPPED, UcError
 
 BLOCK, OTHER = 0xC010_0000, 0xC010_0010
 AC, ADDSEG, CLASS, RING_3 = 1 << 18, 1 << 6, 1 << 27, 3
+TF, AFTER_STI, TS = 1 << 8, 1 << 3, 1 << 11
+BUFFER = 0x7F00_0000_0000
+
+
+def block(code=BUFFER, *, instructions=2, limit=0, pages=(7,)):
+    return Translated(instructions, CLASS, limit, once=False, code=code, length=0x200, word=0, pages=pages)
 
 
 class Rig:
@@ -31,11 +38,11 @@ class Rig:
             raise UcError(UC_ERR_FETCH_UNMAPPED)
 
 
-def test_a_block_is_translated_for_all_flags_it_has_had_in_this_ring_but_those_that_come_next() -> None:
+def test_a_block_is_translated_for_all_flags_with_which_it_is_as_long_but_those_that_come_next() -> None:
     rig = Rig()
-    for flags in (CLASS, CLASS | ADDSEG, CLASS | AC, CLASS | RING_3):
-        rig.variants.note(BLOCK, flags, one_page=True)
-    rig.variants.note(OTHER, CLASS | 0x10, one_page=True)
+    for flags in (CLASS, *(CLASS | other for other in (ADDSEG, AC, RING_3, TF, AFTER_STI, TS))):
+        rig.variants.note(BLOCK, flags)
+    rig.variants.note(OTHER, CLASS | 0x10)
     rig.variants.translate(BLOCK, CLASS)
     assert rig.made == [(BLOCK, CLASS | ADDSEG, 0x246), (BLOCK, CLASS, 0x246 | AC)]
     assert (rig.flags.value, rig.eflags.value) == (CLASS | 0x10, 0x246)
@@ -63,24 +70,23 @@ def test_a_bounded_number_of_blocks_and_of_variants_is_known() -> None:
     assert rig.variants.known == {}
 
 
-def test_no_variant_is_translated_of_a_block_that_lies_in_two_pages_now() -> None:
-    rig = Rig()
-    for flags in (CLASS, CLASS | ADDSEG):
-        rig.variants.note(BLOCK, flags, one_page=True)
-    rig.variants.note(BLOCK, CLASS, one_page=False)
-    rig.variants.translate(BLOCK, CLASS)
-    assert rig.made == []
+def test_a_block_in_two_pages_or_one_that_the_engine_may_have_cut_is_not_alike() -> None:
+    variants = Rig().variants
+    assert variants.alike(b"\x90" * 63, block(instructions=63))
+    assert not variants.alike(b"\x90" * 64, block(instructions=64))
+    assert not variants.alike(b"\x60" * 8, block(instructions=8))
+    assert not variants.alike(b"\x90\xc3", block(pages=(7, 8)))
+    assert not variants.alike(b"\x90\xc3", block(limit=2))
 
 
-def test_nothing_is_translated_while_the_engines_buffer_has_little_room() -> None:
+def test_nothing_is_translated_while_the_buffer_may_be_full() -> None:
     rig = Rig()
-    for flags in (CLASS, CLASS | ADDSEG):
-        rig.variants.note(BLOCK, flags, one_page=True)
-    rig.variants.made(0x7F00_0000, 100)
-    assert rig.variants.room == TCG_BUFFER - 100
-    rig.variants.made(0x7F00_0000 + TCG_BUFFER - ROOM, 100)
-    rig.variants.translate(BLOCK, CLASS)
-    assert rig.made == []
-    rig.variants.made(0x7F00_0000 + 200, 100)  # the engine has emptied it
-    rig.variants.translate(BLOCK, CLASS)
-    assert len(rig.made) == 1
+    variants = rig.variants
+    variants.note(BLOCK, CLASS | AC)
+    last = BUFFER + TCG_BUFFER - ROOM - 0x200  # from here on there is no room after a block
+    variants.placed(block(), new=False)
+    for code, new, made in ((last + 1, False, 0), (BUFFER + 0x100, False, 0), (last, True, 1), (last + 1, True, 0)):
+        rig.made.clear()
+        variants.placed(block(code), new=new)
+        variants.translate(BLOCK, CLASS)
+        assert len(rig.made) == made, hex(code)
