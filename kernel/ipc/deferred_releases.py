@@ -232,7 +232,7 @@ class DeferredReleases:
         if endpoint.dead:
             return
         errors = errors_of(message, len(posted)) if message is not None else []
-        if len(posted) > 1 and errors == [ErrorCode.BAD_CALL]:
+        if len(posted) > 1 and message is not None and knows_no_batches(message):
             queue.one_by_one = True
             queue.entries.extendleft(reversed(posted))
         else:
@@ -316,6 +316,12 @@ class DeferredReleases:
     def _give_back(self, endpoint: EndpointState, operation: Operation, number: int) -> None:
         self.taken(endpoint)
         self.add(endpoint, operation, number)
+
+
+def knows_no_batches(message: memoryview) -> bool:
+    """Whether the server has refused a batch as an operation that it does not have: none of its entries was served."""
+    header = Message.from_buffer(message)
+    return bool(header.eflags & CARRY) and header.eax == ErrorCode.BAD_CALL
 
 
 def errors_of(message: memoryview, count: int) -> list[int]:

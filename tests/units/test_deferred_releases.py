@@ -125,6 +125,16 @@ def test_a_server_that_knows_no_batches_is_told_one_by_one(rig: ReleasesRig) -> 
     assert (rig.endpoint.held, rig.back.idle) == (7, False)
 
 
+def test_a_batch_of_which_the_server_does_not_know_one_entry_is_not_repeated(rig: ReleasesRig) -> None:
+    """A CLOSE that is told twice could close a file that has been given the number since."""
+    for operation, number in ((Operation.CLOSE, 1), (Operation.RELEASE, 2), (Operation.CLOSE, 3)):
+        rig.back.add(rig.endpoint, operation, number)
+    rig.post()
+    rig.answer(failed={1: ErrorCode.BAD_CALL})
+    assert (rig.endpoint.held, rig.post(), rig.queue.one_by_one) == (7, [], False)
+    assert rig.lines == ["d0p1: what was given back: NOT_SUPPORTED"]
+
+
 def test_a_release_by_itself_that_the_server_does_not_know_is_not_repeated(rig: ReleasesRig) -> None:
     rig.back.add(rig.endpoint, Operation.RELEASE, 1)
     rig.post()

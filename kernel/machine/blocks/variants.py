@@ -24,8 +24,8 @@ from unicorn import Uc, UcError
 MOST_BLOCKS: Final = 1 << 12  # of which variants are known; beyond it all are forgotten
 MOST_FLAGS: Final = 8  # variants of a block
 #: The flags that do not decide where a block ends, nor whether it can be fetched: whether a segment has a base, RF, AC.
-#: Those that do are all others: a block that is cut after one instruction (TF, after MOV SS and STI), or that ends at an
-#: instruction which is refused (IOPL, TS, the privilege level).
+#: Those that do are all others: a block is cut after one instruction (TF; after MOV SS and STI), or ends at one that is
+#: refused (IOPL, TS, the privilege level).
 ALIKE: Final = 1 << 6 | 1 << 16 | 1 << 18
 LARGEST: Final = 1 << 17  # bytes of a block's host code (64 KiB at most) with the engine's record of it
 ROOM: Final = (MOST_FLAGS + 1) * LARGEST  # bytes of the buffer that have to be free

@@ -23,11 +23,9 @@ def test_code_that_has_grown_into_an_unmapped_page_faults_in_the_guest_only(make
     for kind in ("blocks", "native"):
         board = make_board(kind)
         board.machine.counter.patience = 0
+        call = f"mov esi, 0x4ffe00; mov eax, ss; mov edx, {LAST}; call edx; call edx"
         grow = f"mov edi, {LAST + 3}; mov ecx, 13; grow: mov byte ptr [edi], 0x90; inc edi; dec ecx; jnz grow"
-        board.boot(
-            "",
-            user=f"{WARM}; mov esi, 0x4ffe00; mov eax, ss; mov edx, {LAST}; call edx; call edx; {grow}; {ONCE_MORE[how]}",
-        )
+        board.boot("", user=f"{WARM}; {call}; {grow}; {ONCE_MORE[how]}")
         board.machine.ram.write(0x300000 + LAST - USER - 2, LOAD_SS + SET + RETURN)
         board.map(LAST + 16, 0, "none")
         board.answer = lambda report, m=board.machine: report.vector == 14 and m.request_stop("host", report.vector)
