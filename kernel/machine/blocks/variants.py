@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from callgate.kernel.machine.blocks.translated import Translated
-from callgate.kernel.machine.cpu.translations import may_be_cut
+from callgate.kernel.machine.cpu.translations import CUT, CUT_EARLY, LARGE
 from callgate.kernel.machine.engine.new_engine import TCG_BUFFER
 from unicorn import Uc, UcError
 
@@ -93,7 +93,7 @@ class Variants:
 
         That is one in one page that has come to its end: none that was cut where the engine's buffers were full.
         """
-        return len(block.pages) == 1 and not block.limit and not may_be_cut(code, block.instructions)
+        return len(block.pages) == 1 and not block.limit and weight(code, block.instructions) < CUT
 
     def translate(self, address: int, but: int) -> None:
         """Have the engine translate a block for all flags that are known, without those of `but`, which come next.
@@ -129,3 +129,11 @@ class Variants:
     def forget(self) -> None:
         """All translations are gone."""
         self.known.clear()
+
+
+def weight(code: bytes, instructions: int) -> int:
+    """Return how many instructions a block counts as, of which the engine takes `CUT` without cutting it.
+
+    Any byte of PUSHA, POPA or ENTER counts as one of those, `CUT_EARLY` of which may be cut.
+    """
+    return instructions + sum(map(code.count, LARGE)) * (CUT // CUT_EARLY - 1)

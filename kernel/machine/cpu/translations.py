@@ -81,11 +81,6 @@ def after_zeros(code: bytes, begin: int, end: int) -> int:
     return found.end() if found else begin
 
 
-def may_be_cut(code: bytes, instructions: int) -> bool:
-    """Whether the engine may have ended a block where no instruction ends it."""
-    return instructions >= CUT or (instructions >= CUT_EARLY and any(map(code.__contains__, LARGE)))
-
-
 class Block(ctypes.Structure):
     """`uc_tb`."""
 
@@ -192,7 +187,8 @@ class Translations:
         if instructions < CUT_EARLY and linear % PAGE_SIZE + size < PAGE_SIZE:  # most blocks
             self.scan(linear, code, size)
             return
-        if may_be_cut(code, instructions) or (linear + size ^ linear) >= PAGE_SIZE:
+        cut = instructions >= CUT or (instructions >= CUT_EARLY and any(map(code.__contains__, LARGE)))
+        if cut or (linear + size ^ linear) >= PAGE_SIZE:
             known = self.runs.get(linear + size)
             tail = self._run(linear + size, mode)
             if tail is not known:  # unchanged code was scanned before

@@ -74,7 +74,10 @@ def test_a_block_in_two_pages_or_one_that_the_engine_may_have_cut_is_not_alike()
     variants = Rig().variants
     assert variants.alike(b"\x90" * 63, block(instructions=63))
     assert not variants.alike(b"\x90" * 64, block(instructions=64))
+    assert variants.alike(b"\x60" * 7, block(instructions=7))
     assert not variants.alike(b"\x60" * 8, block(instructions=8))
+    assert variants.alike(b"\x90" * 55 + b"\x61", block(instructions=56))
+    assert not variants.alike(b"\x90" * 56 + b"\xc8", block(instructions=57))
     assert not variants.alike(b"\x90\xc3", block(pages=(7, 8)))
     assert not variants.alike(b"\x90\xc3", block(limit=2))
 
