@@ -231,8 +231,8 @@ class DeferredReleases:
         queue.busy = False
         if endpoint.dead:
             return
-        errors = errors_of(message, len(posted)) if message is not None else []
-        if len(posted) > 1 and message is not None and knows_no_batches(message):
+        known, errors = said_of(message, len(posted)) if message is not None else (True, [])
+        if not known:
             queue.one_by_one = True
             queue.entries.extendleft(reversed(posted))
         else:
@@ -318,18 +318,15 @@ class DeferredReleases:
         self.add(endpoint, operation, number)
 
 
-def knows_no_batches(message: memoryview) -> bool:
-    """Whether the server has refused a batch as an operation that it does not have: none of its entries was served."""
-    header = Message.from_buffer(message)
-    return bool(header.eflags & CARRY) and header.eax == ErrorCode.BAD_CALL
+def said_of(message: memoryview, count: int) -> tuple[bool, list[int]]:
+    """Return what a message says of `count` releases: whether the server knows batches, and the codes of what failed.
 
-
-def errors_of(message: memoryview, count: int) -> list[int]:
-    """Return the codes of what has failed of `count` releases in a message; of a batch that has failed, its own."""
+    Of a batch that has failed as a whole, the code is its own, and none of its entries has been served.
+    """
     header = Message.from_buffer(message)
     if header.eflags & CARRY:
-        return [header.eax]
+        return count == 1 or header.eax != ErrorCode.BAD_CALL, [header.eax]
     if count == 1:
-        return []
+        return True, []
     entries = ENTRY.iter_unpack(message[DATA : DATA + count * ENTRY.size])
-    return [eax for _operation, eax, *_others, eflags in entries if eflags & CARRY]
+    return True, [eax for _operation, eax, *_others, eflags in entries if eflags & CARRY]

@@ -56,6 +56,10 @@ class ReleasesRig(Ipc):
         self.run(current)
         return found
 
+    def add_closes(self, count: int) -> None:
+        for number in range(count):
+            self.back.add(self.endpoint, Operation.CLOSE, number)
+
     def answer(self, *, error: ErrorCode = ErrorCode.OK, failed: dict[int, ErrorCode] | None = None) -> None:
         """Have the server answer the deferred releases that were posted to it; of a batch some may have failed."""
         slot = next(slot for slot, token in self.slots.tokens(self.endpoint).items() if token == TOKEN_RELEASES)
@@ -111,8 +115,7 @@ def test_releases_that_have_gathered_are_sent_as_a_batch(rig: ReleasesRig) -> No
 
 
 def test_a_server_that_knows_no_batches_is_told_one_by_one(rig: ReleasesRig) -> None:
-    for number in range(3):
-        rig.back.add(rig.endpoint, Operation.CLOSE, number)
+    rig.add_closes(3)
     assert len(rig.post()) == 3
     rig.answer(error=ErrorCode.BAD_CALL)
     assert (rig.endpoint.held, rig.lines) == (10, []), "nothing has been told yet"
@@ -123,16 +126,6 @@ def test_a_server_that_knows_no_batches_is_told_one_by_one(rig: ReleasesRig) -> 
     rig.back.add(rig.endpoint, Operation.CLOSE, 5)
     assert rig.post() == [(Operation.CLOSE, 4, 4)], "it is not asked again"
     assert (rig.endpoint.held, rig.back.idle) == (7, False)
-
-
-def test_a_batch_of_which_the_server_does_not_know_one_entry_is_not_repeated(rig: ReleasesRig) -> None:
-    """A CLOSE that is told twice could close a file that has been given the number since."""
-    for operation, number in ((Operation.CLOSE, 1), (Operation.RELEASE, 2), (Operation.CLOSE, 3)):
-        rig.back.add(rig.endpoint, operation, number)
-    rig.post()
-    rig.answer(failed={1: ErrorCode.BAD_CALL})
-    assert (rig.endpoint.held, rig.post(), rig.queue.one_by_one) == (7, [], False)
-    assert rig.lines == ["d0p1: what was given back: NOT_SUPPORTED"]
 
 
 def test_a_release_by_itself_that_the_server_does_not_know_is_not_repeated(rig: ReleasesRig) -> None:
@@ -150,18 +143,20 @@ def test_what_lies_in_the_page_of_a_release_by_itself_says_nothing(rig: Releases
     assert (rig.endpoint.held, rig.lines) == (9, [])
 
 
-def test_a_batch_of_releases_that_fails_as_a_whole_is_not_repeated(rig: ReleasesRig) -> None:
-    for number in range(3):
-        rig.back.add(rig.endpoint, Operation.CLOSE, number)
+@pytest.mark.parametrize(("failed", "code"), [({}, ErrorCode.NO_MEMORY), ({1: ErrorCode.BAD_CALL}, ErrorCode.OK)])
+def test_a_batch_of_releases_that_fails_is_not_repeated(
+    rig: ReleasesRig, failed: dict[int, ErrorCode], code: ErrorCode
+) -> None:
+    """A CLOSE that is told twice could close a file that has been given the number since."""
+    rig.add_closes(3)
     rig.post()
-    rig.answer(error=ErrorCode.NO_MEMORY)
-    assert (rig.endpoint.held, rig.post()) == (7, [])
-    assert rig.lines == ["d0p1: what was given back: NO_MEMORY"]
+    rig.answer(error=code, failed=failed)
+    assert (rig.endpoint.held, rig.post(), rig.queue.one_by_one) == (7, [], False)
+    assert rig.lines == [f"d0p1: what was given back: {'NOT_SUPPORTED' if failed else 'NO_MEMORY'}"]
 
 
 def test_a_server_that_dies_with_a_batch_of_releases_is_told_nothing_more(rig: ReleasesRig) -> None:
-    for number in range(40):
-        rig.back.add(rig.endpoint, Operation.CLOSE, number)
+    rig.add_closes(40)
     rig.post()
     rig.endpoint.dead = True
     rig.back.endpoint_died(rig.endpoint, ErrorCode.SERVER_DIED)
@@ -278,8 +273,7 @@ def test_the_machine_stops_as_soon_as_the_last_server_has_answered(rig: Releases
 def test_threads_that_wait_for_a_server_to_catch_up_are_woken_when_it_has(rig: ReleasesRig) -> None:
     rig.back.limit = 4
     rig.queue.one_by_one = True
-    for number in range(3):
-        rig.back.add(rig.endpoint, Operation.CLOSE, number)
+    rig.add_closes(3)
     rig.post()
     waits = []
 
