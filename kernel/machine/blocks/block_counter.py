@@ -299,7 +299,7 @@ class BlockCounter(NativeCounter):
         if block is None or bool(block.flags & CLASS) != self.fast:
             raise RuntimeError(f"the engine's record of the block at {address:#x} is not what was expected")
         self.accesses.translated(block)
-        self.variants.made(block.code, block.length)
+        self.variants.placed(block)
         if block.restarts:
             self._restarted(address)
         else:
@@ -321,9 +321,8 @@ class BlockCounter(NativeCounter):
     def _classify(self, address: int, size: int, block: Translated) -> int:
         """Return the word of a new block in the translation by blocks; 0 if it cannot be executed in that."""
         code, pages = self.translations.note_block(address, size)
-        made = self.range[0] == EVERYWHERE[0]  # just now: it was to be made with hooks
-        self.variants.placed(block, new=made)
-        if made:
+        if self.range[0] == EVERYWHERE[0]:  # this one was to be made with hooks
+            self.variants.made(block)
             self.range[:] = NOWHERE_AT_ALL
             hooked = block.calls(self.page.count) == block.instructions
             return HOOKED if hooked and not block.restarts else 0

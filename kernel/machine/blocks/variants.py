@@ -55,11 +55,14 @@ class Variants:
         self.lowest = 1 << 64  # address of host code: where the buffer begins, or after it
         self.newest = 0  # where the host code made last ends, or before it
 
-    def placed(self, block: Translated, *, new: bool) -> None:
-        """Note where the host code of a block lies that is entered for the first time; `new`: it was made just now."""
-        end = block.code + block.length
+    def placed(self, block: Translated) -> None:
+        """Note where the host code of a block lies that is entered for the first time, though it may be an old one."""
         self.lowest = min(self.lowest, block.code)
-        self.newest = end if new else max(self.newest, end)
+        self.newest = max(self.newest, block.code + block.length)
+
+    def made(self, block: Translated) -> None:
+        """Note where the host code of a block lies that has just been translated: the buffer may have been emptied."""
+        self.newest = block.code + block.length
 
     def made(self, code: int, length: int) -> None:
         """Note where the host code of the block lies that was translated last."""
@@ -105,12 +108,14 @@ class Variants:
         if not wanted or self.newest + ROOM > self.lowest + TCG_BUFFER:
             return
         kept = self.flags.value, self.eflags.value
-        with self._looking_up():
-            for flags in wanted:
-                self.flags.value = flags & ~EFLAGS_BITS
-                self.eflags.value = kept[1] & ~EFLAGS_BITS | flags & EFLAGS_BITS
-                self.uc.ctl_request_cache(address)
-        self.flags.value, self.eflags.value = kept
+        try:
+            with self._looking_up():
+                for flags in wanted:
+                    self.flags.value = flags & ~EFLAGS_BITS
+                    self.eflags.value = kept[1] & ~EFLAGS_BITS | flags & EFLAGS_BITS
+                    self.uc.ctl_request_cache(address)
+        finally:  # Ctrl-C may come here
+            self.flags.value, self.eflags.value = kept
 
     def drop(self, address: int) -> None:
         """Have the engine forget the translations of the code at an address of the present address space."""
@@ -121,10 +126,12 @@ class Variants:
     def _looking_up(self) -> Iterator[None]:
         """Put back what the engine changes when it looks an address up, which need not be mapped any longer."""
         before = [value.value for value in self.kept]
-        with suppress(UcError):
-            yield
-        for value, old in zip(self.kept, before, strict=True):
-            value.value = old
+        try:
+            with suppress(UcError):
+                yield
+        finally:
+            for value, old in zip(self.kept, before, strict=True):
+                value.value = old
 
     def forget(self) -> None:
         """All translations are gone."""

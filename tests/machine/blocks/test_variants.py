@@ -87,9 +87,11 @@ def test_nothing_is_translated_while_the_buffer_may_be_full() -> None:
     variants = rig.variants
     variants.note(BLOCK, CLASS | AC)
     last = BUFFER + TCG_BUFFER - ROOM - 0x200  # from here on there is no room after a block
-    variants.placed(block(), new=False)
+    variants.placed(block())
     for code, new, made in ((last + 1, False, 0), (BUFFER + 0x100, False, 0), (last, True, 1), (last + 1, True, 0)):
         rig.made.clear()
-        variants.placed(block(code), new=new)
+        variants.placed(block(code))
+        if new:
+            variants.made(block(code))
         variants.translate(BLOCK, CLASS)
         assert len(rig.made) == made, hex(code)
