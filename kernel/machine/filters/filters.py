@@ -91,6 +91,9 @@ class Watched(NamedTuple):
     forms: list[Form]
 
 
+NEAR_CALL = b"\xe8"  # of a constant address, without a prefix
+
+
 class Filters:
     """The sites of suspicious instructions of one machine."""
 
@@ -120,13 +123,18 @@ class Filters:
             self.watch(linear + offset, form)
 
     def follows_itself(self, address: int) -> bool:
-        """Whether the instruction at a linear address may be its own successor: a transfer of control, or REP."""
+        """Whether the instruction at a linear address may be its own successor: a transfer of control, or REP.
+
+        A CALL of a constant address elsewhere is not: it may have been broken off, because it pushes over its own code.
+        """
         code = self._fetch(address)
         if repeats(code):  # nearly always
             return True
         instruction = next(decoder().disasm(code, address, 1), None)
         if instruction is None:
             return True
+        if code[:1] == NEAR_CALL:
+            return bool(instruction.operands[0].imm & 0xFFFF_FFFF == address)
         return any(instruction.group(group) for group in TRANSFERS)
 
     def watch(self, address: int, form: Form = LOOK) -> None:

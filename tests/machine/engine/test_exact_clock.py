@@ -114,6 +114,7 @@ def loaded(counter, assemble):
         ("mov esp, 0x100f; push 0x90909090; hlt; nop; nop; hlt; nop; nop; nop; nop; hlt", 2 + 1, 0),
         ("inc byte ptr [0x1008]; inc byte ptr [0x1008]; mov ebx, 0; hlt", 4, 0),
         ("lock inc byte ptr [0x1008]; mov ebx, 3; hlt", 3, 4),
+        ("mov esp, 0x1009; call 0x100a; hlt", 2 + 1, 0),
         # What may follow itself does: a jump, LOOP, REP.
         ("mov ecx, 9; l: loop l; hlt", 1 + 9 + 1, 0),
         ("cld; mov edi, 0x3000; mov ecx, 5; rep stosb; hlt", 3 + 6 + 1, 0),
@@ -128,6 +129,18 @@ def test_a_store_into_its_own_code_retires_once(loaded, source, retired, ebx):
     assert (stop.reason, stop.retired, machine.cpu.ebx) == ("halt", retired, ebx)
     assert len(served) == retired
     assert sum(machine.state.quadrants) == retired
+
+
+def test_a_single_step_executes_a_call_that_pushes_over_its_own_code(loaded):
+    machine = loaded("mov esp, 0x1009; call 0x100a; hlt")
+    assert [machine.step().eip for _ in range(2)] == [0x1005, 0x100A]
+    assert (machine.cpu.esp, machine.clock.retired) == (0x1005, 2)
+
+
+def test_a_call_of_itself_counts_each_time(loaded):
+    machine = loaded("here: call here")
+    assert machine.run(fuel=5).retired == 5
+    assert machine.cpu.esp == 0x8000 - 5 * 4
 
 
 def test_an_instruction_that_is_restarted_by_hand_counts_again(loaded):
