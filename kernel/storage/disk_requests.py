@@ -106,7 +106,8 @@ class DiskRequests:
     def extend(self, run: Run, keys: list[Key], frames: list[int]) -> None:
         """Have a run that `queued` has returned read more blocks: one command does the work of two.
 
-        No thread waits for longer by that: the request keeps its place in the disk's queue.
+        The request keeps its place in the disk's queue.  Threads that wait for its first blocks wait for a longer
+        command, of `DISK_REQUEST_PAGES` at most, as if all of them had been asked for at once.
         """
         request = self._request(self.state.last[keys[0][0]])
         struct.pack_into(f"<{len(frames)}Q", request.pages, request.page_count * ENTRY, *frames)
