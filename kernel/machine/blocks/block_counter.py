@@ -29,6 +29,7 @@ import ctypes
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from callgate.kernel.abi.memory import KERNEL_BASE
 from callgate.kernel.machine.blocks.accesses import Accesses
 from callgate.kernel.machine.blocks.block_code import ASKS, HOOKED, KNOWN, LENGTH, SHAPE_SHIFT
 from callgate.kernel.machine.blocks.known_engine import (
@@ -333,7 +334,8 @@ class BlockCounter(NativeCounter):
             return 0
         if found.writes_msr or (found.turns_paging and not self.no_execute):
             return 0
-        if found.shape is None or not found.plain or self._watched(address, code, found.shape):
+        plain = found.plain and not (found.tests_bits and address < KERNEL_BASE)  # the kernel uses CF only
+        if found.shape is None or not plain or self._watched(address, code, found.shape):
             if not block.restarts:
                 self.again = block.flags
                 self.alike = self.variants.alike(code, block)

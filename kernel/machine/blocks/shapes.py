@@ -20,18 +20,23 @@ STRINGS: Final = ("ins", "outs")  # with any REP in front, and any size behind
 # If that faults, only the hook knows the flags (`machine.cpu.traps`).
 EARLY: Final = ("set", "rcl", "rcr")
 CONTROL: Final = ("cr0", "cr4")
+# They leave OF, SF, AF and PF undefined (Intel SDM vol. 2A).  The engine clears OF and AF, or keeps them after an
+# instruction that is hooked: what a program sees must not depend on how it is executed.
+BIT_TESTS: Final = frozenset({"bt", "bts", "btr", "btc"})
 
 
 class Contents(NamedTuple):
     """The instructions of a block: `shape` is None if the decoder and the engine do not agree about them.
 
-    `turns_paging` is whether it may turn paging on or off, `writes_msr` whether it may change EFER.
+    `turns_paging` is whether it may turn paging on or off, `writes_msr` whether it may change EFER, `tests_bits`
+    whether it leaves flags that are undefined.
     """
 
     shape: Shape | None
     plain: bool = False
     turns_paging: bool = False
     writes_msr: bool = False
+    tests_bits: bool = False
 
 
 UNKNOWN: Final = Contents(None)
@@ -44,17 +49,19 @@ def contents(code: bytes, instructions: int) -> Contents:
     Machines execute the same code again and again: it is remembered for all machines of the process.
     """
     shape: list[int] = []
-    plain, turns_paging, writes_msr, end = True, False, False, 0
+    plain, turns_paging, writes_msr, tests_bits, end = True, False, False, False, 0
     for at, size, mnemonic, operands in decoder().disasm_lite(code, 0):
         shape.append(at)
         end = at + size
         name = mnemonic.rpartition(" ")[2]
         if name in ASKED or name.startswith(STRINGS) or (name.startswith(EARLY) and "[" in operands):
             plain = False
+        elif name in BIT_TESTS:
+            tests_bits = True
         elif name == "wrmsr":
             writes_msr = True
         elif name == "lmsw" or (name == "mov" and operands.startswith(CONTROL)):
             turns_paging = True
     if end != len(code) or len(shape) != instructions:
         return UNKNOWN
-    return Contents(tuple(shape), plain, turns_paging, writes_msr)
+    return Contents(tuple(shape), plain, turns_paging, writes_msr, tests_bits)

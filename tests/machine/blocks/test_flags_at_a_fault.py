@@ -48,6 +48,16 @@ def test_a_fault_right_after_arithmetic_shows_its_flags(flags_at, fault):
             assert flags_at(counter, f"{arithmetic}; {FAULTING[fault]}") == expected, (counter, arithmetic)
 
 
+@pytest.mark.parametrize(
+    "test", ["bt eax, 0", "bts eax, 0", "btr eax, 0", "btc eax, 0", "lock bts dword ptr [0x404000], eax"]
+)
+def test_the_flags_that_a_test_of_a_bit_leaves_undefined_are_the_same_under_each_clock(flags_at, test):
+    """The processor's manual leaves AF and OF open; a run that is repeated by single steps must not see others."""
+    for arithmetic in ARITHMETIC.values():
+        source = f"{arithmetic}; {test}; pushfd; pop ecx; ud2"
+        assert flags_at("blocks", source) == flags_at("native", source), arithmetic
+
+
 def test_a_store_into_the_next_instruction_leaves_the_flags_of_the_one_before(make_board, counter):
     board = make_board(counter)
     board.machine.counter.patience = 0
