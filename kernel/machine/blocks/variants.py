@@ -64,26 +64,8 @@ class Variants:
         """Note where the host code of a block lies that has just been translated: the buffer may have been emptied."""
         self.newest = block.code + block.length
 
-    def made(self, code: int, length: int) -> None:
-        """Note where the host code of the block lies that was translated last."""
-        self.begin, self.end = min(self.begin, code), code + length
-
-    @property
-    def room(self) -> int:
-        """How many bytes of the engine's buffer are free.
-
-        When it is full the engine empties it by a jump to its run loop, which outside of a run would end the process.
-        """
-        return TCG_BUFFER - max(0, self.end - self.begin)
-
-    def note(self, address: int, flags: int, *, one_page: bool) -> None:
-        """Note that the block at an address needs hooks, and flags with which it has been executed.
-
-        Of one in two pages nothing is known: a fetch from the second one could fault, outside of a run.
-        """
-        if not one_page:
-            self.known.pop(address, None)
-            return
+    def note(self, address: int, flags: int) -> None:
+        """Note that the block at an address needs hooks, and flags with which it has been executed."""
         if len(self.known) >= MOST_BLOCKS:
             self.known.clear()
         found = self.known.setdefault(address, set())

@@ -250,6 +250,8 @@ def crowd(arena: Arenas, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_clients_that_open_and_close_faster_than_the_server_is_told_are_not_refused(crowd: Any) -> None:
     """Each of their requests brings something that the server is to be told, and it is told one thing at a time."""
     argument = bytes([100]) + b"/d0\0/d0/f\0"
+    (endpoint,) = (p for p in crowd.kernel.state.endpoints.by_number.values() if p.name == "d0")
+    endpoint.releases.one_by_one = True  # as if it knew no batches
     patrons = [crowd.start("patron", argument) for _ in range(PATRONS)]
     attention(crowd)
     assert crowd.run().reason == "halt"

@@ -84,6 +84,22 @@ def test_a_process_for_which_memory_is_short_takes_none_of_it(arena: Arenas) -> 
     made.assert_unharmed()
 
 
+def test_a_program_starts_no_process_out_of_the_frames_that_programs_leave(arena: Arenas) -> None:
+    made = arena(commands="ls /rom")
+    other = made.start("runaway", b"")
+    assert made.system.run(until="system_gate").reason == "until"
+    processes, low = made.kernel.processes, made.kernel.memory.low
+    taken = [low.allocate() for _ in range(low.available - limits.FRAMES_RESERVED_PROGRAMS - SPACE_FRAMES + 1)]
+    before = low.available
+    with pytest.raises(PolicyError) as refused:
+        processes.create("child", parent=other.number)
+    assert (refused.value.code, low.available) == (ErrorCode.NO_MEMORY, before)
+    low.release(taken.pop())
+    processes.discard(processes.create("child", parent=other.number))
+    for frame in taken:
+        low.release(frame)
+
+
 def test_the_last_frames_that_programs_leave_are_the_shells(arena: Arenas) -> None:
     made = arena(commands="ls /rom")
     other = made.start("runaway", b"")

@@ -50,7 +50,7 @@ def test_a_block_is_translated_for_all_flags_with_which_it_is_as_long_but_those_
 
 def test_the_flags_and_cr2_are_put_back_when_the_block_is_no_longer_mapped() -> None:
     rig = Rig(mapped=False)
-    rig.variants.note(BLOCK, CLASS | AC, one_page=True)
+    rig.variants.note(BLOCK, CLASS | AC)
     rig.variants.translate(BLOCK, CLASS)
     rig.variants.drop(BLOCK)
     assert len(rig.made) == 2
@@ -61,10 +61,10 @@ def test_the_flags_and_cr2_are_put_back_when_the_block_is_no_longer_mapped() -> 
 def test_a_bounded_number_of_blocks_and_of_variants_is_known() -> None:
     rig = Rig()
     for number in range(MOST_FLAGS + 2):
-        rig.variants.note(BLOCK, CLASS | number, one_page=True)
+        rig.variants.note(BLOCK, CLASS | number)
     assert rig.variants.known[BLOCK] == {CLASS | MOST_FLAGS, CLASS | MOST_FLAGS + 1}
     for number in range(MOST_BLOCKS):
-        rig.variants.note(OTHER + number, CLASS, one_page=True)
+        rig.variants.note(OTHER + number, CLASS)
     assert len(rig.variants.known) <= MOST_BLOCKS
     rig.variants.forget()
     assert rig.variants.known == {}
