@@ -38,7 +38,7 @@ from callgate.kernel.machine.devices.timer import Timer
 from callgate.kernel.machine.engine.clock import Clock, EventQueue
 from callgate.kernel.machine.engine.context import CLOSED
 from callgate.kernel.machine.engine.control import Control
-from callgate.kernel.machine.engine.counter_state import CounterState
+from callgate.kernel.machine.engine.counter_state import CounterState, settle_flags
 from callgate.kernel.machine.engine.hooks import Hooks
 from callgate.kernel.machine.engine.new_engine import new_engine
 from callgate.kernel.machine.engine.port_buffer import PortBuffer
@@ -213,6 +213,7 @@ class Machine(Looking):
 
     def _on_rdtsc(self) -> bool:
         """Read the virtual clock; False if CR4.TSD keeps it for ring 0."""
+        settle_flags(self.state)
         if self.cpu.cr4 & CR4_TSD and self.cpu.cpl:
             self.traps.refuse(GP, 0)
             return False

@@ -26,6 +26,7 @@ from callgate.kernel.machine.engine.context import (
     RawContext,
     discover,
 )
+from callgate.kernel.machine.engine.counter_state import BY_FLAGS
 from unicorn import Uc, UcError
 from unicorn import x86_const as x86
 from unicorn.unicorn_py3.unicorn import uclib
@@ -38,7 +39,6 @@ EFLAGS_VM = 1 << 17
 
 ARITHMETIC_FLAGS = 0x8D5  # CF PF AF ZF SF OF
 LATE_FLAGS = ARITHMETIC_FLAGS | 1 << 10  # and DF
-BY_FLAGS = 1  # how the engine computes the arithmetic flags: from themselves
 EFLAGS_FIXED = 2
 CR0_EM, CR0_TS = 1 << 2, 1 << 3
 CR4_OSFXSR, CR4_OSXMMEXCPT = 1 << 9, 1 << 10

@@ -76,6 +76,7 @@ class CounterState(ctypes.Structure):
     ]
 
 
+BY_FLAGS: Final = 1  # how the engine computes the arithmetic flags: from themselves; the lower half of the note
 FLAGS: Final = ctypes.c_uint64 * 3  # what they are computed from, another operand, and how
 
 
@@ -87,6 +88,18 @@ def put_flags_back(state: CounterState) -> None:
     """
     flags = FLAGS.from_address(state.late_flags)
     flags[0], flags[2] = state.flags_source, state.flags_kind
+
+
+def settle_flags(state: CounterState) -> None:
+    """Note how the arithmetic flags are computed, for an instruction that a hook of its own replaces.
+
+    The engine has them computed from themselves since the counting hook was called for it, and would have noted so, but
+    the note is part of what it leaves out with the instruction (docs/emulator-notes.md).
+    """
+    if state.late_flags:
+        flags = FLAGS.from_address(state.late_flags)
+        if flags[0] != state.flags_source:
+            flags[2] = flags[2] & ~0xFFFF_FFFF | BY_FLAGS
 
 
 def take_back_stores(state: CounterState) -> None:
