@@ -218,8 +218,7 @@ class Machine(Looking):
             self.traps.refuse(GP, 0)
             return False
         now = self.clock.now
-        self.cpu.eax = now & 0xFFFF_FFFF
-        self.cpu.edx = now >> 32 & 0xFFFF_FFFF
+        self.cpu.eax, self.cpu.edx = now & 0xFFFF_FFFF, now >> 32 & 0xFFFF_FFFF
         return True
 
     def _on_rdtscp(self) -> None:
