@@ -156,10 +156,8 @@ class FilePages:
             low += size
             source += size if source else 0
 
-    def make(self, span: Span, parts: int | list[Part]) -> int:
-        """Return the frame of one page of the file: the cache's own if it holds nothing else, or a copy; NO_MEMORY."""
-        if isinstance(parts, int):
-            return parts
+    def make(self, span: Span, parts: list[Part]) -> int:
+        """Return the frame of a page of the file that has parts: a block of the cache, or a copy; NO_MEMORY."""
         if all(part.source == 0 for part in parts):
             return self.memory.zero_frame()
         if self.map_edges() and len(parts) == 1 and parts[0].source % PAGE_SIZE == parts[0].offset:

@@ -26,3 +26,8 @@ def test_the_order_of_the_known_names_decides_nothing_and_there_are_no_more_than
     assert nearest("label_x", names) == nearest("label_x", reversed(names)) == nearest("label_x", set(names))
     assert len(nearest("label_x", names)) == 3
     assert len(nearest("lable_1", names, 1)) == 1
+
+
+def test_names_of_three_letters_may_differ_in_one_and_longer_ones_have_to_be_more_alike() -> None:
+    assert nearest("eex", ["eax"]) == ["eax"]
+    assert nearest("abcdef", ["abcxyf"]) == [], "two thirds of its letters"
