@@ -6,7 +6,7 @@
 ;   in:        [esp]  GateFrame: ebp  volume * 65536 + Operation.BATCH, esi  address of BatchEntry records, ecx  their number
 ;              fs  thread; DS and ES the caller's, IF=0
 ;   out:       eax  entries answered, each of which holds the registers and flags of its reply
-;              CF=1, eax  ErrorCode: no entry has been changed
+;              CF=1, eax  ErrorCode: no entry has been changed, unless their memory was unmapped meanwhile
 ;   leaves by: leave_gate
 ipc_batch:
         .frame  like ipc_gate.private
