@@ -58,7 +58,7 @@ Exit codes: as for callgate boot. Ctrl-C ends the run, and what has happened unt
 @click.option("--format", "form", type=click.Choice(FORMATS), help="The format, whatever the name ends with.")
 @click.option(
     "--request",
-    type=Number(1, hint="#N in the whole diagram, which -o OUT.svg draws without --request"),
+    type=Number(1, hint="the whole diagram, which -o OUT.svg draws without --request, has them as #N"),
     metavar="N",
     help="Draw only the request of this number (#N in the whole diagram), as .svg.",
 )

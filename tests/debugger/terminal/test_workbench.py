@@ -347,6 +347,10 @@ def test_a_guest_that_has_switched_paging_on_without_pae_is_looked_at_and_gone_b
     assert "mov eax, 0xc010003c" in ended[2]
     for line in ("where", "x esp", "bt", "threads", "walk esp", "creg", "registers", "list", "disassemble eip 3"):
         said(prompt, line)
+    why = "paging is on without PAE, and tables of 32-bit entries are not walked"
+    assert f": {why}: taken for physical {bench.machine.cpu.esp:#x}" in said(prompt, "walk esp")
+    with pytest.raises(CommandError, match=why):
+        said(prompt, "info tab")
     assert "mov eax, 0x8001003b" in said(prompt, "why eax")
     assert "does not have" in said(prompt, "stepi")
     assert "mov cr0, eax" in said(prompt, "back stepi")

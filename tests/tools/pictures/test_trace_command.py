@@ -167,5 +167,5 @@ def test_what_is_no_number_of_a_request_is_refused_with_where_numbers_are_found(
     refused = command_line("trace", "-c", "df", "--request", number, "-o", "a.svg")
     assert refused.status == 2
     said = " ".join(refused.messages.split())
-    assert f"'{number}' is not a number from 1 on; #N in the whole diagram" in said
+    assert f"'{number}' is not a number from 1 on; the whole diagram" in said
     assert not Path("a.svg").exists()

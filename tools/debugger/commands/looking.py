@@ -100,12 +100,9 @@ def stack(desk: Desk, rest: str) -> None:
 def table(desk: Desk, rest: str) -> None:
     """Show what is mapped."""
     nothing(rest)
-    machine = desk.bench.machine
-    mode = machine.paging.mode()
-    if not mode.paging:
-        raise CommandError("paging is off: linear addresses are physical ones")
-    if not machine.cpu.cr4 >> CR4["PAE"] & 1:
-        raise CommandError("the page tables have 32-bit entries: walk ADDRESS shows one way through them")
+    why = views.untranslated(desk.bench)
+    if why is not None:
+        raise CommandError(f"{why}: linear addresses are taken for physical ones")
     desk.show(runs(desk))
 
 

@@ -7,7 +7,7 @@ from typing import Final
 from callgate.kernel.abi.memory import PTE_PRESENT, PTE_USER, PTE_WRITABLE
 from callgate.kernel.core.records import EndpointState
 from callgate.kernel.machine.cpu.descriptors import Gate, Segment
-from callgate.kernel.machine.cpu.paging import PageFault
+from callgate.kernel.machine.cpu.paging import CR0_PG, PageFault
 from callgate.kernel.machine.cpu.setting import SETTABLE
 from callgate.kernel.machine.memory.bus import DmaError
 from callgate.kernel.watching.requests import REGISTERS, SlotView
@@ -170,11 +170,21 @@ def request(slot: SlotView) -> list[str]:
     return lines
 
 
+def untranslated(bench: Workbench) -> str | None:
+    """Return why linear addresses are looked at as physical ones; None if page tables translate them."""
+    if bench.machine.paging.mode().paging:
+        return None
+    if bench.machine.cpu.cr0 & CR0_PG:
+        return "paging is on without PAE, and tables of 32-bit entries are not walked"
+    return "paging is off"
+
+
 def walk(bench: Workbench, address: int) -> list[str]:
     """Return the page walk of a linear address, entry by entry."""
+    why = untranslated(bench)
+    if why is not None:
+        return [f"{address:#010x}: {why}: taken for physical {address:#x}"]
     found = bench.machine.paging.walk(address)
-    if not found.entries:
-        return [f"{address:#010x}: paging is off, physical {address:#x}"]
     lines = []
     for level, (place, entry) in zip(LEVELS, found.entries, strict=False):
         bits = ", ".join(name for bit, name in ENTRY_BITS.items() if entry & bit)
