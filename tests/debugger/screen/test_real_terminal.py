@@ -84,3 +84,23 @@ def test_only_the_room_of_the_screen_imports_textual_and_nothing_imports_that_ro
     importers = [path for path in tools.rglob("*.py") if importing.search(path.read_text("utf-8"))]
     assert {path.relative_to(tools).parts[:2] for path in importers} == {("debugger", "screen")}
     assert tools / "debugger" / "screen" / "opening.py" not in importers
+
+
+@pytest.mark.thorough(only=True)
+def test_the_mouse_of_a_terminal_goes_along_the_time_line_and_sets_a_breakpoint(terminal: Terminal) -> None:
+    terminal.debug("-c", "df")
+    terminal.sees("instruction 0 |")
+    assert terminal.mouse_is_wanted()
+    terminal.press(":")
+    terminal.press("-l", "until ipc_request")
+    terminal.press("Enter")
+    terminal.until(lambda: any("=>" in row and "pushad" in row for row in terminal.shown().splitlines()))
+    terminal.press("Escape")
+    rows = terminal.shown().splitlines()
+    line = next(row for row, text in enumerate(rows) if "=>" in text)
+    terminal.click(0, line)
+    terminal.until(lambda: terminal.shown().splitlines()[line].startswith("●"))
+    terminal.click(0, next(row for row, text in enumerate(rows) if text.startswith("DDDD")))
+    terminal.sees(", in the past | no thread yet")
+    terminal.press("q")
+    assert terminal.left() == 0

@@ -65,6 +65,15 @@ class Terminal:
         """Press keys, as tmux names them."""
         self.tmux("send-keys", *keys)
 
+    def click(self, column: int, row: int) -> None:
+        """Press and release the first button of a mouse, counted from 0, as xterm's SGR mode 1006 says it."""
+        for end in "Mm":
+            self.tmux("send-keys", "-l", f"\x1b[<0;{column + 1};{row + 1}{end}")
+
+    def mouse_is_wanted(self) -> bool:
+        """Tell whether the debugger has asked the terminal for what the mouse does, in SGR mode."""
+        return self.tmux("display", "-p", "#{mouse_any_flag} #{mouse_sgr_flag}").split() == ["1", "1"]
+
     def shown(self, *options: str) -> str:
         """Return what is on the screen."""
         return self.tmux("capture-pane", "-p", *options)
