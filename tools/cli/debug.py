@@ -41,6 +41,7 @@ Examples:
   callgate debug -e "until ipc.reply" -e message -e "back phase" -e quit
   callgate debug --plain                          lines instead of the screen of panes
   callgate debug --dap                            for an editor that starts it: docs/editors.md
+  callgate debug --vsix callgate.vsix             Visual Studio Code is one: code --install-extension callgate.vsix
 
 \b
 On a terminal it opens a screen of panes: ? shows its keys, and : takes a command.  --plain, -e
@@ -88,6 +89,12 @@ MACHINE: Final = ("memory", "high_memory", "ide", "unplug", "mount_deadline", "m
     help="Serve an editor by the Debug Adapter Protocol on standard input and output (docs/editors.md).",
 )
 @click.option("--dap-port", type=Number(0, 65535), metavar="PORT", help="The same on a port of 127.0.0.1.")
+@click.option(
+    "--vsix",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the extension that has Visual Studio Code start --dap, and exit.",
+)
 def debug(
     files: tuple[Path, ...],
     commands: tuple[str, ...],
@@ -98,6 +105,7 @@ def debug(
     unplug: tuple[tuple[int, int], ...],
     dap: bool,
     dap_port: int | None,
+    vsix: Path | None,
     **machine: Unpack[Machine],
 ) -> int:
     """Step through a run of disk IMAGEs, of a RECORDING, or of a CASE of a test, forward and backward.
@@ -110,6 +118,8 @@ def debug(
     from callgate.tools.debugger.workbench.workbench import Workbench
     from callgate.tools.recording import RecordingError
 
+    if vsix is not None:
+        return extended(vsix)
     if dap or dap_port is not None:
         from callgate.tools.cli.debugging.adapter import serve
 
@@ -194,6 +204,19 @@ def recording_in(files: Sequence[Path]) -> Recording | None:
     except RecordingError as error:
         print(f"callgate: {error}", file=sys.stderr)
         raise SystemExit(EXIT_IMAGE) from None
+
+
+def extended(vsix: Path) -> int:
+    """Write the extension for Visual Studio Code; return the exit code, or click.UsageError."""
+    from callgate.tools.cli.debugging.adapter import write_extension
+
+    context = click.get_current_context()
+    given = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if given != ["vsix"]:
+        raise click.UsageError("--vsix: nothing else is given with it")
+    if vsix.suffix != ".vsix":
+        raise click.UsageError(f"--vsix: {vsix.with_suffix('.vsix')}: Visual Studio Code wants a name that ends so")
+    return write_extension(vsix)
 
 
 def check(recording: Recording | None, commands: Sequence[str], budget: int) -> None:

@@ -164,3 +164,7 @@ def main() -> None:
     except OSError as error:
         code = refused(error)
     sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -39,7 +39,9 @@ def test_an_editor_steps_through_a_case_both_ways_and_stops_at_its_lines(editor,
     assert one.move("stepBack", granularity="instruction")["reason"] == "step"
     assert "<again>" in one.where()
     assert one.move("continue")["reason"] == "breakpoint"
-    assert "no kernel" in one.request("evaluate", expression="slots", context="repl")["message"]
+    refused = one.request("evaluate", expression="slots", context="repl")
+    assert "no kernel" in refused["message"]
+    assert not refused["body"]["error"]["showUser"], "the console shows it already"
     assert one.move("continue")["reason"] == "breakpoint"
     assert one.move("reverseContinue")["reason"] == "breakpoint"
     assert one.evaluate("ecx", "watch").startswith("0x3")
@@ -58,6 +60,7 @@ def test_a_recording_of_a_test_is_entered_where_the_test_failed_and_what_cannot_
         answer = one.request("launch", program=program)
         assert not answer["success"]
         assert message in answer["message"]
+        assert answer["body"]["error"]["showUser"], "an editor says nothing to the user otherwise"
     recording.write_text(ran.recording)
     one.begin(program=str(recording))
     one.enter()

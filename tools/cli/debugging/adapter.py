@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import shlex
 import socket
 import sys
 from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
 from typing import IO, Final
 
+import click
+from callgate.tools.debugger.dap import extension
 from callgate.tools.debugger.dap.adapter import Adapter, Launch
 
 LOOPBACK: Final = "127.0.0.1"
+ADAPTER: Final = ("-m", "callgate.tools.cli.main", "debug", "--dap")  # for this Python
 EXIT_PORT: Final = 3
 
 
@@ -35,4 +41,17 @@ def serve(launch: Launch, port: int | None) -> int:
         with connection.makefile("rb") as stream, connection.makefile("wb") as written:
             Adapter(stream, written, launch).serve()
             connection.shutdown(socket.SHUT_RDWR)
+    return 0
+
+
+def write_extension(path: Path) -> int:
+    """Write the extension for Visual Studio Code, and say how it is installed; return the exit code."""
+    try:
+        extension.write(path, version("callgate"), (sys.executable, *ADAPTER))
+    except OSError as error:
+        raise click.FileError(str(path), error.strerror or str(error)) from None
+    print(
+        f"callgate: {path} is written; install it by: code --install-extension {shlex.quote(str(path))}",
+        file=sys.stderr,
+    )
     return 0

@@ -10,6 +10,11 @@ LONGEST: Final = 16 << 20
 """Bytes of a message."""
 LONGEST_LINE: Final = 4096
 HEADER: Final = b"content-length:"
+SHOWN_WHERE_ASKED: Final = (
+    *("evaluate", "completions", "setVariable", "dataBreakpointInfo", "variables", "scopes", "stackTrace", "threads"),
+    *("source", "loadedSources", "disassemble", "readMemory", "writeMemory"),
+)
+"""Requests of a view of the client, which shows there why it has got no answer.  The user is told of all others."""
 
 
 class Malformed(ValueError):
@@ -89,8 +94,10 @@ class Sender:
     def refuse(self, request: dict[str, Any], reason: str) -> None:
         """Send that a request has not been carried out, and why."""
         self.answered = request["seq"]
-        body = {"error": {"id": 1, "format": "{reason}", "variables": {"reason": reason}, "showUser": False}}
-        fields = {"request_seq": request["seq"], "success": False, "command": request["command"]}
+        command = request["command"]
+        error = {"id": 1, "format": "{reason}", "variables": {"reason": reason}}
+        body = {"error": error | {"showUser": command not in SHOWN_WHERE_ASKED}}
+        fields = {"request_seq": request["seq"], "success": False, "command": command}
         self.send("response", **fields, message=reason, body=body)
 
 

@@ -1,13 +1,17 @@
-"""The files for Visual Studio Code in docs/editors.md: what its packager and a validator of schemas say of them."""
+"""The extension for Visual Studio Code, and docs/editors.md: what its packager and a validator of schemas say."""
 
 import json
 import re
+import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import host_programs
 import pytest
+from forked import Forked
 
 DOCUMENT = Path(__file__).parents[4] / "docs" / "editors.md"
 PACKAGES = Path(sys.prefix) / "node" / "node_modules"  # where .ci/run puts it
@@ -19,10 +23,34 @@ for (const one of JSON.parse(process.argv[2])) console.log(check(one) ? "good" :
 """
 
 
-def files() -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the extension's package.json and the launch.json."""
-    package, launch = re.findall(r"^```json\n(.*?)^```$", DOCUMENT.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    return json.loads(package), json.loads(launch)
+def debug(*arguments: str) -> tuple[int, str]:
+    """Run `callgate debug`; return its exit code and what it says."""
+    with Forked("debug", *arguments) as ran:
+        _, said = ran.communicate(timeout=20)
+    assert ran.returncode is not None
+    return ran.returncode, said.decode()
+
+
+@pytest.fixture
+def extension(tmp_path: Path) -> zipfile.ZipFile:
+    """Have the extension written."""
+    path = tmp_path / "callgate.vsix"
+    said = f"callgate: {path} is written; install it by: code --install-extension {path}\n"
+    assert debug("--vsix", str(path)) == (0, said)
+    return zipfile.ZipFile(path)
+
+
+@pytest.fixture
+def package(extension: zipfile.ZipFile) -> dict[str, Any]:
+    described: dict[str, Any] = json.loads(extension.read("extension/package.json"))
+    return described
+
+
+def launches() -> dict[str, Any]:
+    """Return the document's launch.json."""
+    (launch,) = re.findall(r"^```json\n(.*?)^```$", DOCUMENT.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    found: dict[str, Any] = json.loads(launch)
+    return found
 
 
 def attributes(package: dict[str, Any]) -> dict[str, Any]:
@@ -31,8 +59,8 @@ def attributes(package: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def test_the_extension_declares_each_argument_of_launch_and_no_other() -> None:
-    package, launch = files()
+def test_the_extension_declares_each_argument_of_launch_and_no_other(package: dict[str, Any]) -> None:
+    launch = launches()
     table = DOCUMENT.read_text("utf-8").partition("## What `launch` takes")[2].partition("##")[0]
     assert list(attributes(package)) == re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
     for configuration in launch["configurations"]:
@@ -56,13 +84,83 @@ def packages() -> None:
         pytest.skip("@vscode/vsce is not installed (npm, see .ci/run)")
 
 
+def test_the_extension_starts_the_adapter_by_a_command_that_works_in_any_folder(
+    tmp_path: Path, package: dict[str, Any]
+) -> None:
+    (debugger,) = package["contributes"]["debuggers"]
+    body = json.dumps({"seq": 1, "type": "request", "command": "initialize"}).encode()
+    asked = b"Content-Length: %d\r\n\r\n" % len(body) + body
+    command = [debugger["runtime"], *debugger["runtimeArgs"]]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, cwd=tmp_path, env={}) as adapter:
+        assert adapter.stdin is not None
+        assert adapter.stdout is not None
+        adapter.stdin.write(asked)
+        adapter.stdin.flush()
+        length = int(adapter.stdout.readline().partition(b":")[2])
+        assert b'"supportsStepBack": true' in adapter.stdout.read(2 + length)
+    assert adapter.returncode == 0
+
+
+def test_the_same_extension_is_the_same_bytes(tmp_path: Path) -> None:
+    names = tmp_path / "one.vsix", tmp_path / "two.vsix"
+    for name in names:
+        assert debug("--vsix", str(name))[0] == 0
+    assert names[0].read_bytes() == names[1].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("their.img", "--vsix", "a.vsix"), "--vsix: nothing else is given with it"),
+        (("--vsix", "a.vsix", "--plain"), "--vsix: nothing else is given with it"),
+        (("--vsix", "a.zip"), "--vsix: a.vsix: Visual Studio Code wants a name that ends so"),
+        (("--vsix", "missing/a.vsix"), "Could not open file 'missing/a.vsix': No such file or directory"),
+    ],
+)
+def test_an_extension_that_cannot_be_written_is_refused_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, said = debug(*arguments)
+    assert code != 0
+    assert message in said
+    assert not list(tmp_path.iterdir())
+
+
+def says(manifest: bytes) -> dict[str, Any]:
+    """Return what an editor takes from the manifest of an extension: whose it is, for which editors, and where."""
+    root = ET.fromstring(manifest)
+    names = {"v": "http://schemas.microsoft.com/developer/vsx-schema/2011"}
+    identity, installed = root.find(".//v:Identity", names), root.find(".//v:InstallationTarget", names)
+    assert identity is not None
+    assert installed is not None
+    properties = {one.get("Id"): one.get("Value") for one in root.iterfind(".//v:Property", names)}
+    assets = {one.get("Type"): one.get("Path") for one in root.iterfind(".//v:Asset", names)}
+    of_the_editor = "Microsoft.VisualStudio.Code."
+    return {
+        "identity": identity.attrib,
+        "target": installed.attrib,
+        "name": root.findtext(".//v:DisplayName", None, names),
+        "description": root.findtext(".//v:Description", None, names),
+        "categories": root.findtext(".//v:Categories", None, names),
+        "engine": properties[of_the_editor + "Engine"],
+        "package": assets[of_the_editor + "Manifest"],
+    }
+
+
 @pytest.mark.thorough(only=True)
 @pytest.mark.usefixtures("packages")
-def test_the_editors_packager_takes_the_extension(tmp_path: Path) -> None:
-    package, _ = files()
+def test_the_editors_packager_makes_the_same_extension(
+    tmp_path: Path, extension: zipfile.ZipFile, package: dict[str, Any]
+) -> None:
     code, said = packaged(tmp_path, package)
     assert code == 0, said
-    assert (tmp_path / "callgate-0.0.1.vsix").stat().st_size > 0
+    with zipfile.ZipFile(tmp_path / f"callgate-{package['version']}.vsix") as theirs:
+        assert set(extension.namelist()) <= set(theirs.namelist())
+        ours, other = (says(one.read("extension.vsixmanifest")) for one in (extension, theirs))
+        assert ours == other
+        assert json.loads(theirs.read("extension/package.json")) == package
     code, said = packaged(tmp_path, package | {"engines": {"vscode": "soon"}})
     assert code != 0
     assert "soon" in said
@@ -70,8 +168,10 @@ def test_the_editors_packager_takes_the_extension(tmp_path: Path) -> None:
 
 @pytest.mark.thorough(only=True)
 @pytest.mark.usefixtures("packages")
-def test_the_configurations_fit_the_schema_that_the_editor_makes_of_the_extension() -> None:
-    package, launch = files()
+def test_the_configurations_fit_the_schema_that_the_editor_makes_of_the_extension(
+    package: dict[str, Any],
+) -> None:
+    launch = launches()
     own = {"type": {"const": "callgate"}, "request": {"enum": ["launch"]}, "name": {"type": "string"}}
     schema = {
         "type": "object",
