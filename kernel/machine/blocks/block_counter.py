@@ -233,6 +233,7 @@ class BlockCounter(NativeCounter):
             return
         done = shape.index(linear - begin) + attempted
         state.count -= length - done
+        state.stored_at = NOWHERE  # a later instruction comes to the count that the block's stores were noted under
         state.quadrants[begin >> 30 & 3] -= length - done
         if attempted:
             state.last_address = linear

@@ -320,6 +320,7 @@ class Traps:
         if not fetch and state.last_address == linear:
             state.count -= 1
             state.quadrants[linear >> 30] -= 1
+            state.stored_at = NOWHERE  # what it has stored before it faulted is not that of the next one
         state.last_address = NOWHERE
 
     def _count_barren(self) -> None:

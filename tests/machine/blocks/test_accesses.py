@@ -118,6 +118,24 @@ def test_loads_and_stores_of_high_memory_move_and_count_the_same_bytes(make_boar
     assert routines(led)[0] >= 7
 
 
+@pytest.mark.parametrize("kind", ["blocks", "native"])
+def test_bytes_that_a_block_has_stored_before_a_fault_stay_counted_whatever_follows(make_board, kind):
+    """An INSB that comes to the count at which the block would have ended takes back what it has stored itself."""
+    counted = []
+    for length in range(4, 7):
+        board = make_board(kind)
+        board.machine.counter.patience = 0
+        board.map(WINDOW, HIGH_MEMORY, "rw")
+        warm = "mov ecx, 100; warm: dec ecx; jnz warm; mov edx, 0x1000; mov edi, 0x405200; jmp body; body:"
+        after = "nop; " * length
+        board.boot(f"{warm} mov dword ptr [0x405100], 1; mov eax, [0x700000]; {after} jmp over; over: insb; hlt")
+        board.answer = lambda report, board=board, length=length: board.frame(0, report.eip + 5 + length + 2)
+        assert board.machine.run(fuel=1_000).reason == "halt"
+        assert len(board.reports) == 1
+        counted.append(board.machine.ledger.counts().cpu_file_bytes["kernel"])
+    assert counted == [5] * 3
+
+
 @pytest.mark.parametrize("counter", ["blocks", "native"])
 def test_a_store_changes_code_that_has_been_executed(code_at, counter):
     """The same instruction stores before code was translated from the page, and afterwards."""
