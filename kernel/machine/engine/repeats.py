@@ -10,6 +10,7 @@ twice.
 
 import ctypes
 from collections.abc import Callable
+from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from callgate.kernel.machine.engine.counter_state import put_flags_back
@@ -21,6 +22,14 @@ REPEAT_SLOTS: Final = 1 << 12
 REPEAT_CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64)
 
 
+class Follows(Enum):
+    """Whether an instruction for which the hook was called twice in a row has retired between the calls."""
+
+    NEVER = 0  # it cannot follow itself: it was broken off
+    NOW = 1  # this time it has, but it may be broken off as well
+    ALWAYS = 2  # it is a transfer of control that stores nothing, or REP
+
+
 class Repeats:
     """The record of instructions for which the hook was called twice in a row."""
 
@@ -28,7 +37,7 @@ class Repeats:
         """Publish an empty table in `state`; exceptions of `follows_itself` go to `fail`."""
         self.state = state
         self.table = (ctypes.c_uint32 * REPEAT_SLOTS)()
-        self.follows_itself: Callable[[int], bool] = lambda _address: True
+        self.follows_itself: Callable[[int], Follows] = lambda _address: Follows.ALWAYS
         self.fail = fail
         self._callback = REPEAT_CALL(lambda _uc, address: self.judge(address))
         self.address = state.repeats = ctypes.addressof(self.table)
@@ -41,9 +50,10 @@ class Repeats:
     def judge(self, address: int) -> None:
         """Uncount the first of two calls for an address, or remember that both are right."""
         try:
-            if self.follows_itself(address):
+            follows = self.follows_itself(address)
+            if follows == Follows.ALWAYS:
                 self.table[address & REPEAT_SLOTS - 1] = address
-            else:
+            elif follows == Follows.NEVER:
                 put_flags_back(self.state)
                 self.state.count -= 1
                 self.state.quadrants[address >> 30 & 3] -= 1

@@ -29,6 +29,7 @@ from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
 from callgate.kernel.machine.cpu.cpu import EFLAGS_TF, GENERAL
 from callgate.kernel.machine.cpu.exceptions import DE, GP, PF, UD
 from callgate.kernel.machine.cpu.paging import PageFault
+from callgate.kernel.machine.engine.repeats import Follows
 from callgate.kernel.machine.filters.divisions import may_overflow, overflows
 from callgate.kernel.machine.filters.far import (
     CALL_FAR,
@@ -81,7 +82,8 @@ USER_SITES: Final = 1 << 15
 FORMS: Final = 4
 NO_SEGMENT: Final = 0xFFFC  # error code: index 1FFFh of the LDT, which no LDT reaches
 REGISTER_OPERAND: Final = 1  # capstone's CS_OP_REG
-TRANSFERS: Final = (1, 2, 3, 4, 5, 7)  # capstone's groups JUMP, CALL, RET, INT, IRET, BRANCH_RELATIVE
+CALL: Final = 2  # capstone's group
+TRANSFERS: Final = (1, CALL, 3, 4, 5, 7)  # and its groups JUMP, RET, INT, IRET, BRANCH_RELATIVE
 
 
 class Watched(NamedTuple):
@@ -89,9 +91,6 @@ class Watched(NamedTuple):
 
     number: int  # of the site's call
     forms: list[Form]
-
-
-NEAR_CALL = b"\xe8"  # of a constant address, without a prefix
 
 
 class Filters:
@@ -122,20 +121,35 @@ class Filters:
         for offset, form in found.others:
             self.watch(linear + offset, form)
 
-    def follows_itself(self, address: int) -> bool:
-        """Whether the instruction at a linear address may be its own successor: a transfer of control, or REP.
+    def follows_itself(self, address: int) -> Follows:
+        """Whether the instruction at a linear address has just been its own successor, since the hook came to it again.
 
-        A CALL of a constant address elsewhere is not: it may have been broken off, because it pushes over its own code.
+        A transfer of control or REP has.  A CALL may have been broken off instead, because it pushes over its own code.
         """
         code = self._fetch(address)
         if repeats(code):  # nearly always
-            return True
+            return Follows.ALWAYS
         instruction = next(decoder().disasm(code, address, 1), None)
         if instruction is None:
-            return True
-        if code[:1] == NEAR_CALL:
-            return bool(instruction.operands[0].imm & 0xFFFF_FFFF == address)
-        return any(instruction.group(group) for group in TRANSFERS)
+            return Follows.ALWAYS
+        if instruction.group(CALL) and not is_far(code):
+            return Follows.NOW if self._has_called_itself(instruction) else Follows.NEVER
+        return Follows.ALWAYS if any(instruction.group(group) for group in TRANSFERS) else Follows.NEVER
+
+    def _has_called_itself(self, instruction: Any) -> bool:
+        """Whether a near CALL has gone to itself: its return address lies on top of the stack then."""
+        operand, cs = instruction.operands[0], self.cpu.segment_base("cs")
+        target = instruction.address
+        if operand.type == REGISTER_OPERAND:
+            name = instruction.reg_name(operand.reg)
+            target = getattr(self.cpu, name) + cs if name in GENERAL else target
+        elif operand.type != MEMORY_OPERAND:
+            target = operand.imm
+        after = instruction.address + instruction.size - cs
+        with suppress(PageFault, DmaError):
+            top = self.paging.read_linear(self.cpu.esp + self.cpu.segment_base("ss") & 0xFFFF_FFFF, operand.size)
+            return not (target - instruction.address) & 0xFFFF_FFFF and top == after.to_bytes(8, "little")[: len(top)]
+        return False
 
     def watch(self, address: int, form: Form = LOOK) -> None:
         """Watch an address from now on. The instruction there is judged when it executes."""

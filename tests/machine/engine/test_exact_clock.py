@@ -115,6 +115,9 @@ def loaded(counter, assemble):
         ("inc byte ptr [0x1008]; inc byte ptr [0x1008]; mov ebx, 0; hlt", 4, 0),
         ("lock inc byte ptr [0x1008]; mov ebx, 3; hlt", 3, 4),
         ("mov esp, 0x1009; call 0x100a; hlt", 2 + 1, 0),
+        # CALL through a register and through memory.
+        ("mov esp, 0x100e; mov eax, 0x100e; call eax; nop; nop; hlt", 3 + 1, 0),
+        ("mov esp, 0x1013; mov eax, 0x3000; mov dword ptr [eax], 0x1018; call [eax];" + "hlt; " * 20, 4 + 1, 0),
         # What may follow itself does: a jump, LOOP, REP.
         ("mov ecx, 9; l: loop l; hlt", 1 + 9 + 1, 0),
         ("cld; mov edi, 0x3000; mov ecx, 5; rep stosb; hlt", 3 + 6 + 1, 0),
@@ -137,9 +140,17 @@ def test_a_single_step_executes_a_call_that_pushes_over_its_own_code(loaded):
     assert (machine.cpu.esp, machine.clock.retired) == (0x1005, 2)
 
 
-def test_a_call_of_itself_counts_each_time(loaded):
-    machine = loaded("here: call here")
-    assert machine.run(fuel=5).retired == 5
+@pytest.mark.parametrize(
+    ("source", "before"),
+    [
+        ("here: call here", 0),
+        ("mov eax, 0x1005; call eax", 1),
+        ("mov dword ptr [0x3000], 0x100a; call [0x3000]", 1),
+    ],
+)
+def test_a_call_of_itself_counts_each_time(loaded, source, before):
+    machine = loaded(source)
+    assert machine.run(fuel=before + 5).retired == before + 5
     assert machine.cpu.esp == 0x8000 - 5 * 4
 
 
