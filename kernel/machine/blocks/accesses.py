@@ -6,6 +6,9 @@ of memory for stores, since code may have been translated from it.  That routine
 its calls are led to host code that does the two usual things itself, in a tenth of that: it moves and counts bytes of
 high memory, and stores into pages from which no code was translated.  All else it leaves to the engine's routine.
 
+Such a page then loses its mark, so that further stores into it take the engine's fast way, in all blocks.  When code is
+translated from it, which is known before that executes, it is marked again.
+
 It relies on the form of such calls and of the TLB, which is looked at once in a process.  Where that is otherwise, or
 the host code would be out of reach of a call, blocks stay as the engine has made them.
 """
@@ -19,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from callgate.kernel.abi.memory import PAGE_SHIFT, PAGE_SIZE
 from callgate.kernel.machine.blocks.access_code import CODE_AT, LOAD_CODE, SIZES, STEP, STORE_CODE, AccessState
-from callgate.kernel.machine.blocks.known_tables import calls, originals, tables_are_known
+from callgate.kernel.machine.blocks.known_tables import calls, mark_again, originals, tables_are_known
 
 if TYPE_CHECKING:
     from callgate.kernel.machine.blocks.translated import Translated
@@ -56,8 +59,10 @@ def page_near(address: int) -> int:
 class Accesses:
     """The host code of one machine, made when the first block wants it."""
 
-    def __init__(self, counter: CounterState, low: Region, high: Region | None) -> None:
+    def __init__(self, counter: CounterState, cpu: int, low: Region, high: Region | None) -> None:
+        """Take the state of the clock, the address of the engine's record of its CPU, and the machine's memory."""
         self.counter = counter
+        self.cpu = cpu
         self.low, self.high = low, high
         self.code_pages = bytearray(low.size >> PAGE_SHIFT)
         self.page = 0  # its address; 0: none yet
@@ -67,8 +72,10 @@ class Accesses:
     def translated(self, block: Translated) -> None:
         """Code was translated from the pages of a block."""
         for page in block.pages:
-            if page < len(self.code_pages):
+            if page < len(self.code_pages) and not self.code_pages[page]:
                 self.code_pages[page] = 1
+                if self.page:
+                    mark_again(self.cpu, self.low.address + (page << PAGE_SHIFT))
 
     def forget(self) -> None:
         """All translations are gone."""

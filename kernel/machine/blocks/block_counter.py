@@ -100,7 +100,8 @@ class BlockCounter(NativeCounter):
         self.ready = True
         found, layout, translations = rescue(), self.cpu.layout, self.translations
         assert found is not None
-        begins = found.cpu(ctypes.c_void_p(self.uc)) + found.offset
+        engine = found.cpu(ctypes.c_void_p(self.uc))
+        begins = engine + found.offset
         self.flags = ctypes.c_uint32.from_address(begins + layout.hflags - layout.registers)
         eflags = ctypes.c_uint32.from_address(begins + layout.eflags - layout.registers)
         self.cr2 = ctypes.c_uint64.from_address(begins + layout.cr2 - layout.registers)
@@ -110,7 +111,7 @@ class BlockCounter(NativeCounter):
         self.callback = BLOCK_HOOK(self._asked)
         self.state.block_call = address_of(self.callback)
         low, *high = translations.paging.ram.regions
-        self.accesses = Accesses(self.state, low, high[0] if high else None)
+        self.accesses = Accesses(self.state, engine, low, high[0] if high else None)
         hook_blocks(self.uc, self.state)
         translations.edges = False
         translations.flushed = self._flushed

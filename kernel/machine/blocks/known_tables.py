@@ -42,6 +42,7 @@ STORE_CALL: Final = re.compile(rb"\x4c\x8d\x05....\x41\x50(?:\xe9|(\xff\x25))(..
 RING_0: Final = 2 * 16  # how far its table's mask and address lie behind those of the first one
 CODE, DATA, DEVICE = 0x1000, 0x5000, 0x10_0000
 SIZE: Final = 0x1_0000
+SMALLEST_PAGE: Final = 0x1000
 # mov al, [DATA]; mov ax, [DATA]; mov eax, [DATA]; the stores; mov eax, [DEVICE]; hlt
 SAMPLE: Final = bytes.fromhex(
     "a0 00500000 66a1 00500000 a1 00500000 a2 00500000 66a3 00500000 a3 00500000 a1 00001000 f4"
@@ -50,6 +51,12 @@ CALLS: Final = [(False, 0), (False, 1), (False, 2), (False, 2), (True, 0), (True
 # SHR RDI, 6; AND RDI, [RBP-20h]; ADD RDI, [RBP-18h]
 LOOKED_UP: Final = b"\x48\xc1\xef\x06\x48\x23\x7d\xe0\x48\x03\x7d\xe8"
 COMPARED: Final = (b"\x48\x3b\x37", b"\x48\x3b\x77\x08", b"\x48\x03\x77\x20")  # for loads, for stores; the addend
+
+
+# Marks entries whose memory lies in a range of this process's addresses (QEMU's `tlb_reset_dirty`).
+_mark = getattr(uclib, "tlb_reset_dirty_x86_64", None)
+if _mark is not None:
+    _mark.restype, _mark.argtypes = None, [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64]
 
 
 @cache
@@ -99,11 +106,16 @@ def words(address: int, *offsets: int) -> list[int]:
     return [ctypes.c_uint64.from_address(address + offset).value for offset in offsets]
 
 
+def mark_again(cpu: int, page: int) -> None:
+    """Have a page of memory at an address in this process marked for stores, wherever the TLB of a CPU has it."""
+    _mark(cpu, page, SMALLEST_PAGE)
+
+
 @cache
 def tables_are_known() -> bool:
     """Whether calls and TLB are as the host code expects."""
     found = rescue()
-    if found is None:
+    if found is None or _mark is None:
         return False
     memory = mmap.mmap(-1, SIZE)
     memory[CODE : CODE + len(SAMPLE)] = SAMPLE
@@ -127,7 +139,10 @@ def tables_are_known() -> bool:
     start(engine._uch, CODE)
     if len(seen) != 1 or not _form_is_known(*seen[0]):
         return False
-    registers = found.cpu(engine._uch) + found.offset
+    cpu = found.cpu(engine._uch)
+    registers = cpu + found.offset
+    if not _marks_again(cpu, registers, host):
+        return False
     return _entry(registers, DATA) == [DATA, DATA | NOT_DIRTY, DATA, host] and _entry(registers, DEVICE)[:3] == [
         DEVICE | MMIO,
         DEVICE | MMIO,
@@ -141,7 +156,23 @@ def _form_is_known(block: Translated, host: bytes) -> bool:
     return looked_up and block.pages == (CODE >> 12,) and found == CALLS
 
 
+def _marks_again(cpu: int, registers: int, host: int) -> bool:
+    """Whether the engine marks the page of `DATA` again where the mark has been taken away, and no other."""
+    mark = ctypes.c_uint64.from_address(_place(registers, DATA) + FOR_STORES)
+    seen = [mark.value]
+    mark.value &= ~NOT_DIRTY
+    for page in (DATA - SMALLEST_PAGE, DATA + SMALLEST_PAGE, DATA):
+        mark_again(cpu, host + page)
+        seen.append(mark.value)
+    return seen == [DATA | NOT_DIRTY, DATA, DATA, DATA | NOT_DIRTY]
+
+
+def _place(registers: int, address: int) -> int:
+    """Return where the entry of an address in the TLB of ring 0 lies."""
+    mask, table = words(registers, MASK_AT + RING_0, TABLE_AT + RING_0)
+    return table + (address >> ENTRY_SHIFT & mask)
+
+
 def _entry(registers: int, address: int) -> list[int]:
     """Return an entry of the TLB of ring 0: addresses for loads and stores, the page, and what is to be added."""
-    mask, table = words(registers, MASK_AT + RING_0, TABLE_AT + RING_0)
-    return words(table + (address >> ENTRY_SHIFT & mask), 0, FOR_STORES, PAGE, ADDEND)
+    return words(_place(registers, address), 0, FOR_STORES, PAGE, ADDEND)

@@ -6,11 +6,12 @@ import pytest
 from callgate.kernel.abi.memory import HIGH_MEMORY
 from callgate.kernel.machine import Machine
 from callgate.kernel.machine.blocks import access_code, accesses, known_tables
-from callgate.kernel.machine.engine import counter
+from callgate.kernel.machine.engine import counter, untranslatable
 
 # Loops of plain code: each executes more than once, so that the second time all its translations exist.
 TURNS = "mov ecx, 3; l: {body}; dec ecx; jnz l; hlt"
 WINDOW = 0x405000
+USER = 0x30_0000  # what the board has at 0x40_0000
 SIZES = {1: "al", 2: "ax", 4: "eax"}
 
 
@@ -45,6 +46,13 @@ def led(monkeypatch):
 
     monkeypatch.setattr(accesses.Accesses, "lead", leads)
     return blocks
+
+
+def entry_for_stores(machine, address):
+    """Return the engine's address for stores to a page in ring 0, with its marks."""
+    found = untranslatable.rescue()
+    registers = found.cpu(machine.uc._uch) + found.offset
+    return known_tables._entry(registers, address)[1]
 
 
 def leads_into(host, code, pages, pattern):
@@ -158,6 +166,38 @@ def test_a_store_changes_code_that_continues_from_the_page_before(code_at, count
     assert (machine.cpu.eax, machine.cpu.ebx, machine.cpu.edx) == (6, 3, 3)
 
 
+@pytest.mark.parametrize("kind", ["blocks", "native"])
+def test_a_store_through_another_mapping_changes_code_of_a_page_that_was_data(make_board, kind):
+    """The page was stored to in the engine's fast way, at both addresses, before code was translated from it."""
+    board = make_board(kind)
+    board.machine.counter.patience = 0
+    board.map(WINDOW + 0x1000, USER + 0x5000, "rw")
+    stores = "; ".join(f"mov byte ptr [{WINDOW + offset:#x}], 0xc3" for offset in (0, 1, 0x1000, 0x1001) * 2)
+    change, go = f"mov byte ptr [{WINDOW + 0x1000:#x}], ", f"call {WINDOW:#x}"
+    board.boot(
+        "",
+        user=f"mov ecx, 100; warm: dec ecx; jnz warm; mov ecx, 3; xor edx, edx; xor ebx, ebx; l: {stores}; {change} 0x42; {go}; {change} 0x43; {go};"
+        f"dec ecx; jnz l; out 0xe9, al",
+    )
+    board.answer = lambda _report: board.machine.request_stop("host")
+    board.machine.run(fuel=1_000)
+    assert (board.machine.cpu.edx, board.machine.cpu.ebx) == (3, 3)
+
+
+def test_a_page_without_code_is_stored_to_in_the_engines_fast_way(code_at, led):
+    """The engine's mark for stores is gone, and comes back with code."""
+    machine = code_at("blocks", TURNS.format(body="mov [0x5000], eax; mov [0x6000], cl; push eax; pop eax"))
+    made = led[0][0]
+    assert not entry_for_stores(machine, 0x5000) & access_code.NOT_DIRTY
+    assert entry_for_stores(machine, 0x1000) in {known_tables.CODE | access_code.NOT_DIRTY, (1 << 64) - 1}
+    machine.ram.write(0x5000, b"\xf4")
+    machine.cpu.eip = 0x5000
+    machine.run(fuel=100)
+    assert made.code_pages[5]
+    assert entry_for_stores(machine, 0x5000) & access_code.NOT_DIRTY
+    assert not entry_for_stores(machine, 0x6000) & access_code.NOT_DIRTY
+
+
 @pytest.mark.parametrize("counter", ["blocks", "native"])
 def test_a_page_may_be_stored_to_again_after_all_code_was_forgotten(code_at, counter):
     machine = code_at(counter, "mov byte ptr [0x5000], 0xc3; call 0x5000; hlt")
@@ -184,10 +224,19 @@ def test_without_the_host_code_accesses_are_the_engines(code_at, led, monkeypatc
 
 def test_an_engine_whose_tlb_is_otherwise_is_not_known(monkeypatch):
     assert known_tables.tables_are_known()
-    for name in ("_entry", "_form_is_known"):
+    for name in ("_entry", "_form_is_known", "_marks_again"):
         with monkeypatch.context() as change:
             change.setattr(known_tables, name, lambda *_: [])
             assert not known_tables.tables_are_known.__wrapped__()
+
+
+def test_an_engine_that_does_not_mark_pages_again_is_not_known(monkeypatch):
+    for wrong in (lambda *_: None, lambda cpu, page: known_tables._mark(cpu, page - 0x1000, 0x3000)):
+        with monkeypatch.context() as change:
+            change.setattr(known_tables, "mark_again", wrong)
+            assert not known_tables.tables_are_known.__wrapped__()
+    monkeypatch.setattr(known_tables, "_mark", None)
+    assert not known_tables.tables_are_known.__wrapped__()
 
 
 def test_an_engine_that_does_not_export_its_routines_is_not_known(monkeypatch):
