@@ -15,6 +15,7 @@ from typing import Final
 
 CODE: Final = 0x40_0000
 DATA: Final = 0x41_0000  # two pages; the one after them is not mapped
+ACROSS: Final = DATA + 0xFFE  # an instruction there lies in both
 HOLE: Final = 0x41_2000
 READ_ONLY: Final = 0x41_4000
 DEVICE: Final = 0x41_6000  # registers
@@ -159,8 +160,11 @@ class Generator:
 
     def make_wild_jump(self) -> None:
         """Go where there is no code, or none that may be executed."""
-        target = self.rng.choice((HOLE, FORBIDDEN, DEVICE, FILE, 0xC000_0000, HOLE - 3, DATA + 0xFFE))
-        self.emit(b"\xb8" + struct.pack("<I", target), b"\xff\xe0")
+        target = self.rng.choice((HOLE, FORBIDDEN, DEVICE, FILE, 0xC000_0000, HOLE - 3, ACROSS))
+        if target == ACROSS:  # not with EAX there: what the engine does wrong is in docs/emulator-notes.md
+            self.emit(b"\x68" + struct.pack("<I", target), b"\xc3")  # push target; ret
+        else:
+            self.emit(b"\xb8" + struct.pack("<I", target), b"\xff\xe0")  # mov eax, target; jmp eax
 
     def make_port(self) -> None:
         """Use a port."""

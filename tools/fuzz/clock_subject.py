@@ -31,7 +31,8 @@ from callgate.tools.fuzz.clock_programs import (
 KERNEL = 0xC000_0000
 OTHER = 0x4000  # how far the tables of the other address space lie behind those of the first one
 TABLES, GDT, IDT, TSS = (0x20_0000 + 0x1000 * page for page in (0, 8, 9, 10))
-POINTERS, STUBS, KERNEL_STACK, BOOT, ROUTINES = (0x20_0000 + 0x1000 * page for page in (11, 12, 32, 33, 34))
+POINTERS, STUBS, KERNEL_STACK, ROUTINES = (0x20_0000 + 0x1000 * page for page in (11, 12, 32, 34))
+BOOT = 0x10_0000
 USER = 0x30_0000  # where user pages lie
 OTHER_CODE = 0x34_0000  # and the code of the other address space
 CODE_PAGES = 16
@@ -109,8 +110,9 @@ class Subject:
         ram.put_u64(TABLES + 24, directory | 1)
         for index in range(2):
             ram.put_u64(directory + 8 * index, index << 21 | 0x83)
+        # Not what lies from 2 MiB on: a program that came to the tables would execute them while it changes them, and what
+        # a CPU makes of that is undefined (Intel SDM vol. 3A, 4.10.4).
         ram.put_u64(low, 0x83)
-        ram.put_u64(low + 8, 0x20_0083)
         for slot in (2, 3):  # 4 MiB, and the alias
             ram.put_u64(low + 8 * slot, table | 7)
         self.table, self.other_table = table, table + OTHER - 0x1000
@@ -147,7 +149,7 @@ class Subject:
         ram = self.machine.ram
         ram.put_u64(TABLES + OTHER, low + OTHER | 1)
         ram.put_u64(TABLES + OTHER + 24, TABLES + 0x2000 | 1)
-        for slot, entry in enumerate((0x83, 0x20_0083, self.other_table | 7, self.other_table | 7)):
+        for slot, entry in enumerate((0x83, 0, self.other_table | 7, self.other_table | 7)):
             ram.put_u64(low + OTHER + 8 * slot, entry)
         for page in range(CODE_PAGES):
             ram.put_u64(self.other_table + 8 * page, OTHER_CODE + 0x1000 * page | 7)
