@@ -110,8 +110,8 @@ class Subject:
         ram.put_u64(TABLES + 24, directory | 1)
         for index in range(2):
             ram.put_u64(directory + 8 * index, index << 21 | 0x83)
-        # Not what lies from 2 MiB on: a program that came to the tables would execute them while it changes them, and what
-        # a CPU makes of that is undefined (Intel SDM vol. 3A, 4.10.4).
+        # Not what lies from 2 MiB on: a program that came to the tables would execute them while it changes them, and
+        # what a CPU makes of that is undefined (Intel SDM vol. 3A, 4.10.4).
         ram.put_u64(low, 0x83)
         for slot in (2, 3):  # 4 MiB, and the alias
             ram.put_u64(low + 8 * slot, table | 7)

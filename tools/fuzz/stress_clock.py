@@ -13,11 +13,13 @@ may have put an address there to which code runs on.
 from __future__ import annotations
 
 import argparse
+import json
 import random
-import subprocess
 import sys
+from collections import Counter
 from typing import Any
 
+from callgate.tools.fuzz.children import Children, add_arguments
 from callgate.tools.fuzz.clock_programs import CODE, READ_ONLY, Generator, Program
 from callgate.tools.fuzz.clock_subject import OTHER_CODE, USER, Subject
 
@@ -36,6 +38,7 @@ class Pair:
 
     def __init__(self, counter: str, oracle: str) -> None:
         self.both = Subject(counter), Subject(oracle)
+        self.counts: Counter[str] = Counter()  # of what has been compared
 
     def close(self) -> None:
         """Give the machines back."""
@@ -68,7 +71,9 @@ class Pair:
             subject.clear()
         if memories[0] != memories[1]:
             raise Difference("memory differs at the end")
-        return int(self.both[0].machine.clock.retired) - begun
+        retired = int(self.both[0].machine.clock.retired) - begun
+        self.counts["instructions"] += retired
+        return retired
 
     def _slice(self, rng: random.Random, fuel: int, number: int) -> bool:
         until = rng.choice(self.both[0].program.starts) if rng.random() < 0.15 else None
@@ -79,6 +84,7 @@ class Pair:
         for name, one, other in zip(("stop", "registers", "ledger", "numbers", "log"), *found, strict=True):
             if one != other:
                 raise Difference(f"slice {number} of {fuel}: {name}: {differing(one, other)}")
+        self.counts.update({"slices": 1, "entries of logs": len(found[0][-1])})
         return str(found[0][0]).startswith(("triple", "halt", "not-modelled"))
 
     def _act(self, rng: random.Random, program: Program) -> None:
@@ -113,46 +119,37 @@ def differing(one: Any, other: Any) -> str:
     return f"{one} and {other}"
 
 
-def child(seed: int, programs: int, counter: str, oracle: str) -> int:
-    """Run programs on one pair of machines; return how many instructions they took."""
-    pair, total = Pair(counter, oracle), 0
+def child(seed: int, programs: int, counter: str, oracle: str) -> Counter[str]:
+    """Run programs on one pair of machines; return how much of what was compared."""
+    pair = Pair(counter, oracle)
     try:
         for number in range(seed, seed + programs):
             try:
-                total += pair.program(number)
+                pair.program(number)
             except Difference as difference:
                 raise SystemExit(f"seed {number}: {difference}") from difference
     finally:
         pair.close()
-    return total
+    return pair.counts
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run children until all programs are done; return 1 if one crashed or found a difference."""
     parser = argparse.ArgumentParser(prog="stress_clock", description=__doc__.partition("\n")[0])
-    parser.add_argument("--programs", type=int, default=1000, help="how many (default 1000)")
-    parser.add_argument("--seed", type=int, default=1, help="the first program's seed (default 1)")
-    parser.add_argument("--here", action="store_true", help="run them in this process")
+    add_arguments(parser, 1000)
     parser.add_argument("--counter", default="blocks", help="the clock to be tested (default blocks)")
     parser.add_argument("--oracle", default="native", help="the clock to compare it with (default native)")
     options = parser.parse_args(arguments)
     if options.here:
-        print(child(options.seed, options.programs, options.counter, options.oracle))
+        print(json.dumps(child(options.seed, options.programs, options.counter, options.oracle)))
         return 0
-    done = total = 0
-    while done < options.programs:
-        size = min(CASES, options.programs - done)
-        command = [sys.executable, "-X", "faulthandler", "-m", "callgate.tools.fuzz.stress_clock", "--here"]
-        command += ["--programs", str(size), "--seed", str(options.seed + done)]
-        command += ["--counter", options.counter, "--oracle", options.oracle]
-        run = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
-        if run.returncode:
-            first = options.seed + done
-            print(f"programs {first} to {first + size - 1} ended with {run.returncode}: {run.stderr[-3000:]}")
-            return 1
-        done, total = done + size, total + int(run.stdout)
-    print(f"{done} programs, {total} instructions: no difference and no crash")
-    return 0
+    clocks = ["--counter", options.counter, "--oracle", options.oracle]
+    children = Children("callgate.tools.fuzz.stress_clock", clocks, CASES)
+    return children.run(
+        options,
+        f"after each slice the stop, registers, ledger, position and logs were the same under {options.counter} and "
+        f"{options.oracle}, and memory at the end of each program",
+    )
 
 
 if __name__ == "__main__":

@@ -174,11 +174,9 @@ def test_a_store_through_another_mapping_changes_code_of_a_page_that_was_data(ma
     board.map(WINDOW + 0x1000, USER + 0x5000, "rw")
     stores = "; ".join(f"mov byte ptr [{WINDOW + offset:#x}], 0xc3" for offset in (0, 1, 0x1000, 0x1001) * 2)
     change, go = f"mov byte ptr [{WINDOW + 0x1000:#x}], ", f"call {WINDOW:#x}"
-    board.boot(
-        "",
-        user=f"mov ecx, 100; warm: dec ecx; jnz warm; mov ecx, 3; xor edx, edx; xor ebx, ebx; l: {stores}; {change} 0x42; {go}; {change} 0x43; {go};"
-        f"dec ecx; jnz l; out 0xe9, al",
-    )
+    calls = f"{change} 0x42; {go}; {change} 0x43; {go}"
+    begin = "mov ecx, 100; warm: dec ecx; jnz warm; mov ecx, 3; xor edx, edx; xor ebx, ebx"
+    board.boot("", user=f"{begin}; l: {stores}; {calls}; dec ecx; jnz l; out 0xe9, al")
     board.answer = lambda _report: board.machine.request_stop("host")
     board.machine.run(fuel=1_000)
     assert (board.machine.cpu.edx, board.machine.cpu.ebx) == (3, 3)
