@@ -15,8 +15,8 @@ read_directory:
         mov     dword ptr [entries], 0
         mov     dword ptr [entry_count], 0
 
-        ; Room for twice as many entries as the pages can hold, whatever the server says: sorting needs it.
-        imul    ecx, ecx, PAGE_SIZE / sizeof(DirectoryEntry) * 2 * 4
+        ; Room for four times as many entries as the pages can hold, whatever the server says: sorting needs it.
+        imul    ecx, ecx, PAGE_SIZE / sizeof(DirectoryEntry) * 4 * 4
         jecxz   .empty
         SYSTEM  ALLOCATE
         jc      .failed

@@ -64,54 +64,6 @@ same_word:
         pop     eax
         ret
 
-; compare_bytes: order two byte strings, ASCII letters without regard to case.
-;   in:        esi, ecx  first and its length; edi, edx  second and its length
-;   out:       CF=1 if the first comes before the second, ZF=1 if they are the same
-;   clobbers:  eax, ecx, edx, esi, edi, flags
-compare_bytes:
-        ; Names in a directory often begin alike: four bytes at a time as long as they are the same.
-        cmp     ecx, 4
-        jb      .next
-        cmp     edx, 4
-        jb      .next
-        mov     eax, [esi]
-        cmp     eax, [edi]
-        jne     .next
-        add     esi, 4
-        add     edi, 4
-        sub     ecx, 4
-        sub     edx, 4
-        jmp     compare_bytes
-
-.next:
-        test    ecx, ecx
-        jz      .first_over
-        test    edx, edx
-        jz      .after
-        mov     al, [edi]
-        mov     ah, [esi]
-        cmp     al, ah
-        je      .same
-        call    lower
-        xchg    al, ah
-        call    lower
-        cmp     al, ah
-        jne     .done
-.same:
-        inc     esi
-        inc     edi
-        dec     ecx
-        dec     edx
-        jmp     .next
-.first_over:
-        cmp     ecx, edx
-.done:
-        ret
-.after:
-        ; Neither CF nor ZF.
-        or      al, 1
-        ret
-
 ; copy_string: copy a string, cut to the room there is.
 ;   in:        esi  string, edi  target, ecx  its size, at least 1
 ;   clobbers:  flags

@@ -33,7 +33,7 @@ class Sorter:
             self.cpu.write(at, data)
             addresses.append(at)
             at += len(data)
-        room = 8 * len(names)
+        room = 16 * len(names)
         array = b"".join(address.to_bytes(4, "little") for address in addresses)
         self.cpu.write(ARRAY, array.ljust(room, b"\xee") + b"\xdd" * 16)
         result = self.cpu.call("sort_entries", esi=ARRAY, ecx=len(names))
@@ -63,6 +63,13 @@ def shapes() -> dict[str, list[bytes]]:
         "cases": [b"b", b"A", b"a", b"B", b"a", b"C", b"A"],
         "prefixes": [b"aaa", b"a", b"aa", b"", b"aaaa", b"AA"],
         "bytes above 127": ["ä".encode(), b"z", "Ä".encode(), "日".encode(), b"~"],
+        "every byte": [bytes([byte]) for byte in source.sample(range(256), 256)],
+        "every byte after others": [b"ab" + bytes([byte]) + b"c" for byte in source.sample(range(256), 256)],
+        "zeros": source.sample([b"a" + b"\0" * zeros + end for zeros in range(9) for end in (b"", b"\1", b"b")], 27),
+        "all lengths": source.sample([b"abcdefghijkl"[:length] for length in range(13)] * 3, 39),
+        "one group in another": source.sample([b"x" * length + b"y" for length in range(100)], 100),
+        "long names alike": source.sample([b"n" * 240 + b"%03d" % number for number in range(60)], 60),
+        "two groups by turns": [b"%s_2026_%03d.jpg" % (word, n) for n in range(90, 0, -1) for word in (b"VID", b"img")],
     }
 
 
@@ -86,3 +93,12 @@ def test_the_cost_of_sorting_grows_little_faster_than_the_number_of_entries(sort
     few = sorter.sort(names[: MOST // 8]).instructions
     many = sorter.sort(names).instructions
     assert many < 16 * few, "eight times as many entries"
+
+
+def test_sorting_compares_no_two_names_so_what_they_begin_with_alike_costs_one_look(sorter: Sorter) -> None:
+    source = random.Random(1)
+    names = [b"%04d" % number for number in range(MOST)]
+    source.shuffle(names)
+    short = sorter.sort(names).instructions
+    long = sorter.sort([b"a name of 60 bytes".ljust(60, b".") + name for name in names]).instructions
+    assert long - short < MOST * 20 * 30, "20 keys of each name, 30 instructions each"

@@ -31,7 +31,7 @@ WANTED = {
     "an event of a device": 20,
     "a single step": 500,
     "a slice of many instructions": 500,
-    "a limit within a block": 300,
+    "a limit within a block": 250,
     "a snapshot": 50,
     "a restore": 50,
     "code changed by the host": 100,
