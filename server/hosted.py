@@ -8,6 +8,8 @@ Several threads may be inside one instance at once, but never between two awaits
 and changes without awaiting in between is atomic, and what it knew before an await it must check again.
 """
 
+from __future__ import annotations
+
 import copy
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
@@ -43,35 +45,14 @@ def operation(number: int) -> Callable[[Handler], Handler]:
     return mark
 
 
-class HostedServer:
-    """Base class; state must be plain data, for a machine is snapshotted between requests."""
+class Recogniser:
+    """Which partitions a server is for.
+
+    A `HostedServer` is its own.  A package that offers a recogniser of its own instead has the server's code imported
+    only for a partition that it has claimed.
+    """
 
     name: ClassVar[str] = ""
-    kind: str = ""  # what `start` found the file system to be, where `probe` could not tell
-    details: Mapping[str, int | str] = MappingProxyType({})  # numbers of note, for `callgate disk inspect`
-    operations: ClassVar[dict[int, str]] = {int(Operation.NULL): "null"}
-
-    def __init_subclass__(cls, **kwargs: object) -> None:
-        """Gather the operation table; TypeError if one class declares an operation twice."""
-        super().__init_subclass__(**kwargs)
-        declared: dict[int, str] = {}
-        for name, member in vars(cls).items():
-            number = getattr(member, "__dict__", {}).get("operation")
-            if number is None:
-                continue
-            if number in declared:
-                raise TypeError(f"{cls.__name__}: operation {number} is both {declared[number]} and {name}")
-            declared[number] = name
-        cls.operations = cls.operations | declared
-
-    def __init__(self, memory: ServerMemory, geometry: VolumeGeometry) -> None:
-        self.memory = memory
-        self.geometry = geometry
-        self.inflated = 0  # bytes decompressed: the runner books them, for they cost the guest nothing
-        self.blocks: dict[int, int] = {}  # message page being served -> the HostedBlock that it is loaded into
-        self._reports: list[str] = []
-        self._said: dict[str, None] = {}  # the last sentences, oldest first
-        self._reports_lost = 0
 
     @classmethod
     def probe(cls, first: bytes) -> str | None:
@@ -100,6 +81,46 @@ class HostedServer:
         """
         del last
         return None
+
+    @classmethod
+    def server_class(cls) -> type[HostedServer]:
+        """Import and return the class that serves what was claimed."""
+        raise NotImplementedError
+
+
+class HostedServer(Recogniser):
+    """Base class; state must be plain data, for a machine is snapshotted between requests."""
+
+    kind: str = ""  # what `start` found the file system to be, where `probe` could not tell
+    details: Mapping[str, int | str] = MappingProxyType({})  # numbers of note, for `callgate disk inspect`
+    operations: ClassVar[dict[int, str]] = {int(Operation.NULL): "null"}
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        """Gather the operation table; TypeError if one class declares an operation twice."""
+        super().__init_subclass__(**kwargs)
+        declared: dict[int, str] = {}
+        for name, member in vars(cls).items():
+            number = getattr(member, "__dict__", {}).get("operation")
+            if number is None:
+                continue
+            if number in declared:
+                raise TypeError(f"{cls.__name__}: operation {number} is both {declared[number]} and {name}")
+            declared[number] = name
+        cls.operations = cls.operations | declared
+
+    def __init__(self, memory: ServerMemory, geometry: VolumeGeometry) -> None:
+        self.memory = memory
+        self.geometry = geometry
+        self.inflated = 0  # bytes decompressed: the runner books them, for they cost the guest nothing
+        self.blocks: dict[int, int] = {}  # message page being served -> the HostedBlock that it is loaded into
+        self._reports: list[str] = []
+        self._said: dict[str, None] = {}  # the last sentences, oldest first
+        self._reports_lost = 0
+
+    @classmethod
+    def server_class(cls) -> type[HostedServer]:
+        """Return the class itself: one that is a server has its code at hand."""
+        return cls
 
     async def start(self) -> None:
         """Mount: read metadata, gather free space.  Raises MountError if the volume cannot be served."""

@@ -1,6 +1,7 @@
 """Servers of installed packages, found by their entry points; a broken one does not affect the others.
 
-An exception that a package raises at import becomes a sentence that names the server.
+An entry point names a server's class, or a `Recogniser` that imports it for a partition that it claims.  An exception
+that a package raises at import becomes a sentence that names the server.
 
 `importlib.metadata` reads what every package declares; importing it is a twentieth of a boot.  So what it found is kept
 in callgate's cache for as long as the packages' declarations are the same files, by name, time and size.
@@ -21,7 +22,7 @@ from typing import Final, NamedTuple
 
 from callgate.asm.assembler.cache import cache_directory
 from callgate.kernel.common.checked_files import read_checked, write_checked
-from callgate.server.hosted import HostedServer
+from callgate.server.hosted import Recogniser
 from callgate.server.raised import describe
 
 GROUP: Final = "callgate.servers"
@@ -47,8 +48,8 @@ Declared = tuple[tuple[str, tuple[tuple[str, int, int], ...]], ...]
 """The folders of `sys.path` with declarations of packages; of each file its name, time in nanoseconds, bytes."""
 
 
-def installed_servers() -> list[type[HostedServer]]:
-    """Return the server classes that installed packages offer and that can be used, in order of their names."""
+def installed_servers() -> list[type[Recogniser]]:
+    """Return the usable recognisers of servers that installed packages offer, in order of their names."""
     return [found for found in map(_loaded, _entries()) if not isinstance(found, str)]
 
 
@@ -127,17 +128,17 @@ def _read_entries() -> list[Entry]:
     return sorted(Entry(entry.name, entry.value, entry.dist.name if entry.dist else "") for entry in found)
 
 
-def _loaded(entry: Entry) -> type[HostedServer] | str:
+def _loaded(entry: Entry) -> type[Recogniser] | str:
     """Return the class that an entry point names, or why it cannot be used."""
     try:
-        server = entry.load()
+        found = entry.load()
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - any exception of a module at import, SystemExit too
         return f"{_name(entry)} is not used: {describe(error)}"
-    if isinstance(server, type) and issubclass(server, HostedServer):
-        return server
-    return f"{_name(entry)} is not used: it is not a HostedServer"
+    if isinstance(found, type) and issubclass(found, Recogniser):
+        return found
+    return f"{_name(entry)} is not used: it is neither a HostedServer nor a Recogniser"
 
 
 def _name(entry: Entry) -> str:

@@ -25,8 +25,8 @@ from callgate.kernel.servers.packages import broken_servers, installed_servers
 from callgate.kernel.storage.disk_reader import DiskReader
 from callgate.kernel.storage.disks import Disks
 from callgate.kernel.tasks.processes import KILLED_EXIT_CODE
-from callgate.server.hosted import HostedServer, VolumeGeometry
-from callgate.server.probing import Claim, Claimants, claim_by_beginning, explain, unsaid
+from callgate.server.hosted import Recogniser, VolumeGeometry
+from callgate.server.probing import Claim, Claimants, explain, kind_by_beginning, unsaid
 
 #: Errors after which another server would not succeed either.
 FUTILE = (Shortage, ServerShortage, DiskError)
@@ -52,7 +52,7 @@ class Volumes:
         self.servers = servers
         self.mounting = mounting
         self.log = mounting.log
-        self.installed: list[type[HostedServer]] = []
+        self.installed: list[type[Recogniser]] = []
         self.files: dict[str, bytes] = {}  # of the ROM volume, beside the programs
 
     def find_servers(self) -> None:
@@ -74,8 +74,7 @@ class Volumes:
 
         async def judge(partition: DiskPartition) -> str | None:
             read = forgiving(self.reader.reader(disk, partition.start))
-            found = await claim_by_beginning(self.installed, read, partition.sectors, unsaid)  # `mount` will say it
-            return found.kind if found else None
+            return await kind_by_beginning(self.installed, read, partition.sectors, unsaid)  # `mount` will say it
 
         try:
             layout = await scan(self.reader.reader(disk), sectors, judge)

@@ -9,11 +9,11 @@ from callgate.kernel.abi.disks.volumes import (
     EXFAT_NAME,
     EXFAT_NOT_CHECKED,
     EXFAT_REGION_SECTORS,
-    OEM_NAME_OFFSET,
 )
 from callgate.kernel.abi.memory import SECTOR_SIZE
 from callgate.server.disk import SectorReader
 from callgate.server.errors import MountError
+from callgate.server.exfat.probe import SHIFTS
 from callgate.server.exfat.structures import (
     CLUSTERS_LIMIT,
     FIRST_CLUSTER,
@@ -21,7 +21,6 @@ from callgate.server.exfat.structures import (
     VolumeFlag,
 )
 
-SHIFTS: Final = range(9, 13)  # BytesPerSectorShift (3.1.14)
 CLUSTER_SHIFT_LIMIT: Final = 25  # clusters have at most 32 MiB (3.1.15)
 
 
@@ -67,16 +66,6 @@ class ExfatLayout(NamedTuple):
     def sector_of(self, cluster: int) -> int:
         """Return a cluster's first sector in the partition."""
         return self.heap_start + (cluster - FIRST_CLUSTER) * self.cluster_sectors
-
-
-def probe(first: bytes) -> str | None:
-    """Return ``exfat`` if the partition says that it is one, however absurd its numbers; else None."""
-    for shift in SHIFTS:
-        for place in (0, EXFAT_REGION_SECTORS << shift):
-            sector = first[place : place + SECTOR_SIZE]
-            if sector.startswith(EXFAT_NAME, OEM_NAME_OFFSET) and sector[BOOT_SIGNATURE_OFFSET:] == BOOT_SIGNATURE:
-                return "exfat"
-    return None
 
 
 async def read_boot_region(reader: SectorReader, partition_sectors: int) -> tuple[ExfatLayout, list[str]]:

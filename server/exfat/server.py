@@ -5,9 +5,9 @@ from typing import ClassVar
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import VolumeFlags
 from callgate.server.disk import Disk
-from callgate.server.exfat.boot_region import probe
 from callgate.server.exfat.directory import ExfatEntry
 from callgate.server.exfat.file import OpenFile
+from callgate.server.exfat.probe import probe
 from callgate.server.exfat.volume import ExfatVolume
 from callgate.server.hosted import operation
 from callgate.server.listing import ListedFile

@@ -10,7 +10,30 @@ refused by its name.  A journal is not replayed; the volume is mounted as it was
 that is reported.  Checksums (metadata_csum) are not compared, extended attributes are not shown.
 """
 
-from callgate.server.ext2.server import Ext2Server
-from callgate.server.ext2.volume import ExtVolume
+from __future__ import annotations
 
-__all__ = ["Ext2Server", "ExtVolume"]
+from typing import TYPE_CHECKING, ClassVar
+
+from callgate.server.ext2.probe import probe
+from callgate.server.hosted import Recogniser
+
+if TYPE_CHECKING:
+    from callgate.server.ext2.server import Ext2Server
+
+
+class Ext2(Recogniser):
+    """Recognises ext2, ext3 and ext4 volumes, which `Ext2Server` serves."""
+
+    name: ClassVar[str] = "ext2"
+
+    @classmethod
+    def probe(cls, first: bytes) -> str | None:
+        """Return ``ext2``, ``ext3`` or ``ext4`` if the partition is one, else None."""
+        return probe(first)
+
+    @classmethod
+    def server_class(cls) -> type[Ext2Server]:
+        """Import and return the server."""
+        from callgate.server.ext2.server import Ext2Server
+
+        return Ext2Server

@@ -1,11 +1,18 @@
-"""Is this partition ext2, ext3 or ext4?  Asked of its first bytes, which may be anything."""
+"""Is this partition ext2, ext3 or ext4?  Asked of its first bytes, which may be anything.
+
+What knows superblocks is imported only for bytes that have the magic number of one.
+"""
 
 from typing import Final
 
-from callgate.kernel.abi.disks.volumes import BOOT_SIGNATURE, BOOT_SIGNATURE_OFFSET
+from callgate.kernel.abi.disks.volumes import (
+    BOOT_SIGNATURE,
+    BOOT_SIGNATURE_OFFSET,
+    EXT_MAGIC,
+    EXT_MAGIC_OFFSET,
+    EXT_SUPERBLOCK_OFFSET,
+)
 from callgate.server.errors import MountError
-from callgate.server.ext2.structures import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE
-from callgate.server.ext2.superblock import parse_superblock, read_features
 
 _UNBOUNDED: Final = 1 << 60  # the partition's size is not known to a probe
 _JUMPS: Final = (0xEB, 0xE9)  # boot sectors of early DOS have nothing else
@@ -17,7 +24,11 @@ def probe(first: bytes) -> str | None:
     It says so by its magic number alone, so that mounting can name what is absurd about the rest.  But these two bytes
     are little evidence where a FAT has its table: after a boot sector the numbers must fit, too.
     """
-    raw = first[SUPERBLOCK_OFFSET : SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE]
+    if first[EXT_MAGIC_OFFSET:][:2] != EXT_MAGIC:
+        return None
+    from callgate.server.ext2.superblock import parse_superblock, read_features
+
+    raw = first[EXT_SUPERBLOCK_OFFSET:]
     features = read_features(raw)
     if features is None:
         return None

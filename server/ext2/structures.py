@@ -9,6 +9,8 @@ from ctypes import LittleEndianStructure, c_char, c_uint8, c_uint16, c_uint32
 from enum import IntEnum, IntFlag
 from typing import Any, ClassVar, Final
 
+from callgate.kernel.abi.disks.volumes import EXT_MAGIC
+
 
 class Superblock(LittleEndianStructure):
     """The superblock's fields that a reader needs, at their offsets in its 1024 bytes."""
@@ -167,9 +169,8 @@ FILE_TYPES: Final = {
     7: Kind.SYMLINK,
 }
 
-SUPERBLOCK_OFFSET: Final = 1024
 SUPERBLOCK_SIZE: Final = 1024
-MAGIC: Final = 0xEF53
+MAGIC: Final = int.from_bytes(EXT_MAGIC, "little")
 BLOCK_SIZE_MINIMUM: Final = 1024
 LOG_BLOCK_SIZE_LIMIT: Final = 6  # 64 KiB
 DESCRIPTOR_SIZE: Final = 32

@@ -2,6 +2,7 @@
 
 from typing import Final, NamedTuple
 
+from callgate.kernel.abi.disks.volumes import EXT_SUPERBLOCK_OFFSET
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import SECTOR_SIZE
 from callgate.server.errors import MountError
@@ -13,7 +14,6 @@ from callgate.server.ext2.structures import (
     INODE_SIZE,
     LOG_BLOCK_SIZE_LIMIT,
     MAGIC,
-    SUPERBLOCK_OFFSET,
     SUPERBLOCK_SIZE,
     State,
     Superblock,
@@ -73,7 +73,7 @@ class Layout(NamedTuple):
     @property
     def superblock(self) -> int:
         """Return the block that the first superblock lies in."""
-        return SUPERBLOCK_OFFSET // self.block_bytes
+        return EXT_SUPERBLOCK_OFFSET // self.block_bytes
 
     def group_start(self, group: int) -> int:
         """Return the first block of a group."""

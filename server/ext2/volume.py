@@ -5,6 +5,7 @@ Needs no server and no machine, only something that reads sectors.
 
 from typing import Final
 
+from callgate.kernel.abi.disks.volumes import EXT_SUPERBLOCK_OFFSET
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import SECTOR_SIZE
 from callgate.kernel.common.recent import Recent
@@ -20,7 +21,6 @@ from callgate.server.ext2.structures import (
     BLOCK_SIZE_MINIMUM,
     LOG_BLOCK_SIZE_LIMIT,
     ROOT_INODE,
-    SUPERBLOCK_OFFSET,
     SUPERBLOCK_SIZE,
 )
 from callgate.server.ext2.superblock import Layout, parse_superblock, refuse_unknown
@@ -155,7 +155,7 @@ class ExtVolume:
 
 async def read_layout(reader: SectorReader, partition_sectors: int) -> tuple[Layout, list[str]]:
     """Return the layout by the superblock, or by a backup of it if that one is bad."""
-    sector = SUPERBLOCK_OFFSET // SECTOR_SIZE
+    sector = EXT_SUPERBLOCK_OFFSET // SECTOR_SIZE
     if partition_sectors < sector + _SUPERBLOCK_SECTORS:
         raise MountError(f"superblock: the partition of {partition_sectors} sectors ends before it")
     layout, first = await _try(reader, sector, partition_sectors)

@@ -32,7 +32,6 @@ _UDF_END: Final = (
     32  # logical sectors that ECMA-167's volume recognition sequence takes at most, ISO 9660's part included
 )
 _RECOGNISED: Final = (UDF_BEGINNING, b"BOOT2", b"CDW02", b"TEA01")  # what else may be in it, 2/8.3.1
-_FIRST_BYTE: Final = ISO_FIRST_DESCRIPTOR * ISO_LOGICAL_SECTOR
 
 
 class VolumeDescriptor(NamedTuple):
@@ -55,17 +54,15 @@ class Descriptors(NamedTuple):
     udf: bool  # whether the disc is a UDF volume as well
 
 
-def probe(first: bytes) -> str | None:
-    """Return ``rockridge``, ``joliet`` or ``iso9660`` if a volume that begins with ``first`` is one, else None.
+def kind_by_beginning(first: bytes) -> str:
+    """Return ``rockridge``, ``joliet`` or ``iso9660`` for a volume that begins with ``first``, descriptors included.
 
     A hint from 64 KiB: a root directory further away may have Rock Ridge nevertheless, as mounting then finds.
     """
-    if first[_FIRST_BYTE + 1 : _FIRST_BYTE + 6] != ISO_IDENTIFIER:
-        return None
     joliet = False
     rock_ridge = False
-    for start in range(_FIRST_BYTE, len(first) - ISO_LOGICAL_SECTOR + 1, ISO_LOGICAL_SECTOR):
-        sector = first[start : start + ISO_LOGICAL_SECTOR]
+    for number in range(ISO_FIRST_DESCRIPTOR, len(first) // ISO_LOGICAL_SECTOR):
+        sector = first[number * ISO_LOGICAL_SECTOR :][:ISO_LOGICAL_SECTOR]
         if sector[1:6] != ISO_IDENTIFIER or sector[0] == TERMINATOR:
             break
         joliet = joliet or is_joliet(sector)

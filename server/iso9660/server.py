@@ -10,8 +10,8 @@ from callgate.server.disk import Disk
 from callgate.server.errors import FileSystemError
 from callgate.server.gate import LOW_DWORD
 from callgate.server.hosted import VolumeGeometry, operation
-from callgate.server.iso9660.descriptors import probe
 from callgate.server.iso9660.directory import Entry
+from callgate.server.iso9660.probe import probe
 from callgate.server.iso9660.structures import Extent
 from callgate.server.iso9660.volume import IsoVolume
 from callgate.server.listing import ListedFile

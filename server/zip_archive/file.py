@@ -9,8 +9,9 @@ from callgate.kernel.abi.message import MESSAGE_ADDRESSES
 from callgate.server.disk import SectorReader
 from callgate.server.errors import FileSystemError
 from callgate.server.pieces import Extract, cut, sectors_of
-from callgate.server.zip_archive.end_record import LOCAL, CentralDirectory
+from callgate.server.zip_archive.end_record import CentralDirectory
 from callgate.server.zip_archive.entry import STORED, ZipEntry
+from callgate.server.zip_archive.probe import LOCAL
 from callgate.server.zip_archive.restart import Point, RestartPoints
 
 WINDOW_LIMIT: Final = MESSAGE_ADDRESSES * PAGE_SIZE  # bytes of one reply

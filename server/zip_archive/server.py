@@ -25,10 +25,11 @@ from callgate.server.mounted import (
 from callgate.server.paths import parse_path
 from callgate.server.versions import Pages
 from callgate.server.zip_archive.catalogue import Catalogue, Folder
-from callgate.server.zip_archive.end_record import CentralDirectory, explain, find_central_directory, probe, probe_end
+from callgate.server.zip_archive.end_record import CentralDirectory, find_central_directory
 from callgate.server.zip_archive.entry import ZipEntry
 from callgate.server.zip_archive.file import OpenFile, open_entry, read_bytes
 from callgate.server.zip_archive.links import find, is_link, target_of
+from callgate.server.zip_archive.probe import explain, probe, probe_end
 from callgate.server.zip_archive.restart import RestartPoints
 
 DIRECTORY_LIMIT: Final = 64 << 20  # bytes of the central directory that are read

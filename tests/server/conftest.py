@@ -18,12 +18,12 @@ from callgate.disk.formatters.fat import Node, Target
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.server import HostedServer, ListedFile, read_pages
-from callgate.server.exfat import ExfatServer
-from callgate.server.ext2 import Ext2Server
-from callgate.server.fat import FatServer
-from callgate.server.iso9660 import IsoServer
+from callgate.server.exfat.server import ExfatServer
+from callgate.server.ext2.server import Ext2Server
+from callgate.server.fat.server import FatServer
+from callgate.server.iso9660.server import IsoServer
 from callgate.server.testing import Answer, Rehearsal
-from callgate.server.zip_archive import ZipServer
+from callgate.server.zip_archive.server import ZipServer
 
 NEEDED = ("mkfs.fat", "mcopy", "mmd", "mdel", "mdir", "fsck.fat", "mattrib")
 

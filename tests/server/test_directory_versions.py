@@ -17,7 +17,7 @@ from callgate.server import (
     read_pages,
 )
 from callgate.server.errors import ReplyError
-from callgate.server.fat import FatServer
+from callgate.server.fat.server import FatServer
 from callgate.server.testing import Rehearsal
 from callgate.server.versions import LOCK_LIMIT, DirectoryVersions
 

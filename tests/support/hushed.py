@@ -7,7 +7,7 @@ import silent_servers as servers
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.core.records import EndpointState
 from callgate.kernel.servers import volumes
-from callgate.server.fat import FatServer
+from callgate.server.fat.server import FatServer
 
 
 def install(monkeypatch: pytest.MonkeyPatch, server: type[servers.Silent], **attributes: Any) -> None:

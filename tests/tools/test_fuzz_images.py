@@ -12,8 +12,8 @@ import pytest
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.storage.cache import Cache
 from callgate.server.errors import FileSystemError
-from callgate.server.ext2 import Ext2Server
-from callgate.server.fat import FatServer
+from callgate.server.ext2.server import Ext2Server
+from callgate.server.fat.server import FatServer
 from callgate.tools.fuzz import images as fuzz_images
 from callgate.tools.fuzz.damage import Damage
 from callgate.tools.fuzz.kinds import KINDS, Kind

@@ -12,8 +12,8 @@ from callgate.disk.formatters.exfat_entries import checksum32, set_checksum
 from callgate.kernel.abi.disks.volumes import EXFAT_CHECKSUM_SECTOR, EXFAT_NOT_CHECKED, EXFAT_REGION_SECTORS
 from callgate.kernel.abi.memory import SECTOR_SIZE
 from callgate.server.errors import MountError
-from callgate.server.exfat import ExfatServer
 from callgate.server.exfat.boot_region import parse_boot_sector
+from callgate.server.exfat.server import ExfatServer
 from callgate.server.exfat.structures import ENTRY_SIZE, EntryType
 
 REGION = EXFAT_REGION_SECTORS * SECTOR_SIZE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from callgate.disk.media import Medium
@@ -10,12 +9,9 @@ from callgate.disk.partitioning.foreign import name_foreign
 from callgate.disk.partitioning.partitions import DiskLayout, Partition, Reader, ReadError, forgiving, run_sync, scan
 from callgate.kernel.servers.packages import installed_servers
 from callgate.server.errors import FileSystemError
-from callgate.server.hosted import HostedServer
-from callgate.server.probing import Claimants, Say, claim_by_beginning, explain, unsaid
+from callgate.server.probing import Claimants, Known, Say, explain, kind_by_beginning, unsaid
 from callgate.server.raised import describe, last_frames
 from callgate.tools.inspection.volume_walk import VolumeWalk, sectors_reader
-
-Servers = Sequence[type[HostedServer]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +59,12 @@ def _named(mounted: list[Mounted]) -> list[str]:
     ]
 
 
-def read_layout(medium: Medium, servers: Servers) -> DiskLayout:
+def read_layout(medium: Medium, servers: Known) -> DiskLayout:
     """Find the partitions of a medium, with servers as judges."""
 
     async def judge(partition: Partition) -> str | None:
         read = forgiving(sectors_reader(medium, partition.start))
-        found = await claim_by_beginning(servers, read, partition.sectors, unsaid)
-        return found.kind if found else None
+        return await kind_by_beginning(servers, read, partition.sectors, unsaid)
 
     try:
         return run_sync(scan(sectors_reader(medium), medium.sector_count, judge))
@@ -77,7 +72,7 @@ def read_layout(medium: Medium, servers: Servers) -> DiskLayout:
         return DiskLayout("none", problems=[f"the partition table cannot be read: {error}"])
 
 
-def mount(medium: Medium, partition: Partition, servers: Servers) -> Mounted:
+def mount(medium: Medium, partition: Partition, servers: Known) -> Mounted:
     """Have the first server that claims a partition and can mount it do so."""
     broken: list[str] = []
     try:
@@ -87,7 +82,7 @@ def mount(medium: Medium, partition: Partition, servers: Servers) -> Mounted:
     return replace(found, problems=[*found.problems, *broken])
 
 
-async def _mount(medium: Medium, partition: Partition, servers: Servers, say: Say) -> Mounted:
+async def _mount(medium: Medium, partition: Partition, servers: Known, say: Say) -> Mounted:
     read = forgiving(sectors_reader(medium, partition.start))
     failed: list[tuple[str, str]] = []
     async for found in Claimants(servers, read, partition.sectors, say):
@@ -108,7 +103,7 @@ async def _mount(medium: Medium, partition: Partition, servers: Servers, say: Sa
     return await _unclaimed(partition, servers, read, say)
 
 
-async def _unclaimed(partition: Partition, servers: Servers, read: Reader, say: Say) -> Mounted:
+async def _unclaimed(partition: Partition, servers: Known, read: Reader, say: Say) -> Mounted:
     """Describe a partition that no server claims."""
     text = await explain(servers, read, partition.sectors, say)
     if text:

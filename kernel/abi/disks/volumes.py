@@ -1,7 +1,8 @@
 """Numbers by which volumes are known: formatters write them, servers and the scan for partitions look for them.
 
 They are the disk's, so assembly does not see them.  Sources: Microsoft, "FAT: General Overview of On-Disk Format",
-1.03, and "exFAT file system specification", 2019; ECMA-119 and ECMA-167; UEFI 2.10, 5.2.
+1.03, and "exFAT file system specification", 2019; ECMA-119 and ECMA-167; UEFI 2.10, 5.2; Linux,
+Documentation/filesystems/ext4.
 """
 
 from typing import Final
@@ -48,6 +49,11 @@ EXFAT_CHECKSUM_SECTOR: Final = 11
 
 EXFAT_NOT_CHECKED: Final = (106, 107, 112)
 """Bytes of the boot sector that change while the volume is used, and are not in the checksum (3.4)."""
+
+EXT_SUPERBLOCK_OFFSET: Final = 1024
+EXT_MAGIC_OFFSET: Final = EXT_SUPERBLOCK_OFFSET + 56
+EXT_MAGIC: Final = b"\x53\xef"
+"""Where the superblock of ext2, ext3 and ext4 is in bytes, and its s_magic."""
 
 ISO_LOGICAL_SECTOR: Final = 2048
 ISO_FIRST_DESCRIPTOR: Final = 16

@@ -18,7 +18,7 @@ from callgate.kernel.machine.devices.serial import IRQ
 from callgate.kernel.servers import volumes
 from callgate.kernel.watching.check_facts import Facts
 from callgate.kernel.watching.check_records import held_by
-from callgate.server.fat import FatServer
+from callgate.server.fat.server import FatServer
 from callgate.server.hosted import operation
 from callgate.server.message import Reply, Request
 

@@ -15,7 +15,7 @@ from callgate.kernel.servers import volumes
 from callgate.kernel.servers.hosted_servers import HandlerStuck
 from callgate.kernel.system import System, SystemOptions
 from callgate.kernel.watching.leaks import leaks
-from callgate.server.fat import FatServer
+from callgate.server.fat.server import FatServer
 from callgate.server.gate import allocate
 from callgate.server.hosted import HostedServer, operation
 from callgate.server.message import Data, Registers, RegisterValues, Reply, Request

@@ -91,7 +91,7 @@ def test_a_package_that_is_installed_or_removed_while_python_runs_is_noticed(
     information = tmp_path / "second_fat-1.0.dist-info"
     information.mkdir()
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: second-fat\nVersion: 1.0\n")
-    (information / "entry_points.txt").write_text("[callgate.servers]\nsecond = callgate.server.fat:FatServer\n")
+    (information / "entry_points.txt").write_text("[callgate.servers]\nsecond = callgate.server.fat.server:FatServer\n")
     importlib.invalidate_caches()
     os.utime(tmp_path, ns=(0, 1))  # the clock of a file system is too coarse for a test as short as this
     assert sorted(server.__name__ for server in installed_servers()) == sorted([*without, "FatServer"])
@@ -114,7 +114,7 @@ def test_declarations_of_packages_are_read_once_for_all_runs_and_again_when_one_
     declared = tmp_path / "second_fat-1.0.dist-info/entry_points.txt"
     declared.parent.mkdir()
     (declared.parent / "METADATA").write_text("Metadata-Version: 2.1\nName: second-fat\nVersion: 1.0\n")
-    declared.write_text("[callgate.servers]\nsecond = callgate.server.fat:FatServer\n")
+    declared.write_text("[callgate.servers]\nsecond = callgate.server.fat.server:FatServer\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     read, reads = packages._read_entries, []
@@ -126,14 +126,16 @@ def test_declarations_of_packages_are_read_once_for_all_runs_and_again_when_one_
         reads.clear()
         return [server.__name__ for server in installed_servers()], packages.broken_servers(), len(reads)
 
-    names = ["ExfatServer", "Ext2Server", "FatServer", "IsoServer", "FatServer", "ZipServer"]
+    names = ["Exfat", "Ext2", "Fat", "Iso9660", "FatServer", "Zip"]
     assert [fresh_process(), fresh_process()] == [(names, [], 1), (names, [], 0)]
     (kept,) = (tmp_path / "cache/callgate").iterdir()
     kept.write_bytes(kept.read_bytes()[:-1])
     assert [fresh_process(), fresh_process()] == [(names, [], 1), (names, [], 0)]
-    declared.write_text("[callgate.servers]\nsecond = callgate.server.fat:NoServer\n")
+    declared.write_text("[callgate.servers]\nsecond = callgate.server.fat.server:NoServer\n")
     importlib.invalidate_caches()
     found, (broken,), count = fresh_process()
-    assert (found, count) == ([*names[:4], "ZipServer"], 1)
-    assert broken.startswith("server second of package second-fat (callgate.server.fat:NoServer) is not used: Attri")
+    assert (found, count) == ([*names[:4], "Zip"], 1)
+    assert broken.startswith(
+        "server second of package second-fat (callgate.server.fat.server:NoServer) is not used: Attri"
+    )
     packages._entries_of.cache_clear()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from callgate.disk.media import FaultInjecting, MemoryMedium
-from callgate.server.iso9660 import IsoServer
+from callgate.server.iso9660.server import IsoServer
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.server import FileSystemError, Request, complete
-from callgate.server.ext2 import ExtVolume
 from callgate.server.ext2.paths import LINKS_LIMIT, find
+from callgate.server.ext2.volume import ExtVolume
 
 LINKS = {
     "relative": "dir/file",

@@ -11,7 +11,7 @@ from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.server import FileSystemError, read_pages
-from callgate.server.ext2 import Ext2Server
+from callgate.server.ext2.server import Ext2Server
 
 FORMATS = {
     "ext2": "-t ext2 -b 1024 -N 64",

@@ -11,8 +11,8 @@ from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import VolumeFlags
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.server import MountError
-from callgate.server.ext2 import Ext2Server
-from callgate.server.fat import FatServer
+from callgate.server.ext2.server import Ext2Server
+from callgate.server.fat.server import FatServer
 
 SUPERBLOCK = 1024
 

@@ -13,7 +13,7 @@ from callgate.kernel.abi.calls import Operation, ServerCall
 from callgate.kernel.abi.directory import FileAttributes, VolumeFlags
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.server import read_pages
-from callgate.server.ext2 import Ext2Server
+from callgate.server.ext2.server import Ext2Server
 
 SIZES = (0, 1, 511, 512, 1023, 1024, 1025, 4095, 4096, 4097, 12_288, 12_289, 70_001, 300_000)
 LONG = "n" * 251 + ".txt"
@@ -160,7 +160,7 @@ def test_pieces_of_ext_files_never_cross_a_block_of_the_disk_wherever_the_partit
 
 def test_the_ext_server_is_found_through_its_entry_point() -> None:
     (found,) = entry_points(group="callgate.servers", name="ext2")
-    assert found.load() is Ext2Server
+    assert found.load().server_class() is Ext2Server
 
 
 def test_two_opens_of_one_file_have_its_inode_as_identity(ext_image: Callable[[], Any], ext_client: Any) -> None:

@@ -7,8 +7,8 @@ import pytest
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.server import FileSystemError, MountError
-from callgate.server.fat import FatServer
 from callgate.server.fat.boot_sector import parse_boot_sector
+from callgate.server.fat.server import FatServer
 from callgate.server.testing import Rehearsal
 
 FORMATS = {12: (1440, "-F", "12"), 16: (8000, "-F", "16", "-s", "1"), 32: (36_000, "-F", "32", "-s", "1")}

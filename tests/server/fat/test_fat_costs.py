@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from callgate.kernel.abi.calls import Operation, ServerCall, SystemCall
 from callgate.server import FileSystemError, HostedServer, Registers, Reply, Request, operation, unlock_blocks
-from callgate.server.fat import FatServer
+from callgate.server.fat.server import FatServer
 from callgate.server.testing import Rehearsal
 
 
 def test_the_fat_server_is_found_through_its_entry_point() -> None:
     (found,) = entry_points(group="callgate.servers", name="fat")
-    assert found.load() is FatServer
+    assert found.load().server_class() is FatServer
 
 
 class TestGateCalls:

@@ -8,9 +8,9 @@ from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import VolumeFlags
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.server import FileSystemError, complete, read_pages
-from callgate.server.fat import FatVolume
 from callgate.server.fat.consistency import Report, check
 from callgate.server.fat.tree import read_file, walk
+from callgate.server.fat.volume import FatVolume
 
 FORMATS = {12: (1440, "-F", "12"), 16: (8000, "-F", "16", "-s", "1"), 32: (36_000, "-F", "32", "-s", "1")}
 END = {12: 0xFFF, 16: 0xFFFF, 32: 0x0FFFFFFF}

@@ -10,8 +10,9 @@ from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.server import FileSystemError, complete, read_pages
-from callgate.server.fat import FatServer, FatVolume
 from callgate.server.fat.consistency import check
+from callgate.server.fat.server import FatServer
+from callgate.server.fat.volume import FatVolume
 
 FORMATS = {
     12: (1440, "-F", "12", "-r", "32"),

@@ -14,10 +14,9 @@ from callgate.kernel.abi.calls import Operation, ServerCall
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.server import complete, read_pages
-from callgate.server.fat import FatVolume
 from callgate.server.fat.consistency import check
 from callgate.server.fat.tree import read_file, walk
-from callgate.server.fat.volume import DIRECTORIES_KEPT
+from callgate.server.fat.volume import DIRECTORIES_KEPT, FatVolume
 from callgate.server.open_files import OPEN_FILES_LIMIT
 
 SIZES = (0, 1, 511, 512, 513, 4095, 4096, 4097, 20_000, 70_001)

@@ -11,7 +11,7 @@ from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.server import FileSystemError
-from callgate.server.iso9660 import IsoServer
+from callgate.server.iso9660.server import IsoServer
 
 VISITS = 40  # directories and files tried in one mutant
 CALLS = 4000

@@ -10,7 +10,7 @@ import pytest
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import FileAttributes, VolumeFlags
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.server.iso9660 import IsoServer
+from callgate.server.iso9660.server import IsoServer
 
 LONG = "a name of more than thirty-one characters, with spaces and 'quotes'.text"
 DEEP = "/".join(f"level{number}" for number in range(1, 13))

@@ -14,7 +14,7 @@ from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.server import MountError
-from callgate.server.zip_archive import ZipServer, end_record, file, restart
+from callgate.server.zip_archive import Zip, end_record, file, restart
 
 WINDOW = 506 * 4096
 MIB = 1 << 20
@@ -56,7 +56,7 @@ FILES = {
 @pytest.mark.parametrize("sectors", [0, 1, 5000])
 def test_archives_that_zipfile_wrote_are_read_back(zip_client: Any, method: int, sectors: int) -> None:
     image = padded(archive_of(FILES, method), sectors)
-    assert ZipServer.probe(image[:65536]) == "zip"
+    assert Zip.probe(image[:65536]) == "zip"
     served = zip_client(image)
     for name, data in FILES.items():
         assert served.contents(name) == data
@@ -242,10 +242,10 @@ def test_names_with_backslashes_are_paths_all_the_same(zip_client: Any) -> None:
 @pytest.mark.parametrize("program", [b"#!/usr/bin/env python3\n", b"MZ" + bytes(30_000), b"\x7fELF" + bytes(900)])
 def test_a_self_extracting_program_is_read_as_an_archive(zip_client: Any, program: bytes) -> None:
     image = padded(program + archive_of({"__main__.py": b"print('hello')\n"}))
-    assert ZipServer.probe(image[:65536]) == ZipServer.probe_end(image[-65536:]) == "zip"
+    assert Zip.probe(image[:65536]) == Zip.probe_end(image[-65536:]) == "zip"
     assert zip_client(image).contents("__main__.py") == b"print('hello')\n"
-    assert ZipServer.probe(program + b"PK\3\4" + b"\xe8" * 90) is None, "it knows the signature, to read archives"
-    assert ZipServer.probe_end(program) is None
+    assert Zip.probe(program + b"PK\3\4" + b"\xe8" * 90) is None, "it knows the signature, to read archives"
+    assert Zip.probe_end(program) is None
 
 
 def test_the_parts_of_a_split_zip_archive_are_named_as_such(
@@ -254,17 +254,17 @@ def test_the_parts_of_a_split_zip_archive_are_named_as_such(
     (tmp_path / "data").write_bytes(random.Random(1).randbytes(250_000))
     host_tool("zip", "-q", "-j", "-s", "100k", tmp_path / "a.zip", tmp_path / "data")
     first = padded((tmp_path / "a.z01").read_bytes())
-    assert ZipServer.probe(first) == "zip"
+    assert Zip.probe(first) == "zip"
     last = padded((tmp_path / "a.zip").read_bytes())
     for part in (first, last):
         with pytest.raises(MountError, match=r"a part of a split ZIP archive; join the parts \(zip -s 0 "):
             zip_client(part)
-    assert ZipServer.probe(last) is None
-    assert ZipServer.explain(last[-65536:]) == end_record.SPLIT
-    assert ZipServer.explain(first[-65536:]) is None
+    assert Zip.probe(last) is None
+    assert Zip.explain(last[-65536:]) == end_record.SPLIT
+    assert Zip.explain(first[-65536:]) is None
     host_tool("zip", "-q", "-s", "0", tmp_path / "a.zip", "--out", tmp_path / "joined.zip")
     joined = padded((tmp_path / "joined.zip").read_bytes())
-    assert ZipServer.explain(joined[-65536:]) is None
+    assert Zip.explain(joined[-65536:]) is None
     assert zip_client(joined).contents("data") == (tmp_path / "data").read_bytes()
 
 
@@ -282,16 +282,16 @@ def test_an_end_record_that_counts_parts_and_ends_the_image_is_a_split_archives(
     number: int, comment: bytes, behind: bytes, expected: str | None
 ) -> None:
     record = struct.pack("<4s4H2IH", b"PK\5\6", number, number, 1, 1, 50, 600, len(comment)) + comment
-    assert ZipServer.explain(bytes(500) + record + behind) == expected
+    assert Zip.explain(bytes(500) + record + behind) == expected
     for length in range(len(record)):
-        assert ZipServer.explain(record[:length].ljust(512, b"x")) is None
+        assert Zip.explain(record[:length].ljust(512, b"x")) is None
 
 
 @pytest.mark.parametrize(("parts", "expected"), [(1, None), (3, end_record.SPLIT)])
 def test_a_large_archive_counts_its_parts_in_the_locator(parts: int, expected: str | None) -> None:
     locator = struct.pack("<4sIQI", b"PK\6\7", parts - 1, 600, parts)
     record = struct.pack("<4s4H2IH", b"PK\5\6", 0xFFFF, 0xFFFF, 1, 1, 50, 600, 0)
-    assert ZipServer.explain(bytes(500) + locator + record) == expected
+    assert Zip.explain(bytes(500) + locator + record) == expected
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -329,7 +329,7 @@ def test_an_empty_archive_is_an_empty_volume_and_its_comment_is_the_label(zip_cl
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.comment = b"MY LABEL\nand more"
     image = padded(buffer.getvalue())
-    assert ZipServer.probe(image) == "zip"
+    assert Zip.probe(image) == "zip"
     served = zip_client(image)
     assert served.listing("") == []
     assert served.request(Operation.VOLUME).data == b"MY LABEL"

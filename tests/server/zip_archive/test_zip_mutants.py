@@ -11,7 +11,7 @@ from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.server import FileSystemError, MountError
-from callgate.server.zip_archive import ZipServer
+from callgate.server.zip_archive.server import ZipServer
 
 VISITS = 40  # directories and files tried in one mutant
 CALLS = 2000

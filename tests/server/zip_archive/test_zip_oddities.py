@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.server import MountError
-from callgate.server.zip_archive import ZipServer
+from callgate.server.zip_archive.server import ZipServer
 
 END = struct.Struct("<4s4H2IH")
 

@@ -27,6 +27,19 @@ class Broken(HostedServer):
     async def volume(self, request):
         return Data(b"BROKEN", RegisterValues())
 """
+RECOGNISER = """
+from callgate.server.hosted import Recogniser
+
+class Broken(Recogniser):
+    name = "broken"
+
+    @classmethod
+    def probe(cls, first):
+        return "broken" if first.startswith(b"broken server's disk") else None
+
+    @classmethod
+    def server_class(cls):
+"""
 LISTING = """
     @operation(Operation.LOCK_DIRECTORY)
     async def listing(self, request):
@@ -66,7 +79,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
         ("def f(:", "SyntaxError: invalid syntax (broken_fs.py, line 1)"),
         ("raise SystemExit(3)", "SystemExit: 3"),
         ("other = 1", "AttributeError: module 'broken_fs' has no attribute 'Broken'"),
-        ("Broken = 5", "it is not a HostedServer"),
+        ("Broken = 5", "it is neither a HostedServer nor a Recogniser"),
     ],
 )
 def test_a_server_that_cannot_be_imported_is_skipped_by_name(
@@ -100,6 +113,29 @@ def test_a_server_whose_probe_raises_is_named_and_passed_over(
     inspected = command_line("disk", "inspect", "unknown.img")
     assert inspected.status == 0
     assert f"    problem: server broken cannot tell: {reason}\n" in inspected.stdout.decode()
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ("import no_such_module", "raised ModuleNotFoundError: No module named 'no_such_module'"),
+        ("raise SystemExit(3)", "raised SystemExit: 3"),
+        ("return cls", "returned no HostedServer"),
+        ("return 5", "returned no HostedServer"),
+    ],
+)
+def test_a_server_whose_code_cannot_be_imported_for_a_partition_it_claims_is_named_and_passed_over(
+    command_line: Command, install: Callable[[str], None], body: str, problem: str
+) -> None:
+    install(f"{RECOGNISER}        {body}\n")
+    line = f"server broken cannot serve what it claims: server_class {problem}"
+    booted = command_line("boot", "good.img", "broken.img", "-c", "cat A.TXT")
+    assert (booted.status, booted.stdout) == (0, b"text\n")
+    assert booted.messages.count(f"callgate: {line}\n") == 1
+    assert "callgate: d1: no file system that a server knows, skipped\n" in booted.messages
+    inspected = command_line("disk", "inspect", "broken.img")
+    assert (inspected.status, f"    problem: {line}\n" in inspected.stdout.decode()) == (0, True)
+    assert "server broken" not in command_line("boot", "good.img", "-c", "true").messages
 
 
 def test_a_server_s_exception_shows_where_it_came_from(command_line: Command, install: Callable[[str], None]) -> None:

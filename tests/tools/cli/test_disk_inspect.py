@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from callgate.disk.media import FaultInjecting, MemoryMedium
-from callgate.server.ext2 import Ext2Server
-from callgate.server.fat import FatServer
+from callgate.server.ext2.server import Ext2Server
+from callgate.server.fat.server import FatServer
 from callgate.tools.fuzz.kinds import KINDS, Kind
 from callgate.tools.fuzz.volumes import sound_image
 from callgate.tools.fuzz.witness import locked_sectors
