@@ -118,7 +118,8 @@ def test_a_file_with_a_damaged_symbol_table_has_no_names(damage: str) -> None:
 def test_what_an_entry_point_names_is_used_only_if_it_is_a_class_of_servers() -> None:
     assert _loaded(Entry("good", "callgate.server.hosted:HostedServer", "")) is HostedServer
     for value in ("pathlib:Path", "os:sep"):  # another class, and no class
-        assert _loaded(Entry("bad", value, "")) == f"server bad ({value}) is not used: it is not a HostedServer"
+        reason = "it is neither a HostedServer nor a Recogniser"
+        assert _loaded(Entry("bad", value, "")) == f"server bad ({value}) is not used: {reason}"
 
 
 def test_a_package_that_is_not_installed_or_has_no_code_of_its_own_has_no_fingerprint(
