@@ -13,7 +13,6 @@ What only a debugger, a test or a report wants of it is imported when it is aske
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +26,7 @@ from callgate.disk.media import Medium, open_image
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.memory import LARGE_PAGE_SIZE, LOW_MEMORY_LEAST, PAGE_SIZE
 from callgate.kernel.boot import Loader, SystemOptions
+from callgate.kernel.common.record import as_dict
 from callgate.kernel.kernel import Kernel
 from callgate.kernel.machine import Machine, Stop
 from callgate.kernel.machine.memory.outside import Plug, Unplug
@@ -179,7 +179,7 @@ class System:
             "servers": servers,
             "operations": self.costs.describe() if self.costs else {},
             "cache": {name: getattr(cache, name) for name in CACHE_COUNTERS},
-            "file_data": asdict(kernel.state.files.counters),
+            "file_data": as_dict(kernel.state.files.counters),
         }
 
     def thread(self, name: str) -> ThreadView:

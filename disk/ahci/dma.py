@@ -4,12 +4,13 @@ All memory is checked by the bus: DmaError means "host bus error" to the port.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
 from callgate.disk.drives.ata import Command
 from callgate.kernel.abi.disks.ahci import CommandHeader, FisType, PrdtEntry, RegisterFis
 from callgate.kernel.abi.layout import size_of
+from callgate.kernel.common.record import record
 from callgate.kernel.machine.memory.bus import DmaError, Host
 
 CFL_MASK = 0x1F
@@ -58,7 +59,7 @@ class Fetched(NamedTuple):
         return Command(fis.command, features, fis.count | fis.count_high << 8, low | high << 24, fis.device)
 
 
-@dataclass(slots=True)
+@record(eq=True)
 class Regions:
     """Memory for a transfer, in the order of the PRDT; `missing` bytes found no place in it."""
 

@@ -4,8 +4,9 @@ A parallel drive (IDE) and a serial one (AHCI) answer alike; IDENTIFY DEVICE say
 """
 
 import struct
-from dataclasses import dataclass
 from enum import Enum, IntEnum, IntFlag
+
+from callgate.kernel.common.record import record
 
 SECTOR = 512
 MODEL = "CALLGATE VIRTUAL DISK"
@@ -139,7 +140,7 @@ class Fault(IntFlag):
 READY = int(Status.DRDY | Status.DSC)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Command:
     """A command as its registers hold it: `count` and `features` 16 bits wide, `lba` 48."""
 
@@ -178,7 +179,7 @@ class Command:
         return (self.count or 0x1_0000) if self.extended else (self.count & 0xFF or 0x100)
 
 
-@dataclass(slots=True)
+@record(eq=True)
 class Settings:
     """The settings that SET FEATURES and SET MULTIPLE MODE change."""
 

@@ -6,7 +6,6 @@ serves one medium and is gone when it is unplugged.
 
 import struct
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from callgate.disk.drives.ata import (
@@ -23,6 +22,7 @@ from callgate.disk.drives.ata import (
     identify,
 )
 from callgate.disk.media import Medium, MediumError
+from callgate.kernel.common.record import as_dict
 
 SECTOR = 512
 LOG_DIRECTORY, LOG_NCQ_ERRORS = 0x00, 0x10
@@ -176,7 +176,7 @@ class Drive:
 
     def save(self) -> Any:
         """Return the state as plain data; the medium is not part of it."""
-        return asdict(self.settings), self.queue_error
+        return as_dict(self.settings), self.queue_error
 
     def load(self, state: Any) -> None:
         """Go back to a saved state."""

@@ -5,8 +5,8 @@ straight from a file.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
 
 from callgate.kernel.common.coroutines import run_at_once
 
@@ -21,8 +21,7 @@ class ReadError(Exception):
     """A reader may raise this for sectors that cannot be read: the scan reports it and goes on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Partition:
+class Partition(NamedTuple):
     """A partition: number as Linux counts, first sector, sectors, type, name, in 512-byte sectors."""
 
     number: int
@@ -61,7 +60,7 @@ class DiskLayout:
             self.problems.append(f"{where} lies outside the disk of {sector_count} sectors")
             return
         if partition.end > sector_count:
-            partition = replace(partition, sectors=sector_count - partition.start)
+            partition = partition._replace(sectors=sector_count - partition.start)
             self.problems.append(
                 f"{where} passes the end of the disk of {sector_count} sectors (a truncated image?); "
                 f"the first {partition.sectors} are used"

@@ -9,9 +9,8 @@ awaiting it, and has ended when the routine runs: no RESUME.
 
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import suppress
-from dataclasses import dataclass
 from types import coroutine
-from typing import Any
+from typing import Any, NamedTuple
 
 from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.thread import ThreadControlBlock
@@ -23,8 +22,7 @@ CALL_EFLAGS = offset_of(ThreadControlBlock, "call_eflags") // 4
 CARRY = 1
 
 
-@dataclass(slots=True)
-class RoutineCall:
+class RoutineCall(NamedTuple):
     """A routine that a coroutine awaits, or ends with: its name and its registers at entry."""
 
     name: str
@@ -36,8 +34,7 @@ class RoutineCall:
     edi: int = 0
 
 
-@dataclass(slots=True)
-class RoutineResult:
+class RoutineResult(NamedTuple):
     """The registers as a routine has left them."""
 
     eax: int

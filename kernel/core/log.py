@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
+from callgate.kernel.common.record import record
 from callgate.kernel.abi.limits import LOG_BURST, LOG_LINE_CHARACTERS, LOG_LINES_PER_SECOND
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.records import Endpoints, EndpointState, Process
@@ -27,7 +28,7 @@ CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\
 SOURCES: Final = 256  # that are remembered; older ones are forgotten, with their counts of lines left out
 
 
-@dataclass(slots=True)
+@record(eq=True)
 class Source:
     """`paid` is the clock at which everything that the source has written is paid for."""
 
@@ -36,7 +37,7 @@ class Source:
     urgent: bool = False  # some of the lines left out were
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@record
 class LogState:
     """Records: sources by name, in the order of their first line."""
 

@@ -7,10 +7,11 @@ of a control block's first 32-bit word in low memory.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import NamedTuple
 
+from callgate.kernel.common.record import record
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.thread import ThreadState
 from callgate.kernel.core.symbols import SymbolTable
@@ -25,7 +26,7 @@ PRIORITY_SERVER = 8  # as clients: under load requests pile up in the ring and o
 PRIORITY_KERNEL = 16
 
 
-@dataclass(slots=True, eq=False)
+@record
 class Thread:
     """A thread: its control block in guest memory, and data for policy alone."""
 
@@ -58,7 +59,7 @@ class WindowKind(StrEnum):
     BLOCKS = "blocks"
 
 
-@dataclass(slots=True)
+@record(eq=True)
 class Window:
     """A range of user pages that the kernel mapped: memory given, file data, a directory, disk blocks."""
 
@@ -70,7 +71,7 @@ class Window:
     pins: list[tuple[str, int, int]] = field(default_factory=list)  # the pins that hold its other frames
 
 
-@dataclass(slots=True, eq=False)
+@record
 class Process:
     """An address space with its threads, handles and windows."""
 
@@ -100,7 +101,7 @@ class Process:
         return f"<process {self.number} {self.name!r}, {len(self.threads)} threads>"
 
 
-@dataclass(slots=True)
+@record(eq=True)
 class ReleaseQueue:
     """Resources of a server no longer used, of which it has not been told yet: (operation, number), oldest first."""
 
@@ -113,7 +114,7 @@ class ReleaseQueue:
     behind: list[int] = field(default_factory=list)  # selectors of threads that wait until half of the limit is left
 
 
-@dataclass(slots=True, eq=False)
+@record
 class EndpointState:
     """Policy's record of an endpoint, where a server takes requests, beside its block in guest memory."""
 
@@ -147,7 +148,7 @@ class EndpointState:
     reason: str = ""
 
 
-@dataclass(slots=True)
+@record(eq=True)
 class OpenFile:
     """A file that one process has open: its window, and how the process reads it."""
 
@@ -160,7 +161,7 @@ class OpenFile:
     ahead: int = 1  # spans to have posted before they are needed
 
 
-@dataclass(slots=True, eq=False)
+@record
 class Version:
     """A version of a directory as its server gave it."""
 
@@ -175,7 +176,7 @@ class Version:
     current: bool = True
 
 
-@dataclass(slots=True)
+@record(eq=True)
 class DirectoryLock:
     """A locked directory of one process; `of` is None for the root directory."""
 
@@ -186,7 +187,7 @@ class DirectoryLock:
     version: int
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@record
 class Tasks:
     """Threads and processes, and the pools of their numbers, selectors and stacks."""
 
@@ -204,7 +205,7 @@ class Tasks:
     stack_frames: dict[int, list[int]] = field(default_factory=dict)  # by thread slot, kept for ever
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@record
 class Endpoints:
     """The endpoints that servers serve."""
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from callgate.kernel.abi.calls import WaitReason
+from callgate.kernel.common.record import record
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.records import Thread
 from callgate.kernel.tasks.threads import Threads
@@ -12,7 +11,7 @@ from callgate.kernel.tasks.threads import Threads
 PERIOD = 250_000_000  # nanoseconds of virtual time between two looks at accessed bits
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@record
 class AgeingState:
     """Records: the thread that looks, and whether its timer is set."""
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.common.record import record
 from callgate.kernel.core.coroutines import routine
 from callgate.kernel.core.errors import PolicyError, ServerFault, Shortage
 from callgate.kernel.core.guest import Guest
@@ -20,7 +21,7 @@ TRIES = 100  # spans that a reader waits for until it has the one that it wants;
 STARVED_LIMIT = 5_000_000_000  # nanoseconds of virtual time: the longest wait of a reader for memory that others hold
 
 
-@dataclass(slots=True)
+@record(eq=True)
 class Patience:
     """Bounds the retries of one reader: a server's answers must not make it ask for ever."""
 

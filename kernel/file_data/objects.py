@@ -12,12 +12,13 @@ import struct
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.file import FILE_AREAS, FilePage
 from callgate.kernel.abi.layout import offset_of, size_of
 from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.common.record import record
 from callgate.kernel.core.errors import error_of_code
 from callgate.kernel.file_data.spans import Span
 from callgate.kernel.machine.memory.ram import Ram
@@ -27,7 +28,7 @@ AREAS = offset_of(FilePage, "areas")
 AREA_LIMIT = 0xFFFF_FFFF  # most bytes of an area
 
 
-@dataclass(slots=True, eq=False)
+@record
 class FileObject:
     """An open file."""
 
@@ -90,7 +91,7 @@ class FileObject:
         return max(0, page * PAGE_SIZE - (self.shift or 0))
 
 
-@dataclass(slots=True)
+@record(eq=True)
 class Counters:
     """Counts of events of file data, for `--stats` and tests."""
 
@@ -101,7 +102,7 @@ class Counters:
     copied_pages: int = 0  # pages that were put together by copying
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@record
 class FilesState:
     """Records: file objects by number, and the spans in flight."""
 

@@ -9,13 +9,13 @@ there; frames, pins and waiting threads are kept in Python.  An endpoint has an 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from heapq import heappop, heappush
 
 from callgate.kernel.abi.file import SPAN_PAGES, SPANS_OF_PAGE, SpanRecord, SpanState
 from callgate.kernel.abi.layout import offset_of, size_of
 from callgate.kernel.abi.memory import KERNEL_BASE
 from callgate.kernel.abi.message import Endpoint
+from callgate.kernel.common.record import record
 from callgate.kernel.core.control_block import word
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.guest import Guest
@@ -32,13 +32,16 @@ PAGES = offset_of(Endpoint, "span_pages") // 4
 NO_HANDLE = -1
 
 
-@dataclass(slots=True)
+@record(eq=True)
 class Part:
     """Bytes of a page of the file: from `source` (a physical address, 0 for zeros) to `offset` within the page."""
 
     source: int
     offset: int
     size: int
+
+    def __init__(self, source: int, offset: int, size: int) -> None:
+        self.source, self.offset, self.size = source, offset, size
 
 
 class Span:

@@ -8,13 +8,14 @@ it again takes no request, as long as the version is current. A server that publ
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import FileAttributes, ListedFile, build_pages
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.limits import DIRECTORIES_KEPT, DIRECTORIES_OF_PROCESS, DIRECTORY_PAGES_KEPT
 from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.common.record import record
 from callgate.kernel.core.errors import CallerError, PolicyError, ServerFault
 from callgate.kernel.core.records import DirectoryLock, Endpoints, EndpointState, Pin, Process, Version, WindowKind
 from callgate.kernel.files.names import Names
@@ -27,7 +28,7 @@ from callgate.kernel.tasks.shares import Shares
 VOLUME = FileAttributes.DIRECTORY | FileAttributes.READ_ONLY  # what an entry of the root directory is
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@record
 class DirectoriesState:
     """Records: current versions, least recently used first."""
 

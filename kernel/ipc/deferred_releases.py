@@ -15,7 +15,7 @@ ask the server waits first.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from struct import Struct
 from typing import Final
 
@@ -24,6 +24,7 @@ from callgate.kernel.abi.calls import Operation, WaitReason
 from callgate.kernel.abi.errors import ErrorCode, error_of_server
 from callgate.kernel.abi.limits import BATCH_ENTRIES, HELD_OF_SERVER
 from callgate.kernel.abi.message import TOKEN_RELEASES, Message
+from callgate.kernel.common.record import record
 from callgate.kernel.core.coroutines import CARRY, routine
 from callgate.kernel.core.errors import Shortage
 from callgate.kernel.core.guest import Guest
@@ -37,7 +38,7 @@ BEHIND_LIMIT: Final = 1_000_000_000  # nanoseconds of virtual time: the longest 
 LAST_WORDS = 1_000_000  # nanoseconds of virtual time for deferred releases after the shell has ended
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@record
 class DeferredReleasesState:
     """Records: the thread that posts, and the endpoints of which it has a slot."""
 

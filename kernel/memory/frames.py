@@ -4,10 +4,9 @@ A frame is named by its physical address.  Frames that are mapped in more than o
 page of a server in its clients, a block of the disk cache) are counted; the last holder frees them.
 """
 
-from dataclasses import dataclass, field
-
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.common.record import record
 from callgate.kernel.core.errors import Shortage
 
 
@@ -18,7 +17,7 @@ class OutOfMemory(Shortage):
         super().__init__(code, text)
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@record
 class FramePool:
     """A range of frames given out lowest first, then most recently freed first.
 
@@ -27,12 +26,15 @@ class FramePool:
 
     start: int
     limit: int
-    next: int = 0
-    free: list[int] = field(default_factory=list)
-    holders: dict[int, int] = field(default_factory=dict)
+    next: int  # the lowest frame that was never given out
+    free: list[int]
+    holders: dict[int, int]
 
-    def __post_init__(self) -> None:
-        self.next = max(self.next, self.start)
+    def __init__(self, start: int, limit: int) -> None:
+        self.start = self.next = start
+        self.limit = limit
+        self.free = []
+        self.holders = {}
 
     def allocate(self) -> int:
         """Return a frame with one holder; its content is undefined.  OutOfMemory if none is left."""

@@ -8,10 +8,10 @@ one CR3 load to the next.
 
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.memory import KERNEL_BASE, LARGE_PAGE_SIZE, PAGE_SIZE
+from callgate.kernel.common.record import record
 from callgate.kernel.memory.frames import FramePool
 
 NX = layout.PTE_NX_HIGH << 32
@@ -26,7 +26,7 @@ KERNEL_DEVICE = KERNEL_DATA | layout.PTE_CACHE_DISABLE | layout.PTE_WRITE_THROUG
 TABLE = layout.PTE_PRESENT | layout.PTE_WRITABLE | layout.PTE_USER
 
 
-@dataclass(slots=True)
+@record(eq=True)
 class KernelSpace:
     """Frames that every space shares: the page directory that is entry 3 of its pointers, and a page of zeros."""
 

@@ -6,11 +6,12 @@ server, locked blocks of the cache) and by private frames; closing the window re
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import LARGE_PAGE_SIZE, PAGE_SIZE
+from callgate.kernel.common.record import record
 from callgate.kernel.core.errors import PolicyError, Shortage
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.records import Endpoints, Pin, Process, Window, WindowKind
@@ -20,7 +21,7 @@ from callgate.kernel.memory.physical_memory import PhysicalMemory
 from callgate.kernel.memory.pins import Pins
 
 
-@dataclass(slots=True)
+@record(eq=True)
 class Source:
     """The frames that a window shows, page by page, and their pins."""
 

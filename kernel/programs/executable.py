@@ -5,13 +5,13 @@ it looks at the section headers first; it takes 70 times as long for each; and a
 import.  A test compares what both make of damaged files.
 """
 
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from callgate.asm.assembler.output.elf_format import EM_386, ET_EXEC, HEADER, MAGIC, PF_W, PF_X, PROGRAM_HEADER, PT_LOAD
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.limits import PROGRAM_HEADERS, PROGRAM_MEMORY
+from callgate.kernel.common.record import record
 from callgate.kernel.core.errors import CallerError
 
 
@@ -26,13 +26,13 @@ class Segment(NamedTuple):
     executable: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Executable:
     """Entry point and segments of a program, and the file they came from."""
 
     entry: int
     segments: tuple[Segment, ...]
-    image: bytes = field(repr=False)
+    image: bytes
 
     @property
     def pages(self) -> int:

@@ -7,9 +7,10 @@ pages, windows are emptied, servers end.  When one is plugged in, a kernel threa
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.common.record import record
 from callgate.kernel.servers.mounting import Report
 from callgate.kernel.servers.volumes import Volumes
 from callgate.kernel.storage.cache import Cache
@@ -18,7 +19,7 @@ from callgate.kernel.storage.disks import Disks, place_of
 from callgate.kernel.tasks.processes import KILLED_EXIT_CODE
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@record
 class DiskChangesState:
     """Records: names of places, mounts under way."""
 

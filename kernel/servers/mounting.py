@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 from callgate.kernel.abi.calls import WaitReason
+from callgate.kernel.common.record import record
 from callgate.kernel.core.coroutines import routine
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.guest import Guest
@@ -24,7 +25,7 @@ MOUNT_DEADLINE: Final = 2_000_000_000  # nanoseconds of virtual time that a serv
 GRACE: Final = 20_000_000  # ns for which an interactive shell waits for other volumes after the first is mounted
 
 
-@dataclass(slots=True, eq=False)
+@record
 class Report:
     """The log lines of a disk or volume that is being mounted, in the order of (place, partition)."""
 
@@ -35,7 +36,7 @@ class Report:
     done: bool = False
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@record
 class MountingState:
     """Records: the reports of mounts under way, and the threads that wait for them."""
 

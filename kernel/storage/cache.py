@@ -8,7 +8,6 @@ blocks become one disk request (kernel/storage/disk_requests.py).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 from callgate.kernel.abi.calls import WaitReason
@@ -16,6 +15,7 @@ from callgate.kernel.abi.disks.disk import DiskStatus
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.limits import BLOCKS_ALONE
 from callgate.kernel.abi.memory import SECTORS_PER_PAGE
+from callgate.kernel.common.record import record
 from callgate.kernel.core.coroutines import RoutineCall, execute, routine
 from callgate.kernel.core.errors import DiskError, GivenUp, PolicyError, Shortage
 from callgate.kernel.memory.frames import FramePool, OutOfMemory
@@ -26,7 +26,7 @@ from callgate.kernel.tasks.scheduler import Scheduler
 SPARE_LEAST = 3 * (SECTORS_PER_PAGE + 1)  # blocks for file data, with fewer of which nothing is read
 
 
-@dataclass(slots=True)
+@record(eq=True)
 class Locked:
     """The outcome of locking blocks: frames in the order asked, blocks still on their way, blocks to read."""
 

@@ -10,6 +10,7 @@ from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from callgate.kernel.abi.disks.disk import DiskStatus
+from callgate.kernel.common.record import record
 from callgate.kernel.storage.disk_requests import Key, Run
 
 FRAME, RUN = attrgetter("frame"), attrgetter("run")
@@ -41,7 +42,7 @@ class Block:
         return None if self.run is None or self.run.status is DiskStatus.DONE else self.run.status
 
 
-@dataclass(slots=True)
+@record(eq=True)
 class Notice:
     """Which thread is woken when `left` more blocks have arrived."""
 

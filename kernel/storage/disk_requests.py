@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.disks.disk import DISK_REQUEST_PAGES, DiskRequest, DiskStatus
@@ -16,6 +16,7 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import offset_of, size_of
 from callgate.kernel.abi.limits import REQUESTS_OF_DISK
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
+from callgate.kernel.common.record import record
 from callgate.kernel.core.coroutines import RoutineCall, routine
 from callgate.kernel.core.errors import GivenUp
 from callgate.kernel.core.guest import Guest
@@ -32,7 +33,7 @@ ENTRY = 8  # bytes of a page's address
 assert size_of(DiskRequest) <= REQUEST_SPAN
 
 
-@dataclass(slots=True)
+@record(eq=True)
 class Run:
     """Blocks that one disk request reads, with its result for all of them."""
 
@@ -41,7 +42,7 @@ class Run:
     watched: bool = False  # a thread is to be woken, or a block to be freed, when it ends
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@record
 class DiskRequestsState:
     """Records: the requests by the linear address of the DiskRequest."""
 

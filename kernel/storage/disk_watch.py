@@ -6,8 +6,7 @@ asm/kernel/disk/disk_watch.asm).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from callgate.kernel.common.record import record
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.records import Thread
 from callgate.kernel.tasks.scheduler import Scheduler
@@ -18,7 +17,7 @@ from callgate.kernel.tasks.threads import Threads
 WATCH_PERIOD = 10_000_000_000
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@record
 class DiskWatchState:
     """Records: the thread that checks, and whether it is due to."""
 

@@ -8,7 +8,7 @@ the layout).
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from callgate.kernel.abi.disks.sectors import (
@@ -21,6 +21,7 @@ from callgate.kernel.abi.disks.sectors import (
 )
 from callgate.kernel.abi.file import SpanRecord
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTORS_PER_PAGE
+from callgate.kernel.common.record import record
 from callgate.kernel.core.control_block import word
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.records import Process, Tasks
@@ -36,7 +37,7 @@ HEAD = struct.Struct("<IHHII")
 REMAINING = word(SpanRecord, "remaining")
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@record
 class SectorListsState:
     """Records: the lists that wait for the disk."""
 

@@ -14,11 +14,12 @@ in the kernel is a loop around its condition, so one too many does no harm.
 from bisect import insort
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.thread import KernelWords, ThreadControlBlock, ThreadFlags, ThreadState
+from callgate.kernel.common.record import record
 from callgate.kernel.core.records import Tasks, Thread
 
 PRIORITIES = 32
@@ -49,7 +50,7 @@ NANOSECONDS = 1_000_000_000
 COUNTED_WAITS = frozenset(map(int, (WaitReason.REPLY, WaitReason.SLOT, WaitReason.DISK, WaitReason.FILE)))
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@record
 class SchedulerState:
     """The ready queues."""
 

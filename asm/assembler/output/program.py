@@ -5,7 +5,6 @@ The writers are imported when one is asked for: a boot takes its programs out of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from callgate.asm.assembler.output.unit import Unit
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
     from callgate.asm.assembler.output.debug.dwarf import Debugging
 
 
-@dataclass
 class Program(Unit):
     """What `assemble` returns: a unit, as an ELF file, a flat binary, a listing."""
 

@@ -1,7 +1,6 @@
 """A `Unit` as plain data, for the note in an ELF file and for the cache."""
 
 from collections.abc import Callable
-from dataclasses import astuple
 from typing import Any, Final, TypeVar
 
 from callgate.asm.assembler.output.later import Later
@@ -38,7 +37,7 @@ def describe(program: Unit) -> dict[str, Any]:
         "events": [list(event) for event in program.events],
         "marks": [list(mark) for mark in program.marks],
         "sources": program.sources,
-        "variables": [astuple(variable) for variable in program.variables],
+        "variables": [[v.address, v.name, v.type, v.count] for v in program.variables],
         "structures": program.structures,
         "frames": [list(site) for site in program.frame_sites],
     }

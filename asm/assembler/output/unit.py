@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from callgate.kernel.common.near_miss import nearest
+from callgate.kernel.common.record import record
 
 BINARY_LIMIT = 256 << 20
 
@@ -81,7 +82,7 @@ class FrameSite(NamedTuple):
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Variable:
     """A label that holds `count` structures, for debuggers; `type` is the structure's name."""
 

@@ -12,6 +12,7 @@ import struct
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from callgate.kernel.machine.cpu.cpu import (
     EFLAGS_IF,
@@ -71,8 +72,7 @@ class TripleFault(Exception):
         self.chain = chain
 
 
-@dataclass(slots=True)
-class Incident:
+class Incident(NamedTuple):
     """An event to deliver: vector, error code, return address, and how it came about."""
 
     vector: int
@@ -84,7 +84,7 @@ class Incident:
     counted: bool = True  # whether the clock has counted the attempt already
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Entry:
     """Where delivery leads, after all checks."""
 

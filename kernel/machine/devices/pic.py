@@ -6,9 +6,9 @@ modelled, and reported as ignored: rotation of priorities, special mask mode, po
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from typing import Any
 
+from callgate.kernel.common.record import as_dict, record
 from callgate.kernel.machine.memory.bus import DeviceBase
 
 ICW1 = 0x10
@@ -21,7 +21,7 @@ CASCADE = 2
 SPURIOUS = 7
 
 
-@dataclass(slots=True)
+@record(eq=True)
 class Controller:
     """One 8259A."""
 
@@ -166,7 +166,7 @@ class InterruptController(DeviceBase):
 
     def save(self) -> object:
         """Return both controllers as plain data."""
-        return asdict(self.master), asdict(self.slave)
+        return as_dict(self.master), as_dict(self.slave)
 
     def load(self, state: Any) -> None:
         """Go back to a saved state."""

@@ -8,9 +8,10 @@ that wait.
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from callgate.kernel.common.record import as_dict, record
 from callgate.kernel.machine.engine.port_buffer import PortBuffer
 from callgate.kernel.machine.memory.bus import DeviceBase
 from callgate.kernel.machine.memory.outside import Break, HangUp, Input
@@ -31,7 +32,7 @@ FIFO_SIZE = 16
 SENT_AT_ONCE = 4096  # bytes that are handed to `output` together
 
 
-@dataclass(slots=True)
+@record(eq=True)
 class UartState:
     """The registers."""
 
@@ -257,13 +258,9 @@ class Serial(DeviceBase):
         """Return the registers and the bytes that wait outside, as plain data."""
         self._collect()
         self._make_room()
-        state = self.state
-        return (
-            {name: getattr(state, name) for name in state.__slots__ if name != "received"},
-            list(state.received),
-            list(self.waiting),
-            self.asserted,
-        )
+        registers = as_dict(self.state)
+        received = list(registers.pop("received"))
+        return registers, received, list(self.waiting), self.asserted
 
     def load(self, state: Any) -> None:
         """Go back to a saved state."""

@@ -4,9 +4,9 @@ Modes 0 (interrupt on terminal count) and 2 (rate generator), access low byte th
 latch and the status part of the read-back command (8254 data sheet).  OUT drives interrupt line 0.
 """
 
-from dataclasses import asdict, dataclass
 from typing import Any
 
+from callgate.kernel.common.record import as_dict, record
 from callgate.kernel.machine.memory.bus import DeviceBase
 
 HZ = 1_193_182
@@ -15,7 +15,7 @@ CHANNEL0 = 0x40
 COMMAND = 0x43
 
 
-@dataclass(slots=True)
+@record(eq=True)
 class TimerState:
     """The channel's registers."""
 
@@ -116,7 +116,7 @@ class Timer(DeviceBase):
 
     def save(self) -> object:
         """Return the registers as plain data."""
-        return asdict(self.state)
+        return as_dict(self.state)
 
     def load(self, state: Any) -> None:
         """Go back to a saved state."""

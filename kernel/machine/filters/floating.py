@@ -10,10 +10,10 @@ before the next one (`Later`), and restores the state before it or corrects the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from callgate.kernel.abi.fpu import MXCSR_INITIAL
+from callgate.kernel.common.record import record
 from callgate.kernel.machine.cpu.cpu import CR0_EM, CR0_TS, CR4_OSFXSR, CR4_OSXMMEXCPT
 from callgate.kernel.machine.cpu.environment import Environment
 from callgate.kernel.machine.cpu.exceptions import GP, MF, UD, XM
@@ -65,7 +65,7 @@ EAX, ECX, EDX = 0, 1, 2  # numbers of registers
 X87_EXCEPTIONS: Final = 0x3F
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Later:
     """An instruction that is being executed, and the CPU's state before it."""
 

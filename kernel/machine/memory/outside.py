@@ -6,34 +6,34 @@ position, is all that is needed to run the machine once more and see the same.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from callgate.kernel.common.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Input:
     """Bytes arrive on the serial line."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class HangUp:
     """The serial line loses carrier: there will be no more input."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Break:
     """The serial line is held in the space condition: Ctrl-C at a terminal."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Unplug:
     """A disk is removed from a place."""
 
     disk: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Plug:
     """A disk is connected in a place; `image` is the number of its medium in `System.media`."""
 
@@ -41,7 +41,7 @@ class Plug:
     image: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Write:
     """Physical memory is written by hand: by a debugger, or by Python."""
 
@@ -49,7 +49,7 @@ class Write:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class SetRegister:
     """A register of the CPU is changed by hand."""
 
@@ -57,14 +57,14 @@ class SetRegister:
     value: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class EndProcess:
     """A debugger ends a process of the guest, as a fault would."""
 
     process: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Forgotten:
     """A debugger has gone back, and the run goes on in another way: the last things that came have not come."""
 
@@ -74,7 +74,7 @@ class Forgotten:
 Numbers = tuple[tuple[str, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class SetUp:
     """Python that is not part of the machine sets it up: a test, for the next call of a routine.
 

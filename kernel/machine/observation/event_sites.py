@@ -1,15 +1,15 @@
 """Event sites: instructions that stand for an event of the stream, probed only while there is a listener."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
+from callgate.kernel.common.record import record
 from callgate.kernel.machine.engine.sites import Sites
 from callgate.kernel.machine.observation.stream import EventStream
 
 Fields = Callable[[], Mapping[str, object] | None]
 
 
-@dataclass(slots=True)
+@record(eq=True)
 class EventSite:
     """An address, the kind of its event, the function that returns the fields, and the number of its probe or None.
 

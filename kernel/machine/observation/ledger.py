@@ -9,9 +9,10 @@ look like a speed-up.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
+from callgate.kernel.common.record import record
 from callgate.kernel.machine.memory.accounts import BYTE_ACCOUNTS, FILE_ACCOUNTS, Account
 from callgate.kernel.machine.observation.turns import Turns
 
@@ -41,7 +42,7 @@ COUNTED = (  # fields of the counting hook's state that a snapshot keeps
 )
 
 
-@dataclass(slots=True)
+@record(eq=True)
 class Counts:
     """Values of every counter at one moment; `b - a` is the difference between two."""
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final
 
 from callgate.asm.assembler import Program
+from callgate.kernel.common.record import replaced
 from callgate.kernel.machine.memory.outside import SetUp
 from callgate.kernel.machine.observation.position import Position
 from callgate.tools.asmtest.board.board import MEMORY, RETURN
@@ -94,7 +94,7 @@ class LoggingRun:
         machine.runner.settle()
         now = state_of(machine)
         every = tuple(now.registers.items())  # a call gets them all, also those that have kept their values
-        self.set_ups.append(replace(difference(self.state, now), registers=every))
+        self.set_ups.append(replaced(difference(self.state, now), registers=every))
         self.occurred.append(Occurred(machine.position, self.set_ups[-1]))
         self.stop = None
         host_calls, stubs = machine.host_calls.functions, self.cpu.stubs
@@ -125,7 +125,7 @@ class LoggingRun:
             changes = difference(before, state_of(self.machine))
             if ahead and isinstance(result, int):
                 others = tuple(item for item in changes.registers if item[0] != "eax")
-                changes = replace(changes, registers=(*others, ("eax", result & MASK)))
+                changes = replaced(changes, registers=(*others, ("eax", result & MASK)))
             self.answers.append(Answer(count, name, changes))
             return result
 
