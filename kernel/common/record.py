@@ -3,7 +3,8 @@
 The standard library writes the source of each method of a dataclass and compiles it when the class is made, that is at
 import: 0.2 to 0.6 ms, which was a seventh of a boot.  Records share their methods instead, and these go through the
 fields one by one.  Making an object takes 1 µs longer in this way, so what is made for each page or disk command has an
-`__init__` of its own, which stays.  Fields are declared as those of dataclasses are, `field` included.
+`__init__` of its own, which stays.  Fields are declared as those of dataclasses are, `field(default_factory=…)`
+included.
 """
 
 from collections.abc import Callable
@@ -47,7 +48,7 @@ def _make(cls: type, eq: bool, frozen: bool) -> type:
     members = dict(vars(cls))
     names = tuple(members.get("__annotations__", ()))
     defaults = {name: members.pop(name) for name in names if name in members}
-    if any(name in defaults for name in names) and names[-len(defaults) :] != tuple(defaults):
+    if names[len(names) - len(defaults) :] != tuple(defaults):
         raise TypeError(f"{cls.__name__}: a field without a default follows one that has one")
     for name in ("__dict__", "__weakref__"):
         del members[name]
@@ -72,8 +73,9 @@ def _init(self: Any, /, *values: object, **named: object) -> None:
         else:
             value = self._defaults_.get(name, MISSING)
             if isinstance(value, Field):
-                value = value.default_factory() if callable(value.default_factory) else value.default
-            if value is MISSING:
+                make: Any = value.default_factory
+                value = make()
+            elif value is MISSING:
                 raise TypeError(f"{type(self).__name__} needs a value for {name!r}")
         _assign(self, name, value)
     if named:

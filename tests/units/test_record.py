@@ -173,3 +173,16 @@ def test_frozen_records_of_two_classes_are_never_equal() -> None:
 
     assert Other(3) != KeptFrozen(3)
     assert len({Other(3), KeptFrozen(3), Other(3)}) == 2
+
+
+def test_a_frozen_record_refuses_to_be_changed_and_keeps_its_values() -> None:
+    @record(frozen=True)
+    class Still:
+        number: int
+
+    still = Still(3)
+    with pytest.raises(AttributeError, match=r"Still.number cannot be changed"):
+        still.number = 4
+    with pytest.raises(AttributeError, match=r"Still.number cannot be changed"):
+        del still.number
+    assert still.number == 3
