@@ -7,7 +7,6 @@ threads, and sets the CPU to the entry point.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from callgate.asm.assembler import Program
@@ -18,6 +17,7 @@ from callgate.kernel.abi.boot import BOOT_MAGIC, BootInformation
 from callgate.kernel.abi.layout import size_of
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
 from callgate.kernel.abi.thread import TaskState
+from callgate.kernel.common.record import record
 from callgate.kernel.core.records import PRIORITY_IDLE, Thread
 from callgate.kernel.kernel import Kernel
 from callgate.kernel.memory.page_tables import KERNEL_CODE, KERNEL_DATA, KERNEL_DEVICE, KERNEL_READ
@@ -28,7 +28,11 @@ if TYPE_CHECKING:
     from callgate.disk.ide.controller import IdeController
 
 
-@dataclass(slots=True)
+def unlogged(_line: str) -> None:
+    """Drop a line of the boot log."""
+
+
+@record(eq=True)
 class SystemOptions:
     """The parts and options of a system. Sizes in bytes."""
 
@@ -49,7 +53,7 @@ class SystemOptions:
     scratch: bool = False  # programs may write to mapped files; the changes end with the machine
     places: int = 0  # AHCI ports, if more than there are disks: for disks that are plugged in later
     mount_deadline: int = MOUNT_DEADLINE  # nanoseconds of virtual time that a server has to mount its volume
-    log: Callable[[str], None] = field(default=lambda _line: None)
+    log: Callable[[str], None] = unlogged
     urgent: Callable[[str], None] | None = None  # faults and ends of servers, if `log` is not to have them
     output: Callable[[bytes], None] | None = None
     source: Callable[[int], bytes | None] | None = None

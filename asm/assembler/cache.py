@@ -17,8 +17,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from callgate.asm.assembler.output.debug.dwarf import Debugging
 
 FORMAT = 4
+ASSEMBLER = str(Path(__file__).parent)
+ABI = str(Path(__file__).parents[2] / "kernel" / "abi")
 PARTS = 4  # of an entry
 
 T = TypeVar("T")
@@ -114,21 +117,56 @@ def digest(paths: Sequence[Path], options: Mapping[str, Any]) -> str:
 
 @cache
 def own_digest() -> str:
-    """Return a digest of the assembler's sources and of the ABI."""
+    """Return a digest of the assembler's sources and of the ABI; RuntimeError without a home.
+
+    It is kept for as long as these files are the same by name, time and size, as Python keeps what it has compiled of
+    them.
+    """
+    states = [
+        (name, state.st_mtime_ns, state.st_size) for folder in (ASSEMBLER, ABI) for name, state in modules(folder)
+    ]
+    known = hashlib.sha256(json.dumps([sys.version, states]).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    kept = cache_directory() / f"assembler-{known}"
+    found = None
+    with suppress(OSError):
+        found = read_checked(kept)
+    if found is None:
+        found = content_digest()
+        write_checked(kept, found)
+    return found.decode()
+
+
+def content_digest() -> bytes:
+    """Return the digits of a digest of the assembler's sources, and of the ABI's constants."""
     from callgate.kernel.abi import constants
 
     state = hashlib.sha256(json.dumps(sorted(constants().items())).encode())
-    for source in sorted(Path(__file__).parent.rglob("*.py")):
-        state.update(source.read_bytes())
-    return state.hexdigest()
+    for name, _ in modules(ASSEMBLER):
+        state.update(content_of(name))
+    return state.hexdigest().encode()
+
+
+def modules(folder: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield the path and state of each Python source in a folder and those in it, in the order of their names."""
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if entry.is_dir() and entry.name != "__pycache__":
+            yield from modules(entry.path)
+        elif entry.name.endswith(".py"):
+            yield entry.path, entry.stat()
+
+
+def content_of(name: str) -> bytes:
+    """Return the content of a file.  A start reads two hundred: without a buffer and a `Path`, in half the time."""
+    with open(name, "rb", buffering=0) as file:  # noqa: PTH123
+        return file.readall()
 
 
 def unchanged(digests: Mapping[str, str], missing: Sequence[str]) -> bool:
     """Whether an entry's files are as they were, and none has appeared where one was looked for."""
     for name, wanted in digests.items():
-        if hashlib.sha256(Path(name).read_bytes()).hexdigest() != wanted:
+        if hashlib.sha256(content_of(name)).hexdigest() != wanted:
             return False
-    return not any(Path(name).exists() for name in missing)
+    return not any(map(os.path.exists, missing))
 
 
 def load(path: Path, kept: Callable[[list[bytes]], T]) -> T | None:

@@ -173,3 +173,39 @@ def test_the_elf_file_of_a_unit_comes_from_the_cache_too(
 
 def raiser() -> Path:
     raise RuntimeError("no home")
+
+
+def test_the_assembler_s_own_digest_is_kept_until_one_of_its_sources_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, kept = tmp_path / "assembler", tmp_path / "cache/callgate"
+    (folder / "part").mkdir(parents=True)
+    (folder / "__pycache__").mkdir()
+    for name in ("one.py", "part/two.py", "part/notes.txt", "__pycache__/three.py"):
+        (folder / name).write_text(f"NAME = {name!r}\n")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(cache, "ASSEMBLER", str(folder))
+    found, made = cache.content_digest, []
+    monkeypatch.setattr(cache, "content_digest", lambda: made.append(1) or found())
+
+    def fresh_process() -> tuple[str, int]:
+        """Return the digest, and how often the sources were read for it."""
+        made.clear()
+        return cache.own_digest.__wrapped__(), len(made)
+
+    first, count = fresh_process()
+    assert count == 1
+    (entry,) = kept.iterdir()
+    assert fresh_process() == (first, 0)
+    entry.write_bytes(entry.read_bytes()[:-1])
+    assert [fresh_process(), fresh_process()] == [(first, 1), (first, 0)]
+    for name in ("part/notes.txt", "__pycache__/three.py"):
+        (folder / name).write_text("other\n")
+    assert fresh_process() == (first, 0)
+    os.utime(folder / "one.py", ns=(1, 1))
+    assert [fresh_process(), fresh_process()] == [(first, 1), (first, 0)]
+    (folder / "part/two.py").write_text("NAME = 'longer than it was'\n")
+    second, count = fresh_process()
+    assert (count, second != first) == (1, True)
+    (folder / "four.py").touch()
+    assert fresh_process()[1] == 1

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from callgate.disk.media.opening import STANDARD_INPUT
+from callgate.kernel.common.record import record
 
 if TYPE_CHECKING:
     from callgate.kernel.machine import Stop
@@ -32,7 +33,8 @@ class Driver(Protocol):
         ...
 
 
-class SessionOptions(NamedTuple):
+@record
+class SessionOptions:
     """The options of the command line. Sizes in bytes."""
 
     images: list[Path]

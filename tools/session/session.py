@@ -16,7 +16,6 @@ from callgate.tools.session.ending import Ending
 from callgate.tools.session.history import History, HistoryError, default_path, watch
 from callgate.tools.session.options import SessionOptions
 from callgate.tools.session.outputs import STANDARD_OUTPUT_NAME, OutputRefused, Report, is_report
-from callgate.tools.session.summary import summary
 from callgate.tools.session.terminal import HINT, Terminal
 
 if TYPE_CHECKING:
@@ -238,6 +237,8 @@ class Session:
             return int(stop.detail)
         if stop.reason == "no volume":
             return self._conclude_without_volume()
+        from callgate.tools.session.summary import summary
+
         if self.interactive:
             print(file=sys.stderr)
         if stop.reason == "triple-fault":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypedDict
 
@@ -118,6 +117,7 @@ def made(files: Sequence[Path], commands: Sequence[str], unplug: Sequence[tuple[
     from callgate.asm.assembler.cache import cache_directory
     from callgate.disk.images.demo import demo_image
     from callgate.disk.media import open_image
+    from callgate.kernel.common.record import replaced
     from callgate.kernel.system import System, SystemOptions
     from callgate.tools.session.options import SessionOptions
 
@@ -131,7 +131,7 @@ def made(files: Sequence[Path], commands: Sequence[str], unplug: Sequence[tuple[
             raise click.UsageError(f"--unplug-at {clock}:{disk}: the last disk is {len(media) - 1}")
     try:
         options = SystemOptions(commands=text, output=OUTLET, **machine)
-        system = System(media, replace(options, mount_deadline=machine["mount_deadline"] * MILLISECOND))
+        system = System(media, replaced(options, mount_deadline=machine["mount_deadline"] * MILLISECOND))
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     for clock, disk in unplug:
