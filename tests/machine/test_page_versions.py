@@ -1,6 +1,7 @@
 """Versions of pages: what RAM holds at each of many moments, against a plain copy of every moment."""
 
 import random
+from pathlib import Path
 
 import pytest
 from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE
@@ -71,6 +72,27 @@ def test_a_moment_takes_what_was_written_since_the_one_before(ram):
     versions.keep(2)
     assert versions.changed == {0: set(), 1: {3 * PAGE_SIZE}, 2: {5 * PAGE_SIZE}}
     assert versions.stored == 2 * PAGE_SIZE
+
+
+def mapped_file(region) -> str:
+    """Return the name of the file that a region shows, from Linux's own list; nothing for anonymous memory."""
+    for line in Path("/proc/self/maps").read_text("ascii").splitlines():
+        bounds, *_, name = f"{line} ".split(" ", 5)
+        if int(bounds.split("-")[0], 16) <= region.address < int(bounds.split("-")[1], 16):
+            return name.strip()
+    raise AssertionError("the region is not mapped")
+
+
+def test_ram_is_anonymous_memory_until_a_snapshot_maps_a_file_and_both_hold_the_same(ram):
+    region = ram.regions[0]
+    ram.write(3 * PAGE_SIZE, b"x")
+    assert not mapped_file(region)
+    backing = region.freeze()
+    assert "memfd:callgate-low" in mapped_file(region)
+    assert ram.read(3 * PAGE_SIZE, 1) == b"x"
+    ram.write(3 * PAGE_SIZE, b"y")
+    region.rebase(backing)
+    assert (ram.read(3 * PAGE_SIZE, 1), ram.read(4 * PAGE_SIZE, 1)) == (b"x", b"\0")
 
 
 def test_a_moment_follows_a_snapshot_that_was_restored_in_between(ram):

@@ -156,7 +156,7 @@ class PageVersions:
         """Write pages side by side to a file."""
         if pages:
             region = self._region(physical)
-            region.backing.write(physical - region.base, b"".join(pages))
+            self.backings[self.ram.regions.index(region)].write(physical - region.base, b"".join(pages))
 
     def page(self, key: Key, physical: int) -> bytes:
         """Return the content of a page at a moment."""

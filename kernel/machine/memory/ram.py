@@ -1,10 +1,11 @@
-"""RAM: one private mapping of a memory file for each of low and high memory, shared with the CPU.
+"""RAM: one private mapping for each of low and high memory, shared with the CPU.
 
 The emulator works on the same bytes as the `memoryview`s given out here (of high memory through the counting device of
 `machine.engine.counter`), so nothing is ever copied
-between guest and host, and a file can be read straight into guest memory.  Because the mapping is
-private, mapping the file again over itself drops every page written since: that is how a snapshot is
-restored (`machine.snapshot`).
+between guest and host, and a file can be read straight into guest memory.  A snapshot puts the content into a memory
+file and maps that.  Because the mapping is private, mapping the file again over itself drops every page written since:
+that is how a snapshot is restored (`machine.snapshot`).  Until the first snapshot RAM is anonymous memory: the first
+store to a page of a file that is empty there costs the host two pages, one for the file and one for the copy.
 """
 
 import ctypes
@@ -76,14 +77,14 @@ class Backing:
 
 
 class Region:
-    """A range of RAM: `size` bytes at physical `base`, backed by a private mapping of a memory file."""
+    """A range of RAM: `size` bytes at physical `base`, a private mapping of zeros or of a memory file."""
 
     def __init__(self, name: str, base: int, size: int) -> None:
         """Make zeroed RAM; OSError if the host has none."""
         self.name = name
         self.base = base
         self.size = size
-        self.backing = Backing(name, size)
+        self.backing: Backing | None = None  # the file that is mapped; None before the first snapshot
         self.address = self._map(None, 0)
         self.buffer = (ctypes.c_ubyte * size).from_address(self.address)
         unmapping = weakref.finalize(self.buffer, _libc.munmap, self.address, size)  # slices of the view keep it alive
@@ -93,8 +94,9 @@ class Region:
 
     def _map(self, address: int | None, flags: int) -> int:
         protection = mmap.PROT_READ | mmap.PROT_WRITE
-        flags |= mmap.MAP_PRIVATE | MAP_NORESERVE
-        result = _libc.mmap(address, self.size, protection, flags, self.backing.fd, 0)
+        flags |= mmap.MAP_PRIVATE | MAP_NORESERVE | (mmap.MAP_ANONYMOUS if self.backing is None else 0)
+        fd = -1 if self.backing is None else self.backing.fd
+        result = _libc.mmap(address, self.size, protection, flags, fd, 0)
         if result in (None, MAP_FAILED):
             error = ctypes.get_errno()
             raise OSError(error, f"{self.size} bytes of guest RAM cannot be mapped: {os.strerror(error)}")
@@ -131,7 +133,10 @@ class Region:
         return backing
 
     def written(self) -> list[tuple[int, int]]:
-        """Return (start, end) offsets of pages that were written since the file was mapped, or copies were dropped."""
+        """Return (start, end) offsets of pages that were written since the file was mapped, or copies were dropped.
+
+        Only RAM that a snapshot has mapped a file for can tell.
+        """
         return private_copies(self.address, self.size)
 
     def drop_copies(self, start: int, end: int) -> None:
@@ -152,7 +157,7 @@ class Region:
             used = bytearray(entries[PAGEMAP_FLAGS::8].translate(IN_USE))  # a loop in Python would take 10 ms
         except OSError:  # a host without /proc: look at every page
             used = bytearray(b"\1" * count)
-        for start, end in data_extents(self.backing.fd, self.size):
+        for start, end in data_extents(self.backing.fd, self.size) if self.backing is not None else ():
             first, last = start // PAGE_SIZE, -(-end // PAGE_SIZE)
             used[first:last] = b"\1" * (last - first)
         position = used.find(1)
