@@ -213,7 +213,10 @@ class Endpoints:
 
 
 class SectorPiece(NamedTuple):
-    """Sectors of one block: first one on the disk (None: a hole), first one within the page, how many."""
+    """Sectors of one block: first one on the disk (None: a hole), first one within the page, how many.
+
+    Or those of several whole blocks that follow each other on the disk.
+    """
 
     lba: int | None
     first: int

@@ -14,6 +14,7 @@ from callgate.kernel.core.errors import GivenUp, PolicyError, ServerAnswer, Serv
 from callgate.kernel.core.records import EndpointState, SectorPiece
 from callgate.kernel.file_data.completion import Completion
 from callgate.kernel.file_data.objects import FileObject, FilesState
+from callgate.kernel.file_data.pages import Pieces
 from callgate.kernel.file_data.spans import Span
 from callgate.kernel.ipc.replies import Replies
 from callgate.kernel.ipc.requests import Requests
@@ -57,15 +58,15 @@ class Answers:
             match ReplyType(header.reply):
                 case ReplyType.OBJECT:
                     frames, span.pins = self.replies.object_frames(endpoint, message)
-                    pieces = [(frame, 0, SECTORS_PER_PAGE) for frame in frames]
-                    if self.completion.pages.begin(file, span, start, header.eax, pieces):
-                        self.completion.pages.lay_out(file, span, start, header.eax, pieces)
+                    sectors = len(frames) * SECTORS_PER_PAGE
+                    if self.completion.pages.begin(file, span, start, header.eax, [(True, 0, sectors)]):
+                        self.completion.pages.lay_out(file, span, start, header.eax, [(frames, 0, sectors)])
                         self.completion.ready(file, span)
                     else:
                         self.completion.nothing_left(file, span)
                 case ReplyType.SECTORS:
-                    sectors = self.replies.sector_pieces(endpoint, message)
-                    return await self._take_sectors(endpoint, file, span, (start, header.eax), sectors)
+                    pieces = self.replies.sector_pieces(endpoint, message)
+                    return await self._take_sectors(endpoint, file, span, (start, header.eax), pieces)
                 case _:
                     raise ServerFault(ErrorCode.BAD_REPLY, "file data must be sectors or an object")
         except PolicyError as error:
@@ -122,38 +123,38 @@ class Answers:
         Return the routine that submits the last disk request; None if nothing is missing. `end`: as for `read_ahead`.
         """
         pieces, covered = self._fitting(endpoint.disk, span, *extent, pieces)
-        extents = [(int(lba is not None), first, sectors) for lba, first, sectors in pieces]
+        extents = [(lba is not None, first, sectors) for lba, first, sectors in pieces]
         if not self.completion.pages.begin(file, span, extent[0], covered, extents):
             self.completion.nothing_left(file, span)
             return None
-        on_disk = [(index, piece) for index, piece in enumerate(pieces) if piece.lba is not None]
-        frame = self.completion.lists.write(place_of(endpoint.disk), span.address, on_disk)
-        if len(on_disk) > 1:
+        lists = self.completion.lists
+        frame, count = lists.write(place_of(endpoint.disk), span.address, pieces)
+        if count > 1:
             await routine("sort_sectors", ebx=KERNEL_BASE + frame)
         if span.state is not SpanState.WAITING:
             # The server or its disk has died while this thread sorted, and the span has failed.
-            self.completion.lists.release(frame)
+            lists.release(frame)
             return None
         span.list_frame = frame
         if self.scheduler.current.killed:  # which ends the sorting early
             raise GivenUp(ErrorCode.KILLED)
 
-        order, sectors = self.completion.lists.read(span.list_frame, len(on_disk))
-        blocks = [sector // SECTORS_PER_PAGE for sector in sectors]
+        blocks, places = lists.read(span.list_frame, count)
         locked = self.cache.lock(endpoint.disk, blocks)
-        span.pins += [("block", *key) for key in locked.keys]
-        frames = dict(zip(order, locked.frames, strict=True))
-        found = [
-            (0 if lba is None else frames[index], first, sectors) for index, (lba, first, sectors) in enumerate(pieces)
-        ]
+        span.pins += [("block", disk, number) for disk, number in locked.keys]
+        in_order = [locked.frames[place] for place in places]
+        found: Pieces = []
+        at = 0
+        for lba, first, sectors in pieces:
+            after = at if lba is None else at + pages_of(sectors * SECTOR_SIZE)
+            found.append((in_order[at:after], first, sectors))
+            at = after
         self.completion.pages.lay_out(file, span, extent[0], covered, found)
 
-        missing = {number for _, number in locked.missing}
-        there = [index for index, block in enumerate(blocks) if block not in missing]
-        if self.completion.lists.mark_arrived(span.list_frame, there):
+        if lists.mark_arrived(span.list_frame, locked.there):
             self.completion.arrived(span.number)
             return None
-        self.completion.lists.link(span.list_frame)
+        lists.link(span.list_frame)
         if end and locked.to_read:
             locked.to_read += read_ahead(self.cache, endpoint.disk, locked.to_read, end)
         return await self.cache.read(endpoint.disk, locked.to_read)
@@ -166,33 +167,61 @@ class Answers:
         Also leave out the pieces after the first page for which one request would lock more than `Cache.most` blocks.
         Return the pieces and the bytes that they cover.
         """
-        at = start
-        asked = 0
-        blocks: list[int] = []
-        most, end, first_page = self.cache.most, span.end, span.position + PAGE_SIZE
-        while asked < len(pieces) and at < end and (len(blocks) < most or at < first_page):
-            lba, _, sectors = pieces[asked]
-            if lba is not None:
-                blocks.append(lba // SECTORS_PER_PAGE)
-            at += sectors * SECTOR_SIZE
-            asked += 1
+        asked = self._asked(span, start, pieces)
+        blocks = [block for piece in asked for block in blocks_of(piece)]
         room = self.cache.fitting(disk, blocks)
         if room == len(blocks):
-            return pieces[:asked], covered
-        kept = 0
+            return asked, covered
+        kept: list[SectorPiece] = []
         at = start
-        for piece in pieces[:asked]:
-            room -= piece.lba is not None
+        for piece in asked:
+            count = len(blocks_of(piece))
+            if count > room:
+                piece = shortened(piece, room)  # noqa: PLW2901 - the rest of it and of the others is left out
+            room -= count
+            at += piece.sectors * SECTOR_SIZE
+            kept += [piece] if piece.sectors else []
             if room < 0:
                 break
-            at += piece.sectors * SECTOR_SIZE
-            kept += 1
         if at <= span.position < start + covered:
             raise Shortage(ErrorCode.NO_MEMORY, "every block of the disk cache is in use")
-        return pieces[:kept], min(covered, at - start)
+        return kept, min(covered, at - start)
+
+    def _asked(self, span: Span, start: int, pieces: list[SectorPiece]) -> list[SectorPiece]:
+        """Return the pieces from `start` of the file on that a span asks for, as far as one request may lock blocks."""
+        at, blocks = start, 0
+        most, end, first_page = self.cache.most, span.end, span.position + PAGE_SIZE
+        asked: list[SectorPiece] = []
+        for piece in pieces:
+            room = max(most - blocks, pages_of(first_page - at))
+            if at >= end or room <= 0:
+                break
+            count = len(blocks_of(piece))
+            wanted = min(count, pages_of(end - at), room)
+            asked.append(piece if wanted == count else shortened(piece, wanted))
+            at += asked[-1].sectors * SECTOR_SIZE
+            blocks += wanted
+        return asked
 
     def failed(self, endpoint: EndpointState, token: int) -> None:
         """Policy has answered a posted READ, because its server has ended: the span fails."""
         found = self._waiting(token)
         if found is not None:
             self.completion.fail(*found, error_of_code(endpoint.error))
+
+
+def blocks_of(piece: SectorPiece) -> range:
+    """Return the numbers of the blocks on the disk that a piece lies in: none for a hole."""
+    if piece.lba is None:
+        return range(0)
+    return range(piece.lba // SECTORS_PER_PAGE, pages_of((piece.lba + piece.sectors) * SECTOR_SIZE))
+
+
+def shortened(piece: SectorPiece, blocks: int) -> SectorPiece:
+    """Return the first blocks of a piece of more of them."""
+    return piece._replace(sectors=blocks * SECTORS_PER_PAGE)
+
+
+def pages_of(size: int) -> int:
+    """Return how many pages bytes from the beginning of a page on take."""
+    return -(-size // PAGE_SIZE)

@@ -73,6 +73,8 @@ class Completion:
         `again` says whether asking again may help: the page was read together with others that may have failed it.
         """
         cache = self.cache
+        if not cache.state.failing:
+            return None, False
         keys = [(disk, block) for kind, disk, block in span.pins if kind == "block"]
         bad = {cache.frame(key): key for key in cache.failures(keys)}
         for index, parts in enumerate(span.parts if bad else ()):
@@ -103,13 +105,10 @@ class Completion:
 
     def ready(self, file: FileObject, span: Span) -> None:
         """Put the pages of a span together, publish them, and wake its readers; NO_MEMORY for a copied page."""
-        for parts in span.parts:
-            if isinstance(parts, int):
-                span.frames.append(parts)
-                span.whole.append(parts >= HIGH_MEMORY)  # a block of the cache with nothing else in it
-            else:
-                span.frames.append(self.pages.make(span, parts))
-                span.whole.append(False)
+        make = self.pages.make
+        span.frames = [parts if isinstance(parts, int) else make(span, parts) for parts in span.parts]
+        # A block of the cache with nothing else in it is whole.
+        span.whole = [isinstance(parts, int) and parts >= HIGH_MEMORY for parts in span.parts]
         span.parts = []
         span.state = SpanState.READY
         self._settle(span)

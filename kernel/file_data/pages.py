@@ -19,7 +19,10 @@ from callgate.kernel.file_data.spans import Part, Span
 from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.tasks.shares import Shares
 
-Pieces = list[tuple[int, int, int]]  # frame or 0 for zeros, first sector within it, sectors
+Extents = list[tuple[bool, int, int]]  # whether it is on the disk, first sector within its first block, sectors
+Pieces = list[
+    tuple[list[int], int, int]
+]  # frames of its blocks, none for zeros; first sector within the first, sectors
 
 
 class FilePages:
@@ -36,7 +39,7 @@ class FilePages:
         self.letting_go = letting_go
         self.map_edges = map_edges
 
-    def begin(self, file: FileObject, span: Span, start: int, covered: int, pieces: Pieces) -> bool:
+    def begin(self, file: FileObject, span: Span, start: int, covered: int, extents: Extents) -> bool:
         """Check that a reply answers the request; fix, at the first reply, where the file's pages begin.
 
         A span that begins within a page continues where a short reply ended, and takes over the beginning of that page
@@ -44,11 +47,11 @@ class FilePages:
         the span before may have been released), the span begins with the next page, and readers of the bytes before
         ask for them again.  False if no bytes are left; BAD_REPLY if the reply does not cover the span's first byte.
         """
-        covered = min(covered, bytes_of(pieces))
+        covered = min(covered, bytes_of(extents))
         if not start <= span.position < start + covered:
             raise ServerFault(ErrorCode.BAD_REPLY, f"{covered} bytes from {start} do not cover {span.position}")
         if file.shift is None:
-            file.shift = shift_of(start, pieces)
+            file.shift = shift_of(start, extents)
         page = file.page_of(span.position)
         if file.page_start(page) != span.position and not self._absorb(file, span):
             end, span.position = span.end, file.page_start(page + 1)
@@ -56,13 +59,14 @@ class FilePages:
         return span.length > 0
 
     def lay_out(self, file: FileObject, span: Span, start: int, covered: int, pieces: Pieces) -> None:
-        """Note the parts of each page of a span; `pieces` are (frame or 0 for zeros, first sector, sectors).
+        """Note the parts of each page of a span.
 
         The reply may begin before the request and end anywhere: bytes that were not requested are left out, and so is
         an incomplete last page, unless it is the only one or the file ends there.
         """
         assert file.shift is not None, "lay_out without begin"
-        end = min(start + covered, start + bytes_of(pieces), span.end, file.size)
+        size = sum(sectors for _, _, sectors in pieces) * SECTOR_SIZE
+        end = min(start + covered, start + size, span.end, file.size)
         if end < file.size:
             whole = file.page_start(file.page_of(end))
             end = whole if whole > span.position else end
@@ -73,19 +77,43 @@ class FilePages:
         if span.begun:
             pages[0] = [span.begun]
             begin += span.begun.size
-        last = end - PAGE_SIZE
-        for frame, first, sectors in pieces:
-            page, within = divmod(at + file.shift, PAGE_SIZE)
-            if frame and sectors == SECTORS_PER_PAGE and not within and begin <= at <= last:
-                pages[page - span.first_page] = frame
-                at += PAGE_SIZE
-                continue
+        for frames, first, sectors in pieces:
             size = sectors * SECTOR_SIZE
-            low, high = max(at, begin), min(at + size, end)
-            source = frame + first * SECTOR_SIZE + low - at if frame else 0
-            self._spread(file, low, high, source, pages, span.first_page)
+            if not frames:
+                self._spread(file, max(at, begin), min(at + size, end), 0, pages, span.first_page)
+            elif len(frames) * PAGE_SIZE != size or (at + file.shift) % PAGE_SIZE:
+                self._spread_blocks(file, (at, begin, end), (frames, first * SECTOR_SIZE, size), pages, span.first_page)
+            else:
+                # Blocks are pages of the file, but for those that are not wanted whole.
+                low = min(len(frames), max(0, -(-(begin - at) // PAGE_SIZE)))
+                high = max(low, min(len(frames), (end - at) // PAGE_SIZE))
+                page = file.page_of(at) - span.first_page
+                pages[page + low : page + high] = frames[low:high]
+                for some, offset in ((frames[:low], 0), (frames[high:], high * PAGE_SIZE)):
+                    place = some, 0, len(some) * PAGE_SIZE
+                    self._spread_blocks(file, (at + offset, begin, end), place, pages, span.first_page)
             at += size
         span.parts = pages
+
+    def _spread_blocks(
+        self,
+        file: FileObject,
+        bounds: tuple[int, int, int],
+        place: tuple[list[int], int, int],
+        pages: list[int | list[Part]],
+        first_page: int,
+    ) -> None:
+        """Note those bytes of blocks that are wanted: the blocks begin at `at` of the file, wanted is `begin` to `end`.
+
+        `place` is the frames, the first byte within the first of them, and the bytes in all.
+        """
+        at, begin, end = bounds
+        frames, offset, size = place
+        for frame in frames:
+            length = min(size, PAGE_SIZE - offset)
+            low, high = max(at, begin), min(at + length, end)
+            self._spread(file, low, high, frame + offset + low - at, pages, first_page)
+            at, size, offset = at + length, size - length, 0
 
     def _absorb(self, file: FileObject, span: Span) -> bool:
         """Take over the beginning of the first page from the span that ends there; False if there is none.
@@ -173,21 +201,21 @@ class FilePages:
         return frame
 
 
-def bytes_of(pieces: Pieces) -> int:
-    """Return how many bytes the pieces have, which may be fewer than the server says they cover."""
-    return sum(sectors for _, _, sectors in pieces) * SECTOR_SIZE
+def bytes_of(extents: Extents) -> int:
+    """Return how many bytes the extents have, which may be fewer than the server says they cover."""
+    return sum(sectors for _, _, sectors in extents) * SECTOR_SIZE
 
 
-def shift_of(start: int, pieces: Pieces) -> int:
+def shift_of(start: int, extents: Extents) -> int:
     """Return how many bytes after a page boundary byte 0 of a file lies, so that most of its blocks are whole pages.
 
     The first piece on the disk that reaches to the end of its block decides; if none does, the first on the disk.
     """
     at, fallback = start, 0
-    for frame, first, sectors in pieces:
-        if frame:
+    for on_disk, first, sectors in extents:
+        if on_disk:
             shift = (first * SECTOR_SIZE - at) % PAGE_SIZE
-            if first + sectors == SECTORS_PER_PAGE:
+            if not (first + sectors) % SECTORS_PER_PAGE:
                 return shift
             fallback = fallback or shift
         at += sectors * SECTOR_SIZE

@@ -14,6 +14,7 @@ from callgate.kernel.abi.volume import (
     SECTOR_ENTRY_HOLE,
     SECTOR_ENTRY_MASK,
 )
+from callgate.kernel.common.stretches import stretches
 from callgate.kernel.core.errors import PolicyError, ServerFault
 from callgate.kernel.core.log import Log
 from callgate.kernel.core.records import Endpoints, EndpointState, Pin, SectorPiece
@@ -84,19 +85,22 @@ class Replies:
         return frames, [("frame", frame, 0) for frame in frames]
 
     def sector_pieces(self, endpoint: EndpointState, message: memoryview) -> list[SectorPiece]:
-        """Return the pieces of a sectors reply; BAD_REPLY unless each is inside the partition and within one block."""
+        """Return the pieces of a sectors reply; BAD_REPLY unless each entry is inside the partition and in one block.
+
+        Entries for whole blocks that follow each other are one piece.
+        """
         count = Message.from_buffer(message).count
         if count > MESSAGE_ADDRESSES:
             raise ServerFault(ErrorCode.BAD_REPLY, f"{count} sector entries")
         entries = struct.unpack_from(f"<{count}Q", message, DATA)
-        start, last = endpoint.start, endpoint.sectors - SECTORS_PER_PAGE
-        pieces = []
-        for entry in entries:
-            first = entry - WHOLE_BLOCK
-            if 0 <= first <= last and not (start + first) % SECTORS_PER_PAGE:
-                pieces.append(SectorPiece(start + first, 0, SECTORS_PER_PAGE))  # as nearly all are
+        pieces: list[SectorPiece] = []
+        for begin, end in stretches(entries, SECTORS_PER_PAGE):
+            first, sectors = entries[begin] - WHOLE_BLOCK, (end - begin) * SECTORS_PER_PAGE
+            lba = endpoint.start + first
+            if first >= 0 and first + sectors <= endpoint.sectors and not lba % SECTORS_PER_PAGE:
+                pieces.append(SectorPiece(lba, 0, sectors))  # as nearly all are
             else:
-                pieces.append(self._check_entry(endpoint, entry))
+                pieces += [self._check_entry(endpoint, entry) for entry in entries[begin:end]]
         return pieces
 
     def _check_entry(self, endpoint: EndpointState, entry: int) -> SectorPiece:

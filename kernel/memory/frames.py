@@ -54,6 +54,18 @@ class FramePool:
             raise OutOfMemory
         return [self.allocate() for _ in range(count)]
 
+    def allocate_ascending(self, count: int) -> list[int]:
+        """Return `count` frames in the order of memory, so that many lie side by side; OutOfMemory, or none at all."""
+        if count > self.available:
+            raise OutOfMemory
+        kept = max(0, len(self.free) - count)
+        taken = sorted(self.free[kept:])
+        del self.free[kept:]
+        begin, self.next = self.next, self.next + (count - len(taken)) * PAGE_SIZE
+        taken += range(begin, self.next, PAGE_SIZE)
+        self.holders.update(dict.fromkeys(taken, 1))
+        return taken
+
     def hold(self, frame: int) -> None:
         """Add a holder to a frame that has been given out."""
         self.holders[frame] += 1

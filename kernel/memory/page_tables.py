@@ -105,8 +105,8 @@ class PageTables:
             assert address is not None
             first = address >> 3
             count = min(len(frames) - at, TABLE_ENTRIES - first % TABLE_ENTRIES)
-            for index in range(count):
-                self.quads[first + index] = frames[at + index] | flags
+            entries = array("Q", [frame | flags for frame in frames[at : at + count]])
+            self.quads[first : first + count] = memoryview(entries)
             self.count_writes(count)
             at += count
 

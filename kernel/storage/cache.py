@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 
 from callgate.kernel.abi.calls import WaitReason
-from callgate.kernel.abi.disks.disk import DiskStatus
+from callgate.kernel.abi.disks.disk import DISK_REQUEST_PAGES, DiskStatus
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.limits import BLOCKS_ALONE
 from callgate.kernel.abi.memory import SECTORS_PER_PAGE
@@ -23,17 +23,22 @@ from callgate.kernel.storage.cache_records import Block, CacheState, Notice
 from callgate.kernel.storage.disk_requests import DiskRequests, Key, Run, runs
 from callgate.kernel.tasks.scheduler import Scheduler
 
+FEW = 64  # blocks of a request that reads again what one for more has failed to read
 SPARE_LEAST = 3 * (SECTORS_PER_PAGE + 1)  # blocks for file data, with fewer of which nothing is read
 
 
 @record(eq=True)
 class Locked:
-    """The outcome of locking blocks: frames in the order asked, blocks still on their way, blocks to read."""
+    """The outcome of locking blocks: frames in the order asked, blocks still on their way, blocks to read.
+
+    `there` are the places in that order of those that are not on their way.
+    """
 
     keys: list[Key]
     frames: list[int]
     missing: list[Key]
     to_read: list[int]
+    there: list[int]
 
 
 class Cache:
@@ -62,12 +67,15 @@ class Cache:
 
     def lock(self, disk: int, numbers: list[int]) -> Locked:
         """Lock blocks of a disk, making those that are not cached; IO_ERROR, NO_MEMORY lock nothing."""
-        locked = Locked([], [], [], [])
         state = self.state
         blocks = state.blocks
+        keys = [(disk, number) for number in numbers]
+        found = list(map(blocks.get, keys))
+        if found and not any(found) and len(set(numbers)) == len(numbers):
+            return self._lock_new(keys, numbers)
+        locked = Locked([], [], [], [], [])
         try:
-            for number in numbers:
-                key = (disk, number)
+            for place, key in enumerate(keys):
                 block = blocks.get(key)
                 run = None if block is None else block.run
                 status = None if run is None else run.status
@@ -77,7 +85,7 @@ class Cache:
                 if block is None:
                     block = blocks[key] = Block(self.new_frame())
                     state.misses += 1
-                    locked.to_read.append(number)
+                    locked.to_read.append(key[1])
                 else:
                     state.hits += 1
                 if not block.locks:
@@ -88,12 +96,25 @@ class Cache:
                 locked.frames.append(block.frame)
                 if status is None:
                     locked.missing.append(key)
+                else:
+                    locked.there.append(place)
         except PolicyError:
             self.unlock(locked.keys)
             for number in locked.to_read:
                 self._evict((disk, number))  # no request is going to read it
             raise
         return locked
+
+    def _lock_new(self, keys: list[Key], numbers: list[int]) -> Locked:
+        """Make and lock blocks none of which is cached, as most of a file's are, in frames side by side; NO_MEMORY."""
+        state, high = self.state, self.high
+        while high.available < len(keys):
+            self._evict_one()
+        frames = high.allocate_ascending(len(keys))
+        state.blocks.update(zip(keys, [Block(frame, 1) for frame in frames], strict=True))
+        state.misses += len(keys)
+        state.locked += len(keys)
+        return Locked(keys, frames, list(keys), list(numbers), [])
 
     def fitting(self, disk: int, numbers: list[int]) -> int:
         """Return how many of these blocks, from the first on, file data may lock, releasing idle data for them.
@@ -192,7 +213,7 @@ class Cache:
         state.notices[number] = Notice(selector, len(keys))
         for key in keys:
             block = state.blocks[key]
-            block.waiters.append(number)
+            block.waiters += (number,)
             if block.run is not None:
                 block.run.watched = True
 
@@ -201,33 +222,46 @@ class Cache:
 
         Return the routine that starts the last of them, if there is one: the caller awaits it or ends with it.
         """
-        alone = self.state.alone
-        pieces = runs([number for number in numbers if (disk, number) not in alone])
-        pieces += [[number] for number in numbers if (disk, number) in alone]
+        blocks = self.state.blocks
+        frames = [blocks[disk, number].frame for number in numbers]
         submit: RoutineCall | None = None
-        for index, piece in enumerate(pieces):
-            if self._extend(disk, piece):
+        pieces = self._pieces(disk, numbers, frames)
+        for index, (run, places) in enumerate(pieces):
+            if self._extend(run, places):
                 continue
             if submit is not None:
                 await execute(submit)
-            run = self._run(disk, piece)
+            self._belong(run, run)
             try:
-                submit = await self.requests.read(run, [self.frame(key) for key in run.keys])
+                submit = await self.requests.read(run, places)
             except PolicyError:
-                self._left_unread(disk, [number for rest in pieces[index:] for number in rest])
+                self._left_unread([left for left, _ in pieces[index:]])
                 raise
         return submit
 
-    def _left_unread(self, disk: int, numbers: list[int]) -> None:
+    def _pieces(self, disk: int, numbers: list[int], frames: list[int]) -> list[tuple[Run, list[int]]]:
+        """Cut blocks into runs for one disk request each; those that have failed together are read in smaller ones."""
+        alone = self.state.alone
+        if not alone:
+            return runs(disk, numbers, frames)
+        found: list[tuple[Run, list[int]]] = []
+        places = dict(zip(numbers, frames, strict=True))
+        for most in (DISK_REQUEST_PAGES, FEW, 1):
+            some = [number for number in numbers if alone.get((disk, number), DISK_REQUEST_PAGES) == most]
+            found += runs(disk, some, [places[number] for number in some], most)
+        return found
+
+    def _left_unread(self, left: list[Run]) -> None:
         """A thread that was to read blocks does not: it has been killed, or has no memory.
 
         Other threads may wait for them too. They find them failed as after a request that failed because of another
         block: reading each again is worthwhile. No disk request ends, so its end is accounted for here.
         """
-        keys = [(disk, number) for number in numbers]
-        self.ended(self._run(disk, numbers), DiskStatus.FAILED)
-        self.state.alone.update(dict.fromkeys(keys))
-        self.left_unread(set(keys))
+        for run in left:
+            self._belong(run, run)
+            self.ended(run, DiskStatus.FAILED)
+            self.state.alone.update(dict.fromkeys(run.keys, 1))
+        self.left_unread({key for run in left for key in run.keys})
 
     async def read_locked(self, disk: int, numbers: list[int]) -> Locked:
         """Lock blocks and wait until all of them have arrived; IO_ERROR, UNPLUGGED or NO_MEMORY otherwise."""
@@ -258,51 +292,50 @@ class Cache:
         block = self.state.blocks[key]
         return not block.valid and block.failed is None
 
-    def _extend(self, disk: int, numbers: list[int]) -> bool:
+    def _extend(self, piece: Run, frames: list[int]) -> bool:
         """Have the disk's last request read these blocks too, if it still waits and is for those just before them."""
-        run = self.requests.queued((disk, numbers[0]), len(numbers))
-        if run is None or not self.state.alone.keys().isdisjoint([run.keys[-1], (disk, numbers[0])]):
+        disk, first = piece.disk, piece.first
+        if not self.state.alone.keys().isdisjoint([(disk, first - 1), (disk, first)]):
             return False
-        keys = [(disk, number) for number in numbers]
-        self.requests.extend(run, keys, [self.frame(key) for key in keys])
-        self._belong(run, keys)
+        run = self.requests.extend(disk, first, frames)
+        if run is None:
+            return False
+        self._belong(piece, run)
         return True
 
-    def _run(self, disk: int, numbers: list[int]) -> Run:
-        """Note that these blocks are read together."""
-        run = Run([(disk, number) for number in numbers])
-        self._belong(run, run.keys)
-        return run
-
-    def _belong(self, run: Run, keys: list[Key]) -> None:
-        """Note the run by which blocks are read."""
-        for key in keys:
-            block = self.state.blocks[key]
+    def _belong(self, piece: Run, run: Run) -> None:
+        """Note the run by which the blocks of a piece of it are read."""
+        blocks = self.state.blocks
+        for key in piece.keys:
+            block = blocks[key]
             block.run = run
-            run.watched = run.watched or bool(block.waiters) or not block.locks
+            if block.waiters or not block.locks:
+                run.watched = True
 
     def ended(self, run: Run, status: DiskStatus) -> None:
         """Blocks have been read, or will not be; wake the threads that wait for the last of them.
 
         That file data have arrived is counted by machine code (asm/kernel/disk/arrivals.asm): the blocks are examined
         here only if a thread waits for them by a notice, or they could not be read. One bad sector fails a request for
-        many blocks: repeated requests show which it is.
+        many blocks: repeated requests show which it is, for `FEW` blocks at first and then for each of those that fail.
         """
         run.status = status
-        keys, run.keys = run.keys, []
-        if status is DiskStatus.FAILED and len(keys) > 1:
-            self.state.alone.update(dict.fromkeys(keys))
-            while len(self.state.alone) > BLOCKS_ALONE:
-                del self.state.alone[next(iter(self.state.alone))]  # it fails with others once more, and is tried again
-        elif self.state.alone:
-            for key in keys:
-                self.state.alone.pop(key, None)
+        alone = self.state.alone
+        if status is not DiskStatus.DONE:
+            self.state.failing = True
+        if status is DiskStatus.FAILED and run.count > 1:
+            alone.update(dict.fromkeys(run.keys, FEW if run.count > FEW else 1))
+            while len(alone) > BLOCKS_ALONE:
+                del alone[next(iter(alone))]  # it fails with others once more, and is tried again
+        elif alone:
+            for key in run.keys:
+                alone.pop(key, None)
         if status is DiskStatus.DONE and not run.watched:
             return
-        for key in keys:
+        for key in run.keys:
             block = self.state.blocks[key]
             block.doomed |= status is DiskStatus.REMOVED
-            waiters, block.waiters = block.waiters, []
+            waiters, block.waiters = block.waiters, ()
             for number in waiters:
                 self._arrived(number)
             self._rest(key, block)
@@ -310,7 +343,7 @@ class Cache:
     def drop_disk(self, disk: int) -> None:
         """Free every block of a removed disk that is not held; the others are freed with their last lock."""
         self.state.ahead.pop(disk, None)
-        self.state.alone = {key: None for key in self.state.alone if key[0] != disk}
+        self.state.alone = {key: most for key, most in self.state.alone.items() if key[0] != disk}
         for key, block in list(self.state.blocks.items()):
             if key[0] == disk:
                 block.doomed = True

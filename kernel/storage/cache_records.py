@@ -29,7 +29,7 @@ class Block:
     family: int = 0  # that has changed it first
     writers: int = 0  # claims on it: windows that show it to be written, and may change it unnoticed
     doomed: bool = False  # its disk is gone: it is freed as soon as no lock holds it
-    waiters: list[int] = field(default_factory=list)  # numbers of Notices
+    waiters: tuple[int, ...] = ()  # numbers of Notices
 
     @property
     def valid(self) -> bool:
@@ -58,7 +58,8 @@ class CacheState:
     idle: OrderedDict[Key, None] = field(default_factory=OrderedDict)  # evictable blocks, least recently used first
     notices: dict[int, Notice] = field(default_factory=dict)
     next_notice: int = 1
-    alone: dict[Key, None] = field(default_factory=dict)  # failed in a request for several: try each by itself
+    alone: dict[Key, int] = field(default_factory=dict)  # failed in a request for several: most blocks of the next one
+    failing: bool = False  # a disk request has failed, or its disk has gone: there may be blocks that were not read
     locked: int = 0  # blocks with locks
     hits: int = 0
     misses: int = 0

@@ -11,12 +11,13 @@ from collections.abc import Callable
 from dataclasses import field
 
 from callgate.kernel.abi.calls import WaitReason
-from callgate.kernel.abi.disks.disk import DISK_REQUEST_PAGES, DiskRequest, DiskStatus
+from callgate.kernel.abi.disks.disk import DISK_REQUEST_PAGES, DISK_REQUEST_RUNS, DiskRequest, DiskStatus
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import offset_of, size_of
 from callgate.kernel.abi.limits import REQUESTS_OF_DISK
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.common.record import record
+from callgate.kernel.common.stretches import stretches
 from callgate.kernel.core.coroutines import RoutineCall, routine
 from callgate.kernel.core.errors import GivenUp
 from callgate.kernel.core.guest import Guest
@@ -28,18 +29,31 @@ from callgate.kernel.tasks.scheduler import Scheduler
 
 Key = tuple[int, int]  # a disk's key, and the number of a 4 KiB block on it
 REQUEST_SPAN = 512
-PAGES = offset_of(DiskRequest, "pages")
-ENTRY = 8  # bytes of a page's address
+RUNS = offset_of(DiskRequest, "runs")
+ENTRY = 8  # bytes of a run of page frames
 assert size_of(DiskRequest) <= REQUEST_SPAN
+assert DISK_REQUEST_PAGES <= PAGE_SIZE  # bits 0 to 11 of a run hold its pages - 1
 
 
 @record(eq=True)
 class Run:
-    """Blocks that one disk request reads, with its result for all of them."""
+    """Consecutive blocks that one disk request reads, with its result for all of them."""
 
-    keys: list[Key]
+    disk: int  # its key
+    first: int
+    count: int
     status: DiskStatus | None = None  # None: on its way
     watched: bool = False  # a thread is to be woken, or a block to be freed, when it ends
+
+    @property
+    def end(self) -> int:
+        """The block after the last one."""
+        return self.first + self.count
+
+    @property
+    def keys(self) -> list[Key]:
+        """Its blocks."""
+        return [(self.disk, number) for number in range(self.first, self.end)]
 
 
 @record
@@ -82,7 +96,7 @@ class DiskRequests:
         `ended` tells when the run has been read; None if it has told already, because the disk is gone.  Waits for a
         free DiskRequest.  KILLED, if the thread has been; NO_MEMORY, if there is none for the first ones.
         """
-        disk = run.keys[0][0]
+        disk = run.disk
         address = await self._take(disk)
         if not self.disks.there(disk):
             self.state.free.append(address)
@@ -92,36 +106,34 @@ class DiskRequests:
         self._fill(address, run, frames)
         return RoutineCall("disk_submit", ebx=address)
 
-    def queued(self, key: Key, count: int) -> Run | None:
-        """Return the run that `count` blocks from `key` on can join (`extend`): it ends just before, and has room.
+    def extend(self, disk: int, first: int, frames: list[int]) -> Run | None:
+        """Have the request that ends before block `first` read more blocks, into `frames`; return its run.
 
-        Its request is the last one of the disk, and the driver has not taken it yet.
+        One command does the work of two.  None if that is not the last request of the disk, or has no room, or the
+        driver has taken it.  The request keeps its place in the disk's queue.  Threads that wait for its first blocks
+        wait for a longer command, of `DISK_REQUEST_PAGES` at most, as if all had been asked for at once.
         """
-        address = self.state.last.get(key[0], 0)
+        address = self.state.last.get(disk, 0)
         run = self.state.running.get(address)
-        if run is None or run.keys[-1] != (key[0], key[1] - 1) or not self.disks.there(key[0]):
+        if run is None or (run.disk, run.end) != (disk, first) or not self.disks.there(disk):
             return None
-        waits = self._request(address).status == DiskStatus.QUEUED
-        return run if waits and len(run.keys) + count <= DISK_REQUEST_PAGES else None
-
-    def extend(self, run: Run, keys: list[Key], frames: list[int]) -> None:
-        """Have a run that `queued` has returned read more blocks: one command does the work of two.
-
-        The request keeps its place in the disk's queue.  Threads that wait for its first blocks wait for a longer
-        command, of `DISK_REQUEST_PAGES` at most, as if all of them had been asked for at once.
-        """
-        request = self._request(self.state.last[keys[0][0]])
-        struct.pack_into(f"<{len(frames)}Q", request.pages, request.page_count * ENTRY, *frames)
-        request.page_count += len(frames)
-        run.keys += keys
-        self._span(request, keys[0][0], frames[-1])
+        request, added = self._request(address), frame_runs(frames)
+        if request.status != DiskStatus.QUEUED or run.count + len(frames) > DISK_REQUEST_PAGES:
+            return None
+        if request.run_count + len(added) > DISK_REQUEST_RUNS:
+            return None
+        struct.pack_into(f"<{len(added)}Q", request.runs, request.run_count * ENTRY, *added)
+        request.run_count += len(added)
+        run.count += len(frames)
+        self._span(request, run, frames[-1])
+        return run
 
     def host_disk_done(self, address: int) -> None:
         """DISK_DONE: the driver has finished the DiskRequest at linear `address`."""
         state = self.state
         status = DiskStatus(self._request(address).status)
         run = state.running.pop(address)
-        disk = run.keys[0][0]
+        disk = run.disk
         state.in_flight[disk] -= 1
         if not state.in_flight[disk]:
             del state.in_flight[disk]
@@ -180,17 +192,16 @@ class DiskRequests:
             self.scheduler.host_wake(queue[0])
 
     def _fill(self, address: int, run: Run, frames: list[int]) -> None:
-        state = self.state
-        disk, first = run.keys[0]
+        state, disk = self.state, run.disk
         view = self.guest.ram.view(address - KERNEL_BASE, size_of(DiskRequest))
         view[:] = bytes(len(view))
-        request = DiskRequest.from_buffer(view)
+        request, placed = DiskRequest.from_buffer(view), frame_runs(frames)
         request.disk = place_of(disk)
         request.status = DiskStatus.QUEUED
-        request.lba = first * SECTORS_PER_PAGE
-        request.page_count = len(frames)
-        struct.pack_into(f"<{len(frames)}Q", view, PAGES, *frames)
-        self._span(request, disk, frames[-1])
+        request.lba = run.first * SECTORS_PER_PAGE
+        request.run_count = len(placed)
+        struct.pack_into(f"<{len(placed)}Q", view, RUNS, *placed)
+        self._span(request, run, frames[-1])
         state.running[address] = run
         state.last[disk] = address
         state.in_flight[disk] = state.in_flight.get(disk, 0) + 1
@@ -199,10 +210,10 @@ class DiskRequests:
     def _request(self, address: int) -> DiskRequest:
         return DiskRequest.from_buffer(self.guest.ram.view(address - KERNEL_BASE, size_of(DiskRequest)))
 
-    def _span(self, request: DiskRequest, disk: int, last: int) -> None:
-        """Write how many sectors the pages of a request take, as far as the disk goes; `last` is the last frame."""
-        request.sectors = min(request.page_count * SECTORS_PER_PAGE, self.disks.sectors(disk) - request.lba)
-        self._clear_behind(last, request.sectors * SECTOR_SIZE - (request.page_count - 1) * PAGE_SIZE)
+    def _span(self, request: DiskRequest, run: Run, last: int) -> None:
+        """Write how many sectors a run takes, as far as the disk goes; `last` is the frame of its last block."""
+        request.sectors = min(run.count * SECTORS_PER_PAGE, self.disks.sectors(run.disk) - request.lba)
+        self._clear_behind(last, request.sectors * SECTOR_SIZE - (run.count - 1) * PAGE_SIZE)
 
     def host_disk_watched(self, _value: int) -> None:
         """DISK_WATCHED: the watch has checked the commands in flight."""
@@ -218,12 +229,26 @@ class DiskRequests:
         self.state.free += [KERNEL_BASE + frame + at for at in reversed(range(0, PAGE_SIZE, REQUEST_SPAN))]
 
 
-def runs(numbers: list[int]) -> list[list[int]]:
-    """Cut sorted block numbers into runs of consecutive ones, each short enough for one request."""
-    result: list[list[int]] = []
-    for number in numbers:
-        if result and result[-1][-1] + 1 == number and len(result[-1]) < DISK_REQUEST_PAGES:
-            result[-1].append(number)
-        else:
-            result.append([number])
+def runs(
+    disk: int, numbers: list[int], frames: list[int], most: int = DISK_REQUEST_PAGES
+) -> list[tuple[Run, list[int]]]:
+    """Cut sorted blocks of a disk into runs that one request each can read, with the frames of each.
+
+    Its blocks follow each other, are `most` at most, and lie in few enough runs of frames.
+    """
+    result: list[tuple[Run, list[int]]] = []
+    for begin, end in stretches(numbers, 1):
+        at = begin
+        while at < end:
+            stop = min(end, at + most)
+            places = stretches(frames[at:stop], PAGE_SIZE)
+            if len(places) > DISK_REQUEST_RUNS:
+                stop = at + places[DISK_REQUEST_RUNS][0]
+            result.append((Run(disk, numbers[at], stop - at), frames[at:stop]))
+            at = stop
     return result
+
+
+def frame_runs(frames: list[int]) -> list[int]:
+    """Return runs of page frames as a DiskRequest holds them."""
+    return [frames[begin] | end - begin - 1 for begin, end in stretches(frames, PAGE_SIZE)]

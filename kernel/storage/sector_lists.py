@@ -35,6 +35,8 @@ ARRIVED = 1 << SECTOR_LINK_SHIFT + SECTOR_ARRIVED_BIT
 ENTRIES = SectorList.entries.offset
 HEAD = struct.Struct("<IHHII")
 REMAINING = word(SpanRecord, "remaining")
+FIRST_LINK = SECTOR_LINK_MASK << SECTOR_LINK_SHIFT
+NEXT_ENTRY = SECTORS_PER_PAGE | 1 << SECTOR_LINK_SHIFT  # from the entry of a whole block to that of the next one
 
 
 @record
@@ -68,32 +70,35 @@ class SectorLists:
         if not lists[family]:
             del lists[family]
 
-    def write(self, disk: int, record: int, pieces: list[tuple[int, SectorPiece]]) -> int:
-        """Return the frame of a new list of these sectors, by their places in the reply.
+    def write(self, disk: int, record: int, pieces: list[SectorPiece]) -> tuple[int, int]:
+        """Return the frame of a new list of these sectors, and how many entries it has: one for each block.
 
         `record` is the linear address of the SpanRecord that counts them down, from their number.
         """
         frame = self.shares.frame_for_files()
-        entries = [
-            lba & 0xFFFF_FFFF
-            | index << SECTOR_LINK_SHIFT
-            | sectors - 1 << SECTOR_COUNT_SHIFT
-            | lba >> 32 << SECTOR_PART_SHIFT
-            for index, (lba, _, sectors) in pieces
-            if lba is not None
-        ]
-        parts = {entry >> SECTOR_PART_SHIFT for entry in entries}
+        entries: list[int] = []
+        for lba, _, sectors in pieces:
+            if lba is not None:
+                entries += entries_of(lba, sectors, len(entries))
+        parts = {at >> 32 for lba, _, sectors in pieces if lba is not None for at in (lba, lba + sectors - 1)}
         view = self.guest.ram.view(frame, PAGE_SIZE)
         view[:] = bytes(PAGE_SIZE)
         HEAD.pack_into(view, 0, 0, disk, int(len(parts) > 1), len(entries), record)
         self.guest.words[(record - KERNEL_BASE) // 4 + REMAINING] = len(entries)
         struct.pack_into(f"<{len(entries)}Q", view, ENTRIES, *entries)
-        return frame
+        return frame, len(entries)
 
     def read(self, frame: int, count: int) -> tuple[list[int], list[int]]:
-        """Return the place in the reply and the sector of each entry, in their present order."""
+        """Return the blocks in the order of the entries now, and the place there of each entry as it was written."""
         words = struct.unpack_from(f"<{count}Q", self.guest.ram.view(frame + ENTRIES, 8 * count))
-        return [word >> SECTOR_LINK_SHIFT & SECTOR_LINK_MASK for word in words], [sector_of(word) for word in words]
+        begin = words[0] if words else 0
+        if words == tuple(range(begin, begin + count * NEXT_ENTRY, NEXT_ENTRY)) and not begin & FIRST_LINK:
+            first = sector_of(begin) // SECTORS_PER_PAGE
+            return list(range(first, first + count)), list(range(count))  # blocks in order, as nearly always
+        places = [0] * count
+        for place, entry in enumerate(words):
+            places[entry >> SECTOR_LINK_SHIFT & SECTOR_LINK_MASK] = place
+        return [sector_of(entry) // SECTORS_PER_PAGE for entry in words], places
 
     def mark_arrived(self, frame: int, there: list[int]) -> bool:
         """Count these entries (by index) down: their blocks are in the cache.  True if nothing is missing."""
@@ -136,6 +141,21 @@ class SectorLists:
             self.guest.words[frame >> 2] = following
             following = KERNEL_BASE + frame
         self.guest.kernel_words["sector_lists"] = following
+
+
+def entries_of(lba: int, sectors: int, index: int) -> list[int]:
+    """Return the entries of a piece, numbered from `index`."""
+    whole = min(sectors, SECTORS_PER_PAGE)
+    base = index << SECTOR_LINK_SHIFT | whole - 1 << SECTOR_COUNT_SHIFT
+    low, count = lba & 0xFFFF_FFFF, -(-sectors // SECTORS_PER_PAGE)
+    if low + sectors <= 1 << 32:
+        first = base | low | lba >> 32 << SECTOR_PART_SHIFT
+        return list(range(first, first + count * NEXT_ENTRY, NEXT_ENTRY))
+    firsts = range(lba, lba + count * SECTORS_PER_PAGE, SECTORS_PER_PAGE)
+    step = 1 << SECTOR_LINK_SHIFT
+    return [
+        base + at * step | first & 0xFFFF_FFFF | first >> 32 << SECTOR_PART_SHIFT for at, first in enumerate(firsts)
+    ]
 
 
 def sector_of(entry: int) -> int:

@@ -22,7 +22,7 @@ def evictable_blocks_equal_a_recount(facts: Facts) -> Iterator[str]:
 def requests_of_disks_equal_a_recount(facts: Facts) -> Iterator[str]:
     """`in_flight` counts each disk's requests, and no disk has more than it may."""
     state = facts.kernel.disk_requests.state
-    counted = Counter(run.keys[0][0] for run in state.running.values())
+    counted = Counter(run.disk for run in state.running.values())
     if counted != state.in_flight:
         yield f"requests by disk are {state.in_flight}, counted {dict(counted)}"
     yield from (

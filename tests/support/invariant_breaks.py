@@ -238,9 +238,7 @@ def count_an_arrival_twice(kernel: Kernel) -> None:
     endpoint, span = used(kernel), Span(77, 0, 1)
     kernel.span_records.reserve(endpoint)
     kernel.span_records.insert(endpoint, span)
-    span.list_frame = kernel.sector_lists.write(
-        0, span.address, [(0, SectorPiece(8, 0, 8)), (1, SectorPiece(16, 0, 8))]
-    )
+    span.list_frame, _ = kernel.sector_lists.write(0, span.address, [SectorPiece(8, 0, 16)])
     kernel.sector_lists.mark_arrived(span.list_frame, [0, 0])
     kernel.state.files.waiting[77] = (1, span)
 

@@ -111,6 +111,36 @@ def test_a_piece_of_a_sectors_reply_lies_in_the_partition_and_in_one_block(
         ipc.replies.sector_pieces(ipc.endpoint, page)
 
 
+WHOLE = 7 << 60
+
+
+@pytest.mark.parametrize(
+    ("entries", "pieces"),
+    [
+        ([1, 9, 17], [SectorPiece(64, 0, 24)]),
+        ([1, 9, 25, 33, 17], [SectorPiece(64, 0, 16), SectorPiece(88, 0, 16), SectorPiece(80, 0, 8)]),
+        ([9, 9], [SectorPiece(72, 0, 8)] * 2),
+        ([985], [SectorPiece(1048, 0, 8)]),
+        ([985, 993], None),  # the last one leaves the partition of 1,000 sectors
+        ([2, 10], None),  # over the ends of blocks
+        ([(1 << 40) - 8, 1 << 40], None),
+        ([(1 << 60) - 7, (1 << 60) + 1], None),  # its number runs into the count
+    ],
+)
+def test_whole_blocks_of_a_sectors_reply_that_follow_each_other_are_one_piece_within_the_partition(
+    ipc: Ipc, entries: list[int], pieces: list[SectorPiece] | None
+) -> None:
+    slot = ipc.take()[0]
+    page = ipc.slots.message(ipc.endpoint, slot)
+    struct.pack_into(f"<{len(entries)}Q", page, DATA, *((WHOLE + entry) % (1 << 64) for entry in entries))
+    Message.from_buffer(page).count = len(entries)
+    if pieces is not None:
+        assert ipc.replies.sector_pieces(ipc.endpoint, page) == pieces
+        return
+    with refusal(ErrorCode.BAD_REPLY):
+        ipc.replies.sector_pieces(ipc.endpoint, page)
+
+
 def test_more_entries_than_a_page_holds_are_refused(ipc: Ipc) -> None:
     slot = ipc.take()[0]
     ipc.message(slot).count = 507

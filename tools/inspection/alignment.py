@@ -107,9 +107,9 @@ def _file(walk: VolumeWalk, path: str, number: int, size: int, start: int, resul
             result.copied_bytes += sum(count for place, count in parts if place is not None)
 
 
-def _piece(start: int, first: int | None, count: int) -> tuple[int, int, int]:
-    """Return a piece as `shift_of` wants it: frame or 0, first sector in its block, sectors."""
-    return (0, 0, count) if first is None else (1, (start + first) % SECTORS_PER_PAGE, count)
+def _piece(start: int, first: int | None, count: int) -> tuple[bool, int, int]:
+    """Return a piece as `shift_of` wants it: whether it is on the disk, first sector in its block, sectors."""
+    return (False, 0, count) if first is None else (True, (start + first) % SECTORS_PER_PAGE, count)
 
 
 def _spread(

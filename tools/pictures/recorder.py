@@ -210,7 +210,7 @@ class Recorder:
 
     def _sample_cache(self, event: Event) -> None:
         state = self.system.kernel.state
-        pending = sum(len(run.keys) for run in state.disk_requests.running.values() if run.status is None)
+        pending = sum(run.count for run in state.disk_requests.running.values() if run.status is None)
         self._sample(event.clock, "cached blocks", len(state.cache.blocks))
         self._sample(event.clock, "pending blocks", pending)
 

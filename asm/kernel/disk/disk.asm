@@ -13,6 +13,9 @@
 HIGH = 4                        ; from the low half of a 64-bit field to the high one
 PAUSE_ROUNDS = 64               ; of two instructions
 LBA_UPPER = 6                   ; from an LBA's byte 0 to the bytes that LBA48 does not have
+RUN_ENTRY = 8                   ; bytes of a run of pages in DiskRequest.runs
+RUN_PAGES = PAGE_SIZE - 1       ; its bits that hold the number of pages - 1 …
+RUN_ADDRESS = -PAGE_SIZE        ; … and the lower half of its address
 
 ; disk_init: find the controllers and their drives.
 ;   in:        kernel_words.ahci_base, kernel_words.ide_base; 0 = there is none
@@ -99,26 +102,67 @@ disk_of:
 ;   clobbers:  eax, edx, flags
 ;   leaves by: ret
 disk_check:
-        mov     eax, [ebx + DiskRequest.page_count]
+        push    ecx
+        mov     eax, [ebx + DiskRequest.run_count]
         mov     edx, [ebx + DiskRequest.sectors]
         dec     eax
         dec     edx
-        cmp     eax, DISK_REQUEST_PAGES
+        cmp     eax, DISK_REQUEST_RUNS
         jae     .refuse
-
-        ; EAX is the index of the last page, EDX becomes that of the page with the last sector.
-        shr     edx, PAGE_SHIFT - SECTOR_SHIFT
-        cmp     eax, edx
-        jb      .refuse
+        cmp     edx, DISK_REQUEST_PAGES * SECTORS_PER_PAGE
+        jae     .refuse
         cmp     word ptr [ebx + DiskRequest.lba + LBA_UPPER], 0
         jne     .refuse
-        clc
-        ret
+
+        ; EAX is the index of the last run, EDX becomes that of the page with the last sector, less the pages before it.
+        shr     edx, PAGE_SHIFT - SECTOR_SHIFT
+.run:
+        mov     ecx, [ebx + DiskRequest.runs + eax * RUN_ENTRY]
+        and     ecx, RUN_PAGES
+        sub     edx, ecx
+        jbe     .enough
+        dec     edx
+        sub     eax, 1
+        jnc     .run
 
 .refuse:
         mov     dword ptr [ebx + DiskRequest.error], TaskFile.DRDY | TaskFile.ERR | TaskFile.ABRT
         mov     eax, DiskStatus.FAILED
+        pop     ecx
         stc
+        ret
+
+.enough:
+        pop     ecx
+        clc
+        ret
+
+; disk_page: where a page of a request lies.
+;   in:        ebx  DiskRequest, edx  index of the page, within its runs
+;   out:       edx:eax  physical address
+;   clobbers:  flags
+;   leaves by: ret
+disk_page:
+        push    esi
+        lea     esi, [ebx + DiskRequest.runs - RUN_ENTRY]
+        inc     edx
+.run:
+        dec     edx
+        add     esi, RUN_ENTRY
+        mov     eax, [esi]
+        and     eax, RUN_PAGES
+        sub     edx, eax
+        ja      .run
+
+        ; EDX is now 0 for the last page of the run at ESI, -1 for the one before, and so on.
+        add     edx, eax
+        shl     edx, PAGE_SHIFT
+        mov     eax, [esi]
+        and     eax, RUN_ADDRESS
+        add     eax, edx
+        mov     edx, [esi + HIGH]
+        adc     edx, 0
+        pop     esi
         ret
 
 ; disk_start: give a disk's controller as much of its queue as it takes.

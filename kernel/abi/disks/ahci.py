@@ -4,6 +4,7 @@ from ctypes import c_uint8, c_uint32, c_uint64
 from enum import IntEnum, IntFlag
 from typing import Final
 
+from callgate.kernel.abi.disks.disk import DISK_REQUEST_RUNS
 from callgate.kernel.abi.layout import Layout
 
 AHCI_PORTS: Final = 32
@@ -141,7 +142,7 @@ class CommandTable(Layout):
         ("cfis", c_uint8 * 64),
         ("acmd", c_uint8 * 16),
         ("reserved", c_uint8 * 48),
-        ("prdt", PrdtEntry * 56),
+        ("prdt", PrdtEntry * DISK_REQUEST_RUNS),
     ]
 
 

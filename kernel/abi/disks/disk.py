@@ -6,7 +6,8 @@ from typing import Final
 
 from callgate.kernel.abi.layout import Layout
 
-DISK_REQUEST_PAGES: Final = 56  # most pages (PRDT entries) of one command
+DISK_REQUEST_PAGES: Final = 512  # most pages of one command: 2 MiB, as much as one READ brings
+DISK_REQUEST_RUNS: Final = 56  # most runs of page frames (PRDT entries) that they lie in
 DISK_MODEL_SIZE: Final = 40
 SECTOR_SHIFT: Final = 9  # log2 of a sector's bytes
 
@@ -22,9 +23,9 @@ class DiskStatus(IntEnum):
 
 
 class DiskRequest(Layout):
-    """One read of consecutive sectors into pages; policy fills it, the driver runs it.
+    """One read of consecutive sectors into runs of page frames; policy fills it, the driver runs it.
 
-    Lives in low memory; `pages` become the PRDT.  On completion the driver calls DISK_DONE with it.
+    Lives in low memory; `runs` become the PRDT.  On completion the driver calls DISK_DONE with it.
     """
 
     _fields_ = [
@@ -34,10 +35,10 @@ class DiskRequest(Layout):
         ("command_slot", c_uint8),
         ("lba", c_uint64),
         ("sectors", c_uint32),
-        ("page_count", c_uint32),
+        ("run_count", c_uint32),
         ("token", c_uint32),
         ("error", c_uint32),
-        ("pages", c_uint64 * DISK_REQUEST_PAGES),
+        ("runs", c_uint64 * DISK_REQUEST_RUNS),
     ]
     _notes_ = {
         "next": "kernel linear address of the next queued request; 0 = last",
@@ -46,10 +47,10 @@ class DiskRequest(Layout):
         "command_slot": "AHCI command slot while active",
         "lba": "first 512-byte sector",
         "sectors": "1 to 8 * DISK_REQUEST_PAGES",
-        "page_count": "1 to DISK_REQUEST_PAGES, enough for the sectors",
+        "run_count": "1 to DISK_REQUEST_RUNS, with pages enough for the sectors",
         "token": "policy's own number of the request",
         "error": "of a failed command: bits 0-7 status, 8-15 error register, 16-31 those of PxIS (AHCI)",
-        "pages": "physical addresses; each takes 4096 bytes but for the last",
+        "runs": "bits 0-11: pages - 1; 12-63: those of the first page's physical address",
     }
 
 

@@ -1,7 +1,8 @@
 """Sector lists: the sectors that a file-data request still needs from the disk, sorted so that completions find them.
 
 A list is one kernel page.  Its entries are sorted in place by sector (asm/kernel/disk/sectors.asm); each keeps the
-index that it had in the server's reply, so that addresses go back to their places without a second array.
+number that its block had in the server's reply, holes not counted, so that addresses go back to their places without a
+second array.
 """
 
 from ctypes import c_uint16, c_uint32, c_uint64
@@ -33,7 +34,7 @@ class SectorList(Layout):
         "spans": "0 if all sectors lie in one part of 4G sectors",
         "count": "entries in use, 0 to 506",
         "record": "kernel linear address of the SpanRecord whose `remaining` counts the entries down",
-        "entries": "bits 0-31: first sector, lower half; 32-40: index in the reply; 41-43: sectors - 1; "
+        "entries": "bits 0-31: first sector, lower half; 32-40: number of the block in the reply; 41-43: sectors - 1; "
         "44: arrived; 45-63: first sector >> 32",
     }
 
@@ -41,7 +42,7 @@ class SectorList(Layout):
 assert size_of(SectorList) == PAGE_SIZE
 assert offset_of(SectorList, "entries") == 48
 
-SECTOR_LINK_SHIFT: Final = 32  # an entry's index in the reply: 9 bits
+SECTOR_LINK_SHIFT: Final = 32  # the number of an entry's block in the reply: 9 bits
 SECTOR_LINK_MASK: Final = 0x1FF
 SECTOR_COUNT_SHIFT: Final = 41  # sectors - 1: 3 bits
 SECTOR_PART_SHIFT: Final = 45  # number of the 4G part: 19 bits

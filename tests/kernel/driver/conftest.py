@@ -101,14 +101,14 @@ class Bench:
         """Return a Disk of the driver's table."""
         return self.overlay(Disk, self.program.address("disk_table") + number * size_of(Disk))
 
-    def request(self, disk: int, lba: int, sectors: int, pages: Sequence[int]) -> int:
-        """Make a request; return its linear address."""
+    def request(self, disk: int, lba: int, sectors: int, runs: Sequence[int]) -> int:
+        """Make a request for runs of pages: physical address | pages - 1; return its linear address."""
         address = KERNEL_BASE + self.next_request
         self.next_request += REQUEST_SPAN
         request = self.overlay(DiskRequest, address)
         request.disk, request.status = disk, DiskStatus.QUEUED
-        request.lba, request.sectors, request.page_count = lba, sectors, len(pages)
-        request.pages[: len(pages)] = list(pages)
+        request.lba, request.sectors, request.run_count = lba, sectors, len(runs)
+        request.runs[: len(runs)] = list(runs)
         return address
 
     def at(self, address: int) -> Any:
@@ -166,7 +166,8 @@ class Bench:
     def read(self, address: int) -> bytes:
         """Return what a finished request has brought."""
         request = self.at(address)
-        data = b"".join(self.machine.ram.read(page, PAGE_SIZE) for page in request.pages[: request.page_count])
+        runs = [(run & -PAGE_SIZE, run % PAGE_SIZE + 1) for run in request.runs[: request.run_count]]
+        data = b"".join(self.machine.ram.read(at, pages * PAGE_SIZE) for at, pages in runs)
         return data[: request.sectors * SECTOR]
 
     def events(self, name: str) -> list[dict[str, int]]:

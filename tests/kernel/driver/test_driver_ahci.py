@@ -6,7 +6,7 @@ from callgate.disk.drives import drive
 from callgate.disk.drives.latency import Latency
 from callgate.disk.media import MemoryMedium
 from callgate.kernel.abi.disks.ahci import Capabilities, CommandHeader, HbaRegisters, HostControl, PrdtEntry
-from callgate.kernel.abi.disks.disk import DISK_REQUEST_PAGES, DISKS, DiskStatus
+from callgate.kernel.abi.disks.disk import DISK_REQUEST_PAGES, DISK_REQUEST_RUNS, DISKS, DiskStatus
 from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.memory import HIGH_MEMORY, KERNEL_BASE, PAGE_SIZE
 
@@ -125,12 +125,19 @@ def test_an_ahci_read_fills_its_page_and_nothing_else(bench, content, ncq):
     assert b.machine.ram.read(page[0], 4096) == b.machine.ram.read(0, 4096) == UNTOUCHED * 4096
 
 
+def largest():
+    """Return as many runs as a request can have, of all its pages, from high addresses down, with room between them."""
+    pages = [9] * (DISK_REQUEST_RUNS - 1)
+    pages.append(DISK_REQUEST_PAGES - sum(pages))
+    places = [HIGH_MEMORY + (16 << 20) - 64 * PAGE_SIZE * index for index in range(DISK_REQUEST_RUNS)]
+    return [place | count - 1 for place, count in zip(places, pages, strict=True)]
+
+
 @pytest.mark.parametrize("ncq", [True, False])
 def test_the_largest_request_scatters_over_pages_above_4_gib(bench, content, ncq):
     data = content(8 * DISK_REQUEST_PAGES + 3)
     b = bench.ahci(AhciController([MemoryMedium(data)], ncq=ncq))
-    pages = b.frames(DISK_REQUEST_PAGES, HIGH_MEMORY + (16 << 20), -3 * PAGE_SIZE)
-    request = b.request(0, 3, 8 * DISK_REQUEST_PAGES, pages)
+    request = b.request(0, 3, 8 * DISK_REQUEST_PAGES, largest())
     b.submit(request)
     b.run_until_idle()
     assert b.status(request) is DiskStatus.DONE
@@ -280,11 +287,13 @@ def test_a_request_can_be_reused_as_soon_as_its_end_is_reported(bench, content):
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("page_count", 0),
-        ("page_count", DISK_REQUEST_PAGES + 1),
-        ("page_count", 0xFFFF_FFFF),
+        ("run_count", 0),
+        ("run_count", 1),
+        ("run_count", DISK_REQUEST_RUNS + 1),
+        ("run_count", 0xFFFF_FFFF),
         ("sectors", 0),
         ("sectors", 17),
+        ("sectors", 8 * DISK_REQUEST_PAGES + 1),
         ("sectors", 0xFFFF_FFFF),
         ("lba", 1 << 48),
     ],
@@ -336,12 +345,15 @@ def test_a_port_that_interrupts_without_pause_does_not_keep_the_cpu(bench, conte
 
 
 @pytest.mark.parametrize(
-    ("pages", "step", "submit"), [(1, 1, 150), (8, 2, 269), (8, 1, 241)], ids=["page", "scattered", "merged"]
+    ("runs", "submit"),
+    [([0], 161), ([511], 161), ([2 * page * PAGE_SIZE for page in range(8)], 364), ([0, PAGE_SIZE | 6], 186)],
+    ids=["page", "run", "scattered", "merged"],
 )
-def test_ahci_requests_cost_what_the_budget_says(bench, content, pages, step, submit):
+def test_ahci_requests_cost_what_the_budget_says(bench, content, runs, submit):
     """Instructions on an idle disk: counts do not vary, so the budget is exact."""
-    b = bench.ahci(AhciController([MemoryMedium(content(64))]))
-    request = b.request(0, 0, 8 * pages, b.frames(pages, step=step * PAGE_SIZE))
+    pages = sum(run % PAGE_SIZE + 1 for run in runs)
+    b = bench.ahci(AhciController([MemoryMedium(content(8 * pages))]))
+    request = b.request(0, 0, 8 * pages, [HIGH_MEMORY + run for run in runs])
     assert b.call("disk_submit", ebx=request) == submit
     clock = []
     for label in ("ahci_interrupt", "end"):

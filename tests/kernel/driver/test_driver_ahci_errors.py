@@ -97,7 +97,7 @@ def test_a_page_outside_memory_fails_the_request_that_names_it(bench, content, n
     b = bench.ahci(controller)
     requests = requests_in_a_row(b, 40)
     for index in bad:
-        b.at(requests[index]).pages[0] = NOWHERE
+        b.at(requests[index]).runs[0] = NOWHERE
     b.submit(*requests)
     b.run_until_idle()
     check(b, requests, data, dict.fromkeys(bad, DiskStatus.FAILED))
@@ -156,7 +156,7 @@ def test_requests_that_come_during_recovery_wait_their_turn(bench, content, no_l
     no_log(controller)
     b = bench.ahci(controller)
     requests = requests_in_a_row(b, 60)
-    b.at(requests[7]).pages[0] = NOWHERE
+    b.at(requests[7]).runs[0] = NOWHERE
     b.submit(*requests[:20])
     suspects, flying = [], []
     for request in requests[20:]:
@@ -284,7 +284,7 @@ def test_a_drive_that_stays_busy_after_an_error_is_reset_and_then_given_up(bench
     port = controller.drives[0]
     b = bench.ahci(controller)
     requests = requests_in_a_row(b, 6)
-    b.at(requests[2]).pages[0] = NOWHERE
+    b.at(requests[2]).runs[0] = NOWHERE
     b.submit(*requests)
     resets = b.events("disk.comreset")
     if for_ever:

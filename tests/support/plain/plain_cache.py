@@ -9,7 +9,7 @@ from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.memory.frames import FramePool
 from callgate.kernel.storage.cache import Cache
 from callgate.kernel.storage.cache_records import CacheState
-from callgate.kernel.storage.disk_requests import Key, Run
+from callgate.kernel.storage.disk_requests import Run
 from plain_guest import drive
 
 DISK, OTHER = 0x100, 0x101
@@ -31,19 +31,18 @@ class CacheRig:
         scheduler = SimpleNamespace(current=self.thread, host_wake=self.woken.append)
         self.cache = Cache(self.state, self.high, scheduler, self, self.reclaim, self.unread.append)
 
-    def queued(self, key: Key, _count: int) -> Run | None:
-        """Stand in for `DiskRequests.queued`: the last request waits if `busy`."""
-        before = (key[0], key[1] - 1)
-        return self.runs[-1] if self.busy and self.runs and self.runs[-1].keys[-1] == before else None
-
-    def extend(self, run: Run, keys: list[Key], frames: list[int]) -> None:
-        """Stand in for `DiskRequests.extend`."""
-        assert frames == [self.cache.frame(key) for key in keys]
-        run.keys += keys
+    def extend(self, disk: int, first: int, frames: list[int]) -> Run | None:
+        """Stand in for `DiskRequests.extend`: the last request waits if `busy`."""
+        run = self.runs[-1] if self.busy and self.runs else None
+        if run is None or (run.disk, run.end) != (disk, first):
+            return None
+        assert frames == [self.cache.frame((disk, first + index)) for index in range(len(frames))]
+        run.count += len(frames)
+        return run
 
     async def read(self, run: Run, frames: list[int]) -> None:
         """Stand in for `DiskRequests.read`."""
-        assert len(run.keys) == len(frames)
+        assert frames == [self.cache.frame(key) for key in run.keys]
         if self.refused is not None:
             raise self.refused
         self.runs.append(run)

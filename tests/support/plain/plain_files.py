@@ -81,12 +81,12 @@ class FileData(Ipc):
     def _left_unread(self, keys: set[Key]) -> None:
         self.completion.left_unread(keys)
 
-    def queued(self, _key: Key, _count: int) -> None:
-        """Stand in for `DiskRequests.queued`: no request waits."""
+    def extend(self, _disk: int, _first: int, _frames: list[int]) -> None:
+        """Stand in for `DiskRequests.extend`: no request waits."""
 
     async def read(self, run: Run, frames: list[int]) -> None:
         """Stand in for `DiskRequests.read`."""
-        assert len(frames) == len(run.keys)
+        assert frames == [self.cache.frame(key) for key in run.keys]
         self.runs.append(run)
 
     def end_runs(self, status: DiskStatus = DiskStatus.DONE) -> None:
@@ -117,7 +117,9 @@ class FileData(Ipc):
         """Put a READY span into a file: whole blocks of the cache that hold nothing else."""
         first = 10 * len(self.cache.state.blocks)
         locked = self.cache.lock(0x100, list(range(first, first + pages)))
-        self.cache.ended(self.cache._run(0x100, locked.to_read), DiskStatus.DONE)
+        run = Run(0x100, first, pages)
+        self.cache._belong(run, run)
+        self.cache.ended(run, DiskStatus.DONE)
         length = min(pages * PAGE, file.size - position)
         span = Span(self.files_state.next_number, position, length, SpanState.READY, server_request=request)
         self.files_state.next_number += 1

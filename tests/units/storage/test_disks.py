@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 from callgate.disk.partitioning.partitions import ReadError
 from callgate.kernel.abi.calls import WaitReason
-from callgate.kernel.abi.disks.disk import DISK_REQUEST_PAGES, DiskRequest, DiskStatus
+from callgate.kernel.abi.disks.disk import DISK_REQUEST_PAGES, DISK_REQUEST_RUNS, DiskRequest, DiskStatus
 from callgate.kernel.abi.disks.sectors import SectorList
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.file import SpanRecord
@@ -18,7 +18,7 @@ from callgate.kernel.core.records import SectorPiece, Thread
 from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.storage.cache import Locked
 from callgate.kernel.storage.disk_reader import DiskReader
-from callgate.kernel.storage.disk_requests import DiskRequests, DiskRequestsState, Run, runs
+from callgate.kernel.storage.disk_requests import DiskRequests, DiskRequestsState, Run, frame_runs, runs
 from callgate.kernel.storage.disk_watch import WATCH_PERIOD, DiskWatch, DiskWatchState
 from callgate.kernel.storage.disks import Disks
 from callgate.kernel.storage.sector_lists import SectorLists, SectorListsState
@@ -45,11 +45,11 @@ def test_a_disk_is_known_by_its_place_and_generation_and_not_taken_for_its_succe
 
 
 class Requests:
-    """Requests to the disk in place 0, of 1,004 sectors; ended ones are a list."""
+    """Requests to the disk in place 0; ended ones are a list."""
 
-    def __init__(self, tasks: Tasks) -> None:
+    def __init__(self, tasks: Tasks, sectors: int = 1004) -> None:
         self.tasks = tasks
-        self.disk = tasks.put_disk(0, sectors=1004)
+        self.disk = tasks.put_disk(0, sectors=sectors)
         self.ended: list[tuple[Run, DiskStatus]] = []
         self.state = DiskRequestsState()
         self.watch = DiskWatch(DiskWatchState(), tasks.guest, tasks.threads, tasks.scheduler)
@@ -62,7 +62,7 @@ class Requests:
         self.ended.append((run, status))
 
     def read(self, first: int, count: int = 1) -> tuple[Run, list[RoutineCall]]:
-        run = Run([(self.disk, number) for number in range(first, first + count)])
+        run = Run(self.disk, first, count)
         frames = [HIGH_MEMORY + index * PAGE for index in range(count)]
         return run, drive(self.requests.read(run, frames))[1]
 
@@ -78,14 +78,16 @@ def requests(tasks: Tasks) -> Requests:
 def test_a_run_of_blocks_becomes_one_request_to_the_driver(requests: Requests) -> None:
     _, (submit,) = requests.read(5, 3)
     request = requests.request(submit.ebx)
-    assert (submit.name, request.disk, request.lba, request.sectors, request.page_count) == (
-        "disk_submit",
-        0,
-        40,
-        24,
-        3,
-    )
-    assert list(request.pages[:4]) == [HIGH_MEMORY, HIGH_MEMORY + PAGE, HIGH_MEMORY + 2 * PAGE, 0]
+    assert (submit.name, request.disk, request.lba, request.sectors) == ("disk_submit", 0, 40, 24)
+    assert (request.run_count, list(request.runs[:2])) == (1, [HIGH_MEMORY | 2, 0])
+
+
+def test_frames_that_do_not_lie_side_by_side_are_runs_of_their_own(requests: Requests) -> None:
+    frames = [HIGH_MEMORY + index * PAGE for index in (3, 4, 5, 0, 9, 8, 10, 11)]
+    _, calls = drive(requests.requests.read(Run(requests.disk, 5, 8), frames))
+    request = requests.request(calls[0].ebx)
+    expected = [frames[0] | 2, frames[3], frames[4], frames[5], frames[6] | 1]
+    assert (request.run_count, list(request.runs[:6])) == (5, [*expected, 0])
 
 
 def test_bytes_after_the_end_of_the_disk_are_zeros(requests: Requests) -> None:
@@ -107,40 +109,48 @@ def test_the_end_of_a_disk_request_is_reported_once_and_its_record_is_reused(req
 
 def test_blocks_after_those_of_a_request_that_waits_are_read_by_it(requests: Requests) -> None:
     run, (submit,) = requests.read(120, 3)
-    assert requests.requests.queued((requests.disk, 123), 3) is run
-    keys = [(requests.disk, number) for number in (123, 124, 125)]
-    frames = [HIGH_MEMORY + index * PAGE for index in (8, 7, 6)]
+    frames = [HIGH_MEMORY + index * PAGE for index in (7, 8, 6)]
     ram = requests.tasks.guest.ram
     ram.high[: 16 * PAGE] = b"\xff" * 16 * PAGE
-    requests.requests.extend(run, keys, frames)
+    assert requests.requests.extend(requests.disk, 123, frames) is run
     request = requests.request(submit.ebx)
-    assert (request.lba, request.sectors, request.page_count) == (960, 44, 6)  # the disk ends in the middle of a block
-    assert list(request.pages[2:7]) == [HIGH_MEMORY + 2 * PAGE, *frames, 0]
+    assert (request.lba, request.sectors, request.run_count) == (960, 44, 3)  # the disk ends in the middle of a block
+    assert list(request.runs[:4]) == [HIGH_MEMORY | 2, frames[0] | 1, frames[2], 0]
     assert ram.read(HIGH_MEMORY + 6 * PAGE, PAGE) == b"\xff" * 2048 + bytes(2048)
     request.status = DiskStatus.DONE
     requests.requests.host_disk_done(submit.ebx)
     assert requests.ended == [(run, DiskStatus.DONE)]
-    assert len(run.keys) == 6
+    assert (run.first, run.count) == (120, 6)
     assert requests.state.last == {}
 
 
+def side_by_side(count: int) -> list[int]:
+    return [HIGH_MEMORY + index * PAGE for index in range(count)]
+
+
+def apart(count: int) -> list[int]:
+    """Return frames with room between them: each is a run of its own."""
+    return [HIGH_MEMORY + 2 * index * PAGE for index in range(count)]
+
+
 @pytest.mark.parametrize(
-    ("begin", "count", "change"),
+    ("begin", "frames", "change"),
     [
-        (9, 1, None),
-        (7, 1, None),
-        (8, DISK_REQUEST_PAGES - 2, None),
-        (8, 1, "active"),
-        (8, 1, "gone"),
-        (8, 1, "other disk"),
-        (8, 1, "over"),
+        (9, apart(1), None),
+        (7, apart(1), None),
+        (8, side_by_side(DISK_REQUEST_PAGES - 2), None),
+        (8, apart(DISK_REQUEST_RUNS), None),
+        (8, apart(1), "active"),
+        (8, apart(1), "gone"),
+        (8, apart(1), "other disk"),
+        (8, apart(1), "over"),
     ],
 )
 def test_blocks_that_a_waiting_request_cannot_take_have_one_of_their_own(
-    requests: Requests, begin: int, count: int, change: str | None
+    requests: Requests, begin: int, frames: list[int], change: str | None
 ) -> None:
-    _, (submit,) = requests.read(5, 3)
-    assert requests.requests.queued((requests.disk, 8), DISK_REQUEST_PAGES - 3)
+    run, (submit,) = requests.read(5, 3)
+    before = bytes(requests.request(submit.ebx))
     disk = requests.disk
     match change:
         case "active":
@@ -152,7 +162,19 @@ def test_blocks_that_a_waiting_request_cannot_take_have_one_of_their_own(
         case "over":
             requests.request(submit.ebx).status = DiskStatus.DONE
             requests.requests.host_disk_done(submit.ebx)
-    assert requests.requests.queued((disk, begin), count) is None
+    assert requests.requests.extend(disk, begin, frames) is None
+    assert run.count == 3
+    assert change or bytes(requests.request(submit.ebx)) == before
+
+
+@pytest.mark.parametrize("frames", [side_by_side(DISK_REQUEST_PAGES - 3), apart(DISK_REQUEST_RUNS - 1)])
+def test_a_waiting_request_takes_blocks_up_to_its_last_page_and_its_last_run(tasks: Tasks, frames: list[int]) -> None:
+    requests = Requests(tasks, sectors=1 << 20)
+    run, (submit,) = requests.read(5, 3)
+    assert requests.requests.extend(requests.disk, 8, frames) is run
+    request = requests.request(submit.ebx)
+    assert (run.count, request.sectors) == (3 + len(frames), 8 * (3 + len(frames)))
+    assert sum(run % PAGE + 1 for run in request.runs[: request.run_count]) == run.count
 
 
 def test_no_request_is_sent_to_a_removed_disk(requests: Requests) -> None:
@@ -172,7 +194,7 @@ def test_a_disk_has_512_requests_and_a_thread_that_wants_one_more_waits_for_one_
         requests.request(addresses[7]).status = DiskStatus.DONE
         requests.requests.host_disk_done(addresses[7])
 
-    _, calls = drive(requests.requests.read(Run([(requests.disk, 9)]), [HIGH_MEMORY]), block=block)
+    _, calls = drive(requests.requests.read(Run(requests.disk, 9, 1), [HIGH_MEMORY]), block=block)
     assert (waits, calls[-1].ebx) == ([WaitReason.DISK], addresses[7])
     assert requests.tasks.scheduler.signalled(requests.tasks.thread)  # it was woken
     assert requests.state.waiting == {}
@@ -198,7 +220,7 @@ def test_a_disk_request_that_becomes_free_is_for_the_thread_that_has_waited_long
         except StopIteration as end:
             return cast(RoutineCall, end.value)
 
-    longest, later = (requests.requests.read(Run([(requests.disk, 9)]), [HIGH_MEMORY]) for _ in range(2))
+    longest, later = (requests.requests.read(Run(requests.disk, 9, 1), [HIGH_MEMORY]) for _ in range(2))
     wait = awaited(first, longest)
     finish()
     assert awaited(second, later).name == wait.name == "block"
@@ -233,14 +255,36 @@ def test_without_memory_for_the_first_requests_a_read_is_refused_and_for_more_of
         requests.request(first[0]).status = DiskStatus.DONE
         requests.requests.host_disk_done(first[0])
 
-    _, calls = drive(requests.requests.read(Run([(requests.disk, 9)]), [HIGH_MEMORY]), block=block)
+    _, calls = drive(requests.requests.read(Run(requests.disk, 9, 1), [HIGH_MEMORY]), block=block)
     assert [call.name for call in calls] == ["block", "disk_submit"]
 
 
-def test_runs_of_blocks_are_cut_at_gaps_and_at_56_blocks() -> None:
-    assert runs([1, 2, 3, 7, 9, 10]) == [[1, 2, 3], [7], [9, 10]]
-    assert [len(run) for run in runs(list(range(2 * DISK_REQUEST_PAGES + 1)))] == [56, 56, 1]
-    assert runs([]) == []
+def cut(numbers: list[int], frames: list[int] | None = None, most: int = DISK_REQUEST_PAGES) -> list[tuple[int, int]]:
+    """Return (first block, blocks) of each run; the frames of each are those of its blocks."""
+    frames = side_by_side(len(numbers)) if frames is None else frames
+    places = dict(zip(numbers, frames, strict=True))
+    found = runs(7, numbers, frames, most)
+    for run, mine in found:
+        assert run.disk == 7
+        assert mine == [places[number] for number in range(run.first, run.end)]
+        assert len(frame_runs(mine)) <= DISK_REQUEST_RUNS
+    assert sorted(number for run, _ in found for _, number in run.keys) == sorted(numbers)
+    return [(run.first, run.count) for run, _ in found]
+
+
+def test_runs_of_blocks_are_cut_at_gaps_and_at_512_blocks() -> None:
+    assert cut([1, 2, 3, 7, 9, 10]) == [(1, 3), (7, 1), (9, 2)]
+    assert cut(list(range(1025))) == [(0, 512), (512, 512), (1024, 1)]
+    assert cut(list(range(9)), most=4) == [(0, 4), (4, 4), (8, 1)]
+    assert cut([10, 3]) == [(10, 1), (3, 1)]
+    assert cut([]) == []
+
+
+def test_runs_of_blocks_are_cut_where_their_frames_lie_in_more_than_56_places() -> None:
+    assert cut(list(range(120)), apart(120)) == [(0, 56), (56, 56), (112, 8)]
+    pairs = [HIGH_MEMORY + (3 * (index // 2) + index % 2) * PAGE for index in range(120)]
+    assert cut(list(range(120)), pairs) == [(0, 112), (112, 8)]
+    assert cut(list(range(56)), apart(56)) == [(0, 56)]
 
 
 def test_the_disk_watch_runs_every_ten_seconds_while_a_command_is_in_flight(requests: Requests) -> None:
@@ -284,23 +328,48 @@ def page(tasks: Tasks, frame: int) -> SectorList:
 
 
 FAR = 5 << 32 | 16
-PIECES = [(0, SectorPiece(FAR, 0, 8)), (2, SectorPiece(24, 0, 1)), (505, SectorPiece(7, 7, 1))]
+HOLE = SectorPiece(None, 0, 8)
+PIECES = [SectorPiece(FAR, 0, 8), HOLE, SectorPiece(24, 0, 1), HOLE, SectorPiece(7, 7, 1)]
 
 
-def test_a_sector_list_holds_the_index_of_each_sector_in_the_reply_also_beyond_2_tib(
+def test_a_sector_list_holds_the_number_of_each_block_in_the_reply_also_beyond_2_tib(
     tasks: Tasks, lists: SectorLists
 ) -> None:
-    frame = lists.write(3, RECORD, PIECES)
+    frame, count = lists.write(3, RECORD, PIECES)
     written = page(tasks, frame)
     assert (written.disk, written.spans, written.count, written.record) == (3, 1, 3, RECORD)
-    assert remaining(tasks) == 3
-    assert lists.read(frame, 3) == ([0, 2, 505], [FAR, 24, 7])
+    assert (remaining(tasks), count) == (3, 3)
+    assert lists.read(frame, 3) == ([FAR // 8, 3, 0], [0, 1, 2])
     assert written.entries[0] == 16 | 0 << 32 | 7 << 41 | 5 << 45  # the layout of abi/sectors.py
-    assert page(tasks, lists.write(3, RECORD, PIECES[1:])).spans == 0
+    assert page(tasks, lists.write(3, RECORD, PIECES[1:])[0]).spans == 0
+
+
+@pytest.mark.parametrize("first", [8, 5 << 32 | 16, (1 << 32) - 16, (1 << 32) - 24, (7 << 32) - 8])
+def test_blocks_that_follow_each_other_have_an_entry_each_also_across_a_multiple_of_2_tib(
+    tasks: Tasks, lists: SectorLists, first: int
+) -> None:
+    frame, count = lists.write(3, RECORD, [SectorPiece(48, 0, 8), HOLE, SectorPiece(first, 0, 3 * 8)])
+    written = page(tasks, frame)
+    sectors = [48, first, first + 8, first + 16]
+    expected = [at & 0xFFFF_FFFF | index << 32 | 7 << 41 | at >> 32 << 45 for index, at in enumerate(sectors)]
+    assert (count, list(written.entries[:5])) == (4, [*expected, 0])
+    assert written.spans == int(len({at >> 32 for at in sectors}) > 1)
+    assert lists.read(frame, 4) == ([at // 8 for at in sectors], [0, 1, 2, 3])
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (2, 0, 3, 1), (1, 2, 3, 0)])
+def test_the_place_of_each_entry_of_a_sorted_list_is_found(
+    tasks: Tasks, lists: SectorLists, order: tuple[int, ...]
+) -> None:
+    frame, _ = lists.write(3, RECORD, [SectorPiece(8 * at, 0, 8) for at in order])
+    written = page(tasks, frame)
+    written.entries[:4] = sorted(written.entries[:4], key=lambda entry: entry & 0xFFFF_FFFF)
+    blocks, places = lists.read(frame, 4)
+    assert (blocks, [blocks[place] for place in places]) == ([0, 1, 2, 3], list(order))
 
 
 def test_arrived_sector_entries_are_counted_down_to_zero_in_the_record(tasks: Tasks, lists: SectorLists) -> None:
-    frame = lists.write(3, RECORD, PIECES)
+    frame, _ = lists.write(3, RECORD, PIECES)
     assert not lists.mark_arrived(frame, [0, 2])
     assert remaining(tasks) == 1
     assert lists.mark_arrived(frame, [1])
@@ -308,7 +377,7 @@ def test_arrived_sector_entries_are_counted_down_to_zero_in_the_record(tasks: Ta
 
 
 def test_abandoned_blocks_are_counted_once_and_only_on_their_disk(lists: SectorLists) -> None:
-    frame = lists.write(3, RECORD, PIECES[1:])  # blocks 3 and 0
+    frame, _ = lists.write(3, RECORD, PIECES[1:])  # blocks 3 and 0
     assert not lists.mark_unread(frame, {(0x104, 3), (0x104, 0)})
     assert not lists.mark_unread(frame, {(0x103, 3)})
     assert not lists.mark_unread(frame, {(0x103, 3)})
@@ -318,7 +387,7 @@ def test_abandoned_blocks_are_counted_once_and_only_on_their_disk(lists: SectorL
 def test_sector_lists_that_wait_for_the_disk_are_chained_and_unchained_when_released(
     tasks: Tasks, lists: SectorLists
 ) -> None:
-    frames = [lists.write(3, RECORD, PIECES) for _ in range(3)]
+    frames = [lists.write(3, RECORD, PIECES)[0] for _ in range(3)]
     used = tasks.low.used
 
     def chain() -> list[int]:
@@ -367,7 +436,7 @@ class Blocks:
             self.high[index * PAGE : (index + 1) * PAGE] = bytes([number & 0xFF]) * PAGE
         keys = [(disk, number) for number in numbers]
         self.locked += keys
-        return Locked(keys, [HIGH_MEMORY + index * PAGE for index in range(len(numbers))], [], [])
+        return Locked(keys, [HIGH_MEMORY + index * PAGE for index in range(len(numbers))], [], [], [])
 
     def unlock(self, keys: list[tuple[int, int]]) -> None:
         for key in keys:

@@ -15,7 +15,7 @@ PRDT_ENTRY_SHIFT = 4
         .assert 1 << RECEIVED_SHIFT == sizeof(ReceivedFis), "received-FIS area"
         .assert 1 << SLOTS_SHIFT == AHCI_SLOTS, "command slots"
         .assert 1 << PRDT_ENTRY_SHIFT == sizeof(PrdtEntry), "PRDT entry"
-        .assert DISK_REQUEST_PAGES * PAGE_SIZE <= AHCI_PRDT_LIMIT, "merged pages outgrow a PRDT entry"
+        .assert DISK_REQUEST_PAGES * PAGE_SIZE <= AHCI_PRDT_LIMIT, "merged runs outgrow a PRDT entry"
 
 LBA_HIGH_HALF = 3               ; LBA bytes 3 to 5 go to the FIS's second group of three
 LBA_HALF_MASK = 0xffffff        ; a group of three bytes; the fourth of the dword is another field
@@ -140,33 +140,38 @@ FIS_START = FisType.REGISTER_H2D | H2D_COMMAND << 8
 FIS_PLAIN = FIS_START | AtaCommand.READ_DMA_EXT << FIS_COMMAND_SHIFT
 FIS_QUEUED = FIS_START | AtaCommand.READ_FPDMA_QUEUED << FIS_COMMAND_SHIFT
 
-; ahci_regions: fill a PRDT with a request's pages (4.2.3.3); pages that follow each other in physical
-; memory share an entry, the last page is cut to what is left.
+; ahci_regions: fill a PRDT with a request's runs of pages (4.2.3.3); runs that follow each other in physical
+; memory share an entry, the last one is cut to what is left.
 ;   in:        ebx  DiskRequest, edx  bytes, 512 or more; edi  CommandTable
 ;   out:       eax  bytes of PRDT entries
 ;   clobbers:  ebx, ecx, edx, edi, esi, flags
 ;   leaves by: ret
 ahci_regions:
-        lea     esi, [ebx + DiskRequest.pages]
+        lea     esi, [ebx + DiskRequest.runs]
         push    edi
         add     edi, CommandTable.prdt - sizeof(PrdtEntry)
 
         ; ECX:EAX is the end of the entry at EDI; at first an odd address, where no page begins.
         mov     eax, 1
-.page:
-        cmp     eax, [esi]
+.run:
+        mov     ebx, [esi]
+        and     ebx, RUN_ADDRESS
+        cmp     eax, ebx
         jne     .separate
         cmp     ecx, [esi + HIGH]
         je      .extend
 .separate:
         add     edi, sizeof(PrdtEntry)
-        mov     eax, [esi]
+        mov     eax, ebx
         mov     ecx, [esi + HIGH]
         mov     [edi + PrdtEntry.dba], eax
         mov     [edi + PrdtEntry.dba + HIGH], ecx
         mov     dword ptr [edi + PrdtEntry.dbc], -1
 .extend:
-        mov     ebx, PAGE_SIZE
+        mov     ebx, [esi]
+        and     ebx, RUN_PAGES
+        inc     ebx
+        shl     ebx, PAGE_SHIFT
         cmp     edx, ebx
         jae     .whole
         mov     ebx, edx
@@ -174,16 +179,14 @@ ahci_regions:
         add     [edi + PrdtEntry.dbc], ebx
         add     eax, ebx
         adc     ecx, 0
-        add     esi, PAGE_ENTRY
+        add     esi, RUN_ENTRY
         sub     edx, ebx
-        jnz     .page
+        jnz     .run
 
         lea     eax, [edi - CommandTable.prdt + sizeof(PrdtEntry)]
         pop     edi
         sub     eax, edi
         ret
-
-PAGE_ENTRY = 8                  ; bytes of a physical address in DiskRequest.pages
 
         .bss
         .align 1024

@@ -96,8 +96,7 @@ ide_block:
         mov     esi, edx
         and     esi, SECTORS_PER_PAGE - 1
         shr     edx, PAGE_SHIFT - SECTOR_SHIFT
-        mov     eax, [ebx + DiskRequest.pages + edx * PAGE_ENTRY]
-        mov     edx, [ebx + DiskRequest.pages + edx * PAGE_ENTRY + HIGH]
+        call    disk_page
         call    window_map
         mov     eax, SECTORS_PER_PAGE
         sub     eax, esi
