@@ -39,7 +39,7 @@ def cut(start: int, sector: int, count: int, limit: int = MESSAGE_ADDRESSES) -> 
         sector += to_boundary
     whole = max(0, min((end - sector) // SECTORS_PER_PAGE, limit - len(entries)))
     last = sector + whole * SECTORS_PER_PAGE
-    entries.extend(first | _WHOLE for first in range(sector, last, SECTORS_PER_PAGE))
+    entries.extend(range(sector | _WHOLE, last | _WHOLE, SECTORS_PER_PAGE))
     if last < end and len(entries) < limit:
         entries.append(_entry(last, min(end - last, SECTORS_PER_PAGE)))
     return entries
@@ -82,4 +82,5 @@ def within(entries: list[int], sectors: int) -> list[int]:
 
 def sectors_of(entries: list[int]) -> int:
     """Return how many sectors the entries cover."""
-    return sum(piece(entry)[1] for entry in entries)
+    counts = [entry >> SECTOR_ENTRY_COUNT_SHIFT & SECTOR_ENTRY_COUNT_MASK for entry in entries]
+    return sum(counts) + len(entries)

@@ -129,7 +129,7 @@ class Answers:
             return None
         lists = self.completion.lists
         frame, count = lists.write(place_of(endpoint.disk), span.address, pieces)
-        if count > 1:
+        if not in_order(pieces):
             await routine("sort_sectors", ebx=KERNEL_BASE + frame)
         if span.state is not SpanState.WAITING:
             # The server or its disk has died while this thread sorted, and the span has failed.
@@ -142,12 +142,12 @@ class Answers:
         blocks, places = lists.read(span.list_frame, count)
         locked = self.cache.lock(endpoint.disk, blocks)
         span.pins += [("block", disk, number) for disk, number in locked.keys]
-        in_order = [locked.frames[place] for place in places]
+        frames = [locked.frames[place] for place in places]
         found: Pieces = []
         at = 0
         for lba, first, sectors in pieces:
             after = at if lba is None else at + pages_of(sectors * SECTOR_SIZE)
-            found.append((in_order[at:after], first, sectors))
+            found.append((frames[at:after], first, sectors))
             at = after
         self.completion.pages.lay_out(file, span, extent[0], covered, found)
 
@@ -208,6 +208,17 @@ class Answers:
         found = self._waiting(token)
         if found is not None:
             self.completion.fail(*found, error_of_code(endpoint.error))
+
+
+def in_order(pieces: list[SectorPiece]) -> bool:
+    """Whether pieces name sectors in ascending order, as those of a file in one place do: they need no sorting."""
+    before = -1
+    for lba, _, sectors in pieces:
+        if lba is not None:
+            if lba <= before:
+                return False
+            before = lba + sectors - 1
+    return True
 
 
 def blocks_of(piece: SectorPiece) -> range:

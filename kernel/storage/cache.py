@@ -80,7 +80,7 @@ class Cache:
                 run = None if block is None else block.run
                 status = None if run is None else run.status
                 if block is not None and not block.locks and status is not None and status is not DiskStatus.DONE:
-                    self._evict(key)  # it could not be read
+                    self.evict(key)  # it could not be read
                     block = status = None
                 if block is None:
                     block = blocks[key] = Block(self.new_frame())
@@ -101,7 +101,7 @@ class Cache:
         except PolicyError:
             self.unlock(locked.keys)
             for number in locked.to_read:
-                self._evict((disk, number))  # no request is going to read it
+                self.evict((disk, number))  # no request is going to read it
             raise
         return locked
 
@@ -360,7 +360,7 @@ class Cache:
             if block.run is not None:
                 block.run.watched = True  # checked again when that ends
         elif block.doomed:
-            self._evict(key)
+            self.evict(key)
         else:
             self.state.idle[key] = None
 
@@ -384,10 +384,11 @@ class Cache:
         while not self.state.idle:
             if not self.reclaim(at_once):
                 raise Shortage(ErrorCode.NO_MEMORY, "every block of the disk cache is in use")
-        self._evict(next(iter(self.state.idle)))
+        self.evict(next(iter(self.state.idle)))
         self.state.evictions += 1
 
-    def _evict(self, key: Key) -> None:
+    def evict(self, key: Key) -> None:
+        """Free a block that is not held."""
         self.state.idle.pop(key, None)
         self.high.release(self.state.blocks.pop(key).frame)
 

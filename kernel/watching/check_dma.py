@@ -13,6 +13,7 @@ from callgate.kernel.abi.disks.ahci import (
     AHCI_PORT_BASE,
     AHCI_PORT_SHIFT,
     AHCI_PORTS,
+    AHCI_PRDT_LIMIT,
     AHCI_SLOTS,
     COMMAND_PRDTL_SHIFT,
     CommandHeader,
@@ -30,18 +31,19 @@ if TYPE_CHECKING:
 
 
 def transfers_in_flight_have_cache_frames(facts: Facts) -> Iterator[str]:
-    """Every region that a command in flight may write to is a frame of a cache block that has not arrived yet.
+    """Every frame that a command in flight may write to is that of a cache block that has not arrived yet.
 
-    Or the driver's own sector, `polled_data`.
+    But for the driver's own sector, `polled_data`.
     """
     blocks = facts.kernel.cache.state.blocks.values()
     waiting = {block.frame for block in blocks if not block.valid and block.failed is None}
-    for port, slot, region in _regions(facts):
-        frame = region & -PAGE_SIZE
+    for port, slot, (region, size) in _regions(facts):
         if region == polled_data(facts.kernel):
             continue
-        if frame not in waiting or frame not in facts.state.high.holders:
-            yield f"port {port}, slot {slot}: the disk may write to frame {frame:#x}, which no cache block waits for"
+        for frame in frames_of(region, size):
+            if frame not in waiting or frame not in facts.state.high.holders:
+                where = f"port {port}, slot {slot}"
+                yield f"{where}: the disk may write to frame {frame:#x}, which no cache block waits for"
 
 
 def transfers_have_gone_to_cache_frames(facts: Facts) -> Iterator[str]:
@@ -62,8 +64,7 @@ class DmaWatch:
         kernel = self.kernel
         if physical == polled_data(kernel) and length <= SECTOR_SIZE:
             return
-        last = (physical + length - 1) & -PAGE_SIZE
-        if any(frame not in kernel.state.high.holders for frame in {physical & -PAGE_SIZE, last}):
+        if not kernel.state.high.holders.keys() >= set(frames_of(physical, length)):
             self.found.append(f"{length} bytes of DMA went to {physical:#x}, which is not a held frame of the cache")
 
 
@@ -72,8 +73,13 @@ def polled_data(kernel: Kernel) -> int:
     return kernel.guest.address("polled_data") - KERNEL_BASE
 
 
-def _regions(facts: Facts) -> Iterator[tuple[int, int, int]]:
-    """Yield (port, command slot, physical address) of each PRDT entry of each command that is issued."""
+def frames_of(physical: int, length: int) -> range:
+    """Return the frames that bytes of physical memory lie in."""
+    return range(physical & -PAGE_SIZE, physical + length, PAGE_SIZE)
+
+
+def _regions(facts: Facts) -> Iterator[tuple[int, int, tuple[int, int]]]:
+    """Yield (port, command slot, (address, bytes)) of each PRDT entry of each command that is issued."""
     linear = facts.kernel.guest.kernel_words["ahci_base"]
     if not linear:
         return
@@ -91,12 +97,13 @@ def _regions(facts: Facts) -> Iterator[tuple[int, int, int]]:
                     )
 
 
-def _prdt(facts: Facts, at: int) -> Iterator[int]:
+def _prdt(facts: Facts, at: int) -> Iterator[tuple[int, int]]:
     ram = facts.kernel.machine.ram
     header = CommandHeader.from_buffer_copy(ram.read(at, size_of(CommandHeader)))
     first = header.ctba + offset_of(CommandTable, "prdt")
     for index in range(header.flags >> COMMAND_PRDTL_SHIFT):
-        yield ram.u64(first + index * size_of(PrdtEntry))
+        entry = PrdtEntry.from_buffer_copy(ram.read(first + index * size_of(PrdtEntry), size_of(PrdtEntry)))
+        yield entry.dba, (entry.dbc & AHCI_PRDT_LIMIT - 1) + 1
 
 
 def _register(facts: Facts, base: int, layout: type[Layout], name: str) -> int:

@@ -57,14 +57,17 @@ def test_an_invariant_that_is_broken_is_found(booted: tuple[System, Any], broken
 
 
 @pytest.mark.breaks_invariants
-def test_a_disk_command_that_writes_to_a_frame_that_the_cache_has_freed_is_found() -> None:
+@pytest.mark.parametrize("place", [0, 2, -1])
+def test_a_disk_command_that_writes_to_a_frame_that_the_cache_has_freed_is_found(place: int) -> None:
     system = boot(latency=Latency(command=200_000), commands="cat PATTERN.BIN")
     kernel = system.kernel
     drive = system.controller.drives[0]
-    while not (kernel.disk_requests.state.running and (drive.ci | drive.sact)):
+    in_flight = kernel.disk_requests.state.running
+    while not ((drive.ci | drive.sact) and any(run.count > 3 for run in in_flight.values())):
         system.run(fuel=200)
     assert kernel.check() == []
-    key = next(key for key, block in kernel.cache.state.blocks.items() if not block.valid)
+    run = next(run for run in in_flight.values() if run.count > 3)
+    key = run.keys[place]
     kernel.cache.state.blocks[key] = Block(kernel.memory.high.allocate(), kernel.cache.state.blocks[key].locks)
     found = [line for line in kernel.check() if line.startswith("transfers_in_flight_have_cache_frames")]
     assert len(found) == 1

@@ -82,6 +82,20 @@ def test_several_frames_are_allocated_together_or_not_at_all() -> None:
     assert (refused.value.code, pool.available, pool.total) == (ErrorCode.NO_MEMORY, 3, 3)
 
 
+def test_frames_in_the_order_of_memory_are_those_freed_last_and_then_new_ones_or_none_at_all() -> None:
+    pool = FramePool(FIRST, FIRST + 8 * PAGE)
+    frames = pool.allocate_several(6)
+    for index in (4, 0, 3, 1):
+        pool.release(frames[index])
+    assert pool.allocate_ascending(2) == [frames[1], frames[3]]
+    assert pool.allocate_ascending(3) == [frames[0], frames[4], FIRST + 6 * PAGE]
+    assert (pool.available, pool.used) == (1, 7)
+    with pytest.raises(OutOfMemory):
+        pool.allocate_ascending(2)
+    assert pool.allocate_ascending(0) == []
+    assert pool.allocate() == FIRST + 7 * PAGE
+
+
 def test_a_mapped_page_is_found_by_the_cpus_walk_with_its_rights() -> None:
     space, made = UserSpace(), []
     for linear, flags, rights in (

@@ -29,18 +29,28 @@ ANSWERS = {
 }
 
 
-class Ragged(synthetic.Synthetic):
-    """Answers READ with one entry, or with one entry's bytes as data."""
+#: Whole blocks that follow each other are checked as one piece: by the numbers of its ends.
+RUNS = {
+    "a run that leaves the partition": ([entry(SECTORS - 16 + 8 * at, 8) for at in range(3)], "sector 64 lies outside"),
+    "a run of 506 blocks": ([entry(8 * at, 8) for at in range(506)], "sector 64 lies outside"),
+    "a run from far outside": ([entry((1 << 60) - 24 + 8 * at, 8) for at in range(3)], f"sector {(1 << 60) - 24} lies"),
+    "a run that wraps at 64 bits": ([(-8 + 8 * at) % (1 << 64) for at in range(3)], "a hole of 8 sectors at"),
+    "a run over the ends of blocks": ([entry(4 + 8 * at, 8) for at in range(3)], "8 sectors at 4 cross a block"),
+}
 
-    answer: ClassVar[tuple[ServerCall, int]]
+
+class Ragged(synthetic.Synthetic):
+    """Answers READ with entries, or with their bytes as data."""
+
+    answer: ClassVar[tuple[ServerCall, list[int]]]
 
     async def serve(self, message: int) -> ServerCall:
         kind = await super().serve(message)
         if kind is not ServerCall.REPLY_SECTORS:
             return kind
         kind, given = self.answer
-        self.memory.write(message + 8, struct.pack("<I", 1))
-        self.memory.write(message + 48, struct.pack("<Q", given))
+        self.memory.write(message + 8, struct.pack("<I", len(given)))
+        self.memory.write(message + 48, struct.pack(f"<{len(given)}Q", *given))
         return kind
 
 
@@ -48,10 +58,24 @@ class Ragged(synthetic.Synthetic):
 def test_a_reader_is_refused_what_its_server_cannot_give(
     arena: Arenas, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
-    *given, reason = ANSWERS[answer]
+    kind, given, reason = ANSWERS[answer]
+    read_what_is_no_data(arena, monkeypatch, (kind, [given]), reason)
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_reader_is_refused_a_run_of_blocks_that_are_not_all_of_its_partition(
+    arena: Arenas, monkeypatch: pytest.MonkeyPatch, run: str
+) -> None:
+    given, reason = RUNS[run]
+    read_what_is_no_data(arena, monkeypatch, (ServerCall.REPLY_SECTORS, given), reason)
+
+
+def read_what_is_no_data(
+    arena: Arenas, monkeypatch: pytest.MonkeyPatch, answer: tuple[ServerCall, list[int]], reason: str
+) -> None:
     monkeypatch.setattr(volumes, "installed_servers", lambda: [Ragged])
     monkeypatch.setattr(synthetic.Synthetic, "files", {"f": synthetic.Layout(4096, [(8, 8)])})
-    monkeypatch.setattr(Ragged, "answer", tuple(given), raising=False)
+    monkeypatch.setattr(Ragged, "answer", answer, raising=False)
     # The disk goes on after the partition, as if it were another's.
     medium = MemoryMedium(synthetic.disk(2 * SECTORS))
     made = arena(medium)

@@ -78,7 +78,7 @@ def test_an_ide_read_fills_its_page_and_nothing_else(ide, content, blocks, devic
 
 
 def scattered(sectors):
-    """Return runs of 1, 5 and 24 pages for so many sectors, from high addresses down, with room between them."""
+    """Return runs of 1, 5 and 24 pages for a number of sectors, from high addresses down, with room between them."""
     pages, found = -(-sectors // 8), []
     while pages > 0:
         count = (1, 5, 24)[len(found) % 3]

@@ -122,6 +122,39 @@ def test_blocks_that_failed_together_are_read_again_each_by_itself() -> None:
         rig.cache.check(locked)
 
 
+def test_many_blocks_that_failed_together_are_read_again_64_at_a_time_and_then_each_that_failed_by_itself() -> None:
+    rig = CacheRig(blocks=200)
+    numbers = list(range(130))
+    rig.span(numbers, status=DiskStatus.FAILED)
+    locked = rig.cache.lock(DISK, numbers)
+    drive(rig.cache.read(DISK, locked.to_read))
+    assert [(run.first, run.count) for run in rig.runs] == [(0, 64), (64, 64), (128, 2)]
+    rig.cache.ended(rig.runs.pop(1), DiskStatus.FAILED)
+    rig.cache.ended(rig.runs.pop(1), DiskStatus.FAILED)
+    rig.end()
+    assert rig.cache.failures(locked.keys) == locked.keys[64:]
+    rig.cache.unlock(locked.keys)
+    again = rig.cache.lock(DISK, numbers)
+    assert again.there == numbers[:64]
+    drive(rig.cache.read(DISK, again.to_read))
+    assert [(run.first, run.count) for run in rig.runs] == [(number, 1) for number in range(64, 130)]
+    rig.cache.ended(rig.runs.pop(9), DiskStatus.FAILED)
+    rig.end()
+    assert (rig.cache.failures(again.keys), rig.state.alone) == ([(DISK, 73)], {})
+
+
+def test_new_blocks_are_put_into_frames_in_the_order_of_memory_and_evict_no_more_than_they_need() -> None:
+    rig = CacheRig(blocks=6)
+    first = rig.span([1, 2, 3, 4])
+    frames = rig.cache.lock(DISK, [7, 8, 9, 10]).frames
+    assert frames == sorted(frames)
+    assert (set(frames) - set(first), rig.state.evictions) == (
+        {rig.high.start + 4 * 4096, rig.high.start + 5 * 4096},
+        2,
+    )
+    assert rig.numbers == [3, 4, 7, 8, 9, 10]
+
+
 def test_a_block_that_failed_by_itself_fails_for_all_its_holders_and_is_read_anew_afterwards() -> None:
     rig = CacheRig()
     locked = rig.cache.lock(DISK, [2])

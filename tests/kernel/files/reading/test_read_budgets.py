@@ -52,6 +52,17 @@ def test_a_30_mib_file_takes_16_requests_and_waits_for_the_first_two(sequential:
     assert result["dma_bytes"]["read"] == 30 * MIB
 
 
+def test_a_30_mib_file_takes_a_disk_command_and_10_host_calls_a_request(sequential: Sequential) -> None:
+    """A command brings all that a reply names, 480 blocks side by side; the list of one in order is not sorted."""
+    result = sequential.result
+    data = {"replied": 16, "disk_done": 16, "file_ready": 16, "exception": 14, "system.map_file": 2, "resume": 17}
+    threads = {"tick": 18, "schedule": 10, "yield": 10, "wake": 8, "first_use": 4}
+    server = {"server.hosted_step": 22, "server.lock_blocks": 3, "server.unlock_blocks": 3}
+    assert result["host_calls"] == data | threads | server
+    assert result["interrupts"]["irq 0x2b"] == 16
+    assert result["pte_writes"] < 7680 + 100
+
+
 def test_kernel_and_server_touch_no_byte_of_an_aligned_file(sequential: Sequential) -> None:
     """Counted at the cache's physical addresses, and at every copy that policy makes."""
     assert sequential.result["cpu_file_bytes"] == {"kernel": 0, "server": 0, "client": 30 * MIB}
@@ -96,14 +107,15 @@ def test_eight_readers_of_one_file_cost_one_read_of_the_disk(images: tuple[Path,
 @pytest.mark.thorough(only=True)
 def test_summing_a_cached_file_is_the_work_of_summing_memory(images: tuple[Path, Path]) -> None:
     """The same instructions, and those of `file_peek` for all of it and at its end: nothing else happens."""
-    memory, cached, uncached = bench_read.sums(images[0], 1)
-    assert [result["name"] for result in (memory, cached, uncached)] == [
-        *("sum-memory", "sum-peek-cached", "sum-peek-uncached")
+    memory, cached, uncached, evicted = bench_read.sums(images[0], 1)
+    assert [result["name"] for result in (memory, cached, uncached, evicted)] == [
+        *("sum-memory", "sum-peek-cached", "sum-peek-uncached", "sum-peek-evicted")
     ]
     assert memory["guest_instructions"]["total"] == 4 * 30 * MIB // 4 + 10
     assert cached["guest_instructions"]["total"] - memory["guest_instructions"]["total"] == 50
     assert cached["guest_instructions"]["ring0"] == 0
     assert cached["dma_bytes"]["read"] == 0
-    assert uncached["dma_bytes"]["read"] == 30 * MIB
+    assert uncached["dma_bytes"]["read"] == evicted["dma_bytes"]["read"] == 30 * MIB
+    assert uncached["host_calls"]["disk_done"] == 16
     assert uncached["requests"] == 16
     assert {"ratio_to_memory"} <= set(cached) & set(uncached)
