@@ -35,6 +35,7 @@ START_OUR_OWN = {
     "tools/cli/test_interactive_session.py",
     "tools/test_start.py",
     "tools/cli/test_debug_options.py",
+    "debugger/dap/editors/test_vscode_files.py",  # the adapter, as the extension starts it
     "debugger/dap/editors/test_vscode_client.py",  # the adapter, which a node that host_programs has found talks with
     "debugger/gdb/test_gdb_dap.py",  # a gdb that host_programs has found, which it talks with
 }

@@ -38,6 +38,8 @@ def test_every_structure_has_the_sizes_and_offsets_of_the_abi(kernel: Path) -> N
     images.abi_types()
     wanted, commands = [], []
     for name, layout in layouts().items():
+        if not layout.__module__.startswith("callgate."):
+            continue  # one of a test that has run in this process
         commands.append(f"output sizeof(struct {name})")
         wanted.append(ctypes.sizeof(layout))
         for field in field_names(layout):

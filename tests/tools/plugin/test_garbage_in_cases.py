@@ -50,7 +50,7 @@ def goes_on(number, seconds, ring, cpu):
     """
     if seconds > 5 * PRESSED_AFTER:
         return True
-    for fuel in (10 * FUEL, LONG):
+    for fuel in (10 * FUEL, 100 * FUEL, 1000 * FUEL, 5000 * FUEL, LONG):
         begin = time.perf_counter()
         with pytest.raises(CaseFailure) as failure:
             check_cases(case_of(number, ring, fuel), program(), cpu)
