@@ -9,7 +9,7 @@ import pytest
 from callgate.kernel.machine import Machine
 from callgate.kernel.machine.observation.ledger import Counts
 from callgate.kernel.programs.images import program_image
-from callgate.tools.bench import catalogue, checksum, debugging, going_back, plugin_speed, reading, sorting
+from callgate.tools.bench import catalogue, checksum, debugging, going_back, observing, plugin_speed, reading, sorting
 from callgate.tools.bench import ipc as ipc_bench
 from callgate.tools.bench.measuring import BenchmarkError
 from callgate.tools.cli.bench import ROUNDS
@@ -86,7 +86,8 @@ def test_benchmark_counts_follow_the_work(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_clock_is_measured_as_often_as_requested() -> None:
     clocks = printed("clock", "--rounds", "3")
     names = ["clock-native", "clock-blocks", "crc32-native", "crc32-blocks", "sort-native", "sort-blocks"]
-    assert [clock["name"] for clock in clocks] == names
+    observed = [f"observed-{name}" for name in (*observing.LOOPS, observing.CHECKSUM)]
+    assert [clock["name"] for clock in clocks] == names + observed
     for clock in clocks[:2]:
         assert is_timing(clock["wall_us"], 3)
         assert is_timing(clock["count_wall_us"], 3)
@@ -98,6 +99,18 @@ def test_the_sort_of_names_costs_the_same_instructions_under_each_clock(monkeypa
     found = [sorting.bench_sorting(kind, 3) for kind in ("native", "blocks")]
     assert found[0]["guest_instructions"] == found[1]["guest_instructions"] > 400 * 9
     assert all(is_timing(element["wall_us"], 3) for element in found)
+
+
+@pytest.mark.parametrize("name", [*observing.LOOPS, observing.CHECKSUM])
+def test_a_loop_over_file_data_is_compared_with_the_same_over_memory_that_is_not_counted(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(observing, "BYTES", 4 << 20)
+    found = observing.bench_observing(name, 3)
+    assert found["file_bytes_counted"] == 4 << 20, "all loads are aligned"
+    assert found["guest_instructions"] > (4 << 20) // 4
+    assert is_timing(found["wall_us"], 3)
+    assert is_timing(found["plain_wall_us"], 3)
 
 
 def test_tests_are_measured_as_often_as_requested(monkeypatch: pytest.MonkeyPatch) -> None:

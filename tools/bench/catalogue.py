@@ -10,10 +10,12 @@ def bench_clock(rounds: int) -> list[dict[str, Any]]:
     """Return the elements of `callgate bench clock`."""
     from callgate.tools.bench.checksum import bench_checksum
     from callgate.tools.bench.clock import bench_clock as measure
+    from callgate.tools.bench.observing import CHECKSUM, LOOPS, bench_observing
     from callgate.tools.bench.sorting import bench_sorting
 
     kinds = ("native", "blocks")
-    return [bench(kind, rounds) for bench in (measure, bench_checksum, bench_sorting) for kind in kinds]
+    clocks = [bench(kind, rounds) for bench in (measure, bench_checksum, bench_sorting) for kind in kinds]
+    return clocks + [bench_observing(name, rounds) for name in (*LOOPS, CHECKSUM)]
 
 
 def bench_tests(rounds: int) -> list[dict[str, Any]]:
