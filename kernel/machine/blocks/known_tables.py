@@ -108,6 +108,7 @@ def words(address: int, *offsets: int) -> list[int]:
 
 def mark_again(cpu: int, page: int) -> None:
     """Have a page of memory at an address in this process marked for stores, wherever the TLB of a CPU has it."""
+    assert _mark is not None
     _mark(cpu, page, SMALLEST_PAGE)
 
 
@@ -157,7 +158,7 @@ def _form_is_known(block: Translated, host: bytes) -> bool:
 
 
 def _marks_again(cpu: int, registers: int, host: int) -> bool:
-    """Whether the engine marks the page of `DATA` again where the mark has been taken away, and no other."""
+    """Whether the engine marks the page of `DATA` again where the mark has been removed, and no other."""
     mark = ctypes.c_uint64.from_address(_place(registers, DATA) + FOR_STORES)
     seen = [mark.value]
     mark.value &= ~NOT_DIRTY

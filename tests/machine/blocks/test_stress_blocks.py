@@ -19,7 +19,7 @@ def test_routines_beside_unmapped_pages_make_the_same_run_under_both_clocks(pair
     assert sum(pair.program(seed) for seed in range(first, first + 5)) > 5
 
 
-def test_these_programs_have_blocks_of_which_several_translations_are_wanted(pair, monkeypatch):
+def test_random_routines_make_blocks_of_which_several_translations_are_wanted(pair, monkeypatch):
     translate, wanted = Variants.translate, []
 
     def counted(self, address, but):
