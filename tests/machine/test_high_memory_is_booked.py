@@ -8,6 +8,7 @@ from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.machine.memory.ram import UnbookedAccess
 
 HIGH = 1 << 32
+KERNEL = 0xC000_0000
 PAGE = 0x405000  # linear
 COUNTERS = ("native", "python")
 
@@ -76,6 +77,20 @@ def test_bytes_of_input_instructions_are_counted_once(to, kind, make_board):
     stored = machine.ram.read(HIGH + 0x3000, 8192, Account.MACHINE)[to - PAGE :]
     assert stored[:13] == b"\xff" * 13 != stored[:14]
     assert machine.ledger.counts().cpu_file_bytes == {"kernel": 13, "server": 0, "client": 0}
+    machine.close()
+
+
+@pytest.mark.parametrize("kind", COUNTERS)
+def test_bytes_stored_by_an_instruction_that_faulted_stay_counted_when_its_handler_inputs(kind, make_board, assemble):
+    """PUSHAD stores at the end of the page, and faults after it; the handler's INSB has the same count."""
+    machine, board = machine_at_page(kind, make_board)
+    handler = 0x11_0000
+    machine.ram.write(handler, assemble("insb; hlt"))
+    board.gate(14, offset=KERNEL + handler)
+    board.map(PAGE + 0x1000, 0, "none")
+    board.boot("", user="mov edx, 0x1000; mov edi, 0x405100; mov esp, 0x406010; pushad")
+    assert machine.run(fuel=1000).reason == "halt"
+    assert machine.ledger.counts().cpu_file_bytes == {"kernel": 1, "server": 0, "client": 16}
     machine.close()
 
 

@@ -144,6 +144,21 @@ def test_bytes_that_a_block_has_stored_before_a_fault_stay_counted_whatever_foll
     assert counted == [5] * 3
 
 
+@pytest.mark.parametrize("kind", ["blocks", "native"])
+def test_bytes_that_a_block_has_stored_before_it_changed_itself_stay_counted(make_board, kind):
+    """The jump that ends the block becomes INSB, which has the count at which the block would have ended."""
+    board = make_board(kind)
+    board.machine.counter.patience = 0
+    board.map(WINDOW, HIGH_MEMORY, "rw")
+    begin = "mov ecx, 100; warm: dec ecx; jnz warm; mov edx, 0x1000; mov edi, 0x405200"
+    begin += "; call here; here: pop ebx; jmp body"
+    change = "mov dword ptr [0x405100], 1; mov word ptr [ebx + 21], 0x906c"  # at `patch`
+    board.boot(f"{begin}; body: {change}; nop; nop; patch: jmp over; over: hlt")
+    assert board.machine.run(fuel=1_000).reason == "halt"
+    assert board.machine.cpu.edi == 0x405201
+    assert board.machine.ledger.counts().cpu_file_bytes["kernel"] == 5
+
+
 @pytest.mark.parametrize("counter", ["blocks", "native"])
 def test_a_store_changes_code_that_has_been_executed(code_at, counter):
     """The same instruction stores before code was translated from the page, and afterwards."""
