@@ -5,10 +5,11 @@ straight from a file.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NamedTuple, TypeVar
 
 from callgate.kernel.common.coroutines import run_at_once
+from callgate.kernel.common.record import record
 
 SECTOR = 512
 READ_SECTORS = 128  # most sectors of one read
@@ -37,7 +38,7 @@ class Partition(NamedTuple):
         return self.start + self.sectors
 
 
-@dataclass(slots=True)
+@record(eq=True)
 class DiskLayout:
     """The layout of a disk: scheme "none", "mbr" or "gpt", usable partitions, and problems.
 

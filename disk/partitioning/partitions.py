@@ -5,7 +5,6 @@ disk is kept up to there, and so are all others.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import NamedTuple
 
 from callgate.disk.partitioning.gpt import scan_gpt
@@ -27,6 +26,7 @@ from callgate.kernel.abi.disks.volumes import (
     ISO_IDENTIFIER,
     ISO_LOGICAL_SECTOR,
 )
+from callgate.kernel.common.record import replaced
 
 __all__ = [
     "SECTOR",
@@ -102,7 +102,7 @@ async def settle(
     volume_instead = f"none of the partitions can be mounted: the {kind} volume that covers the disk is tried"
     descriptor = await iso_descriptor(read, whole.sectors)
     if descriptor and covers_descriptor(entries, layout):
-        volume.otherwise = replace(layout, problems=[table_instead, *layout.problems])
+        volume.otherwise = replaced(layout, problems=[table_instead, *layout.problems])
         return volume
     if not descriptor and not [each for each in layout.partitions if await judged(judge, each) is not None]:
         numbers = ", ".join(str(partition.number) for partition in layout.partitions)
@@ -110,7 +110,7 @@ async def settle(
             f"sector 0 also has a partition table, and no server knows what is in {numbers}: the {kind} volume that "
             "covers the disk is used"
         )
-        volume.otherwise = replace(layout, problems=[table_instead, *layout.problems])
+        volume.otherwise = replaced(layout, problems=[table_instead, *layout.problems])
         return volume
     layout.problems.append(f"a whole-disk {kind} volume also begins here, left over from before the disk was divided")
     layout.otherwise = DiskLayout("none", [whole], [volume_instead])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from callgate.disk.media import Medium
 from callgate.disk.partitioning.foreign import name_foreign
 from callgate.disk.partitioning.partitions import DiskLayout, Partition, Reader, ReadError, forgiving, run_sync, scan
+from callgate.kernel.common.record import replaced
 from callgate.kernel.servers.packages import installed_servers
 from callgate.server.errors import FileSystemError
 from callgate.server.probing import Claimants, Known, Say, explain, kind_by_beginning, unsaid
@@ -47,8 +48,8 @@ def mount_all(medium: Medium) -> tuple[DiskLayout, list[Mounted]]:
     others = [mount(medium, partition, servers) for partition in layout.otherwise.partitions]
     problems = [*layout.problems, *_named(mounted), *layout.otherwise.problems]
     if any(each.walk for each in others):
-        return replace(layout.otherwise, problems=problems), others
-    return replace(layout, problems=[*layout.problems, *layout.otherwise.problems, *_named(others)]), mounted
+        return replaced(layout.otherwise, problems=problems), others
+    return replaced(layout, problems=[*layout.problems, *layout.otherwise.problems, *_named(others)]), mounted
 
 
 def _named(mounted: list[Mounted]) -> list[str]:
