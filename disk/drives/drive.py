@@ -22,7 +22,7 @@ from callgate.disk.drives.ata import (
     identify,
 )
 from callgate.disk.media import Medium, MediumError
-from callgate.kernel.common.record import as_dict
+from callgate.kernel.common.record import as_dict, assign
 
 SECTOR = 512
 LOG_DIRECTORY, LOG_NCQ_ERRORS = 0x00, 0x10
@@ -181,7 +181,7 @@ class Drive:
     def load(self, state: Any) -> None:
         """Go back to a saved state."""
         settings, self.queue_error = state
-        self.settings = Settings(**settings)
+        assign(self.settings, settings)
 
 
 def raise_unless_removed(error: MediumError, fault: Fault) -> None:

@@ -7,14 +7,12 @@ fields one by one.  Making an object takes 1 µs longer in this way, so what is 
 included.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, field
-from typing import Any, Final, TypeVar, dataclass_transform, overload
+from typing import Any, TypeVar, dataclass_transform, overload
 
 Class = TypeVar("Class", bound=type)
 Value = TypeVar("Value")
-
-_assign: Final = object.__setattr__  # frozen records refuse their own
 
 
 @overload
@@ -39,6 +37,12 @@ def as_dict(value: object) -> dict[str, Any]:
     return {name: getattr(value, name) for name in type(value).__slots__}  # type: ignore[attr-defined]
 
 
+def assign(value: object, fields: Mapping[str, Any]) -> None:
+    """Give a record these fields, as `as_dict` has returned them; AttributeError for a name that it does not have."""
+    for name, field_value in fields.items():
+        setattr(value, name, field_value)
+
+
 def replaced(value: Value, **fields: Any) -> Value:
     """Return a new record with these fields, and the others as in `value`."""
     return type(value)(**as_dict(value) | fields)
@@ -57,16 +61,18 @@ def _make(cls: type, eq: bool, frozen: bool) -> type:
         shared |= {"__eq__": _eq, "__hash__": _hash if frozen else None}
     if frozen:
         shared |= {"__setattr__": _refuse, "__delattr__": _refuse, "__reduce__": _reduce}
-    own = {"__slots__": names, "__match_args__": names, "_defaults_": defaults, "__qualname__": cls.__qualname__}
+    own: dict[str, object] = {"__slots__": names, "__match_args__": names, "__qualname__": cls.__qualname__}
+    own |= {"_defaults_": defaults, "_put_": staticmethod(object.__setattr__) if frozen else setattr}
     return type(cls)(cls.__name__, (), shared | members | own)
 
 
 def _init(self: Any, /, *values: object, **named: object) -> None:
     names: tuple[str, ...] = self.__slots__
+    put: Callable[[object, str, object], None] = self._put_
     if len(values) > len(names):
         raise TypeError(f"{type(self).__name__} has {len(names)} fields, and {len(values)} values were given")
-    for name, value in zip(names, values, strict=False):
-        _assign(self, name, value)
+    for name, value in zip(names, values):  # noqa: B905 - the rest of the names may be missing
+        put(self, name, value)
     for name in names[len(values) :]:
         if name in named:
             value = named.pop(name)
@@ -77,7 +83,7 @@ def _init(self: Any, /, *values: object, **named: object) -> None:
                 value = make()
             elif value is MISSING:
                 raise TypeError(f"{type(self).__name__} needs a value for {name!r}")
-        _assign(self, name, value)
+        put(self, name, value)
     if named:
         raise TypeError(f"{type(self).__name__} has no field, or two values, for {', '.join(map(repr, named))}")
 

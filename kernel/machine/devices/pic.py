@@ -8,7 +8,7 @@ modelled, and reported as ignored: rotation of priorities, special mask mode, po
 from collections.abc import Callable
 from typing import Any
 
-from callgate.kernel.common.record import as_dict, record
+from callgate.kernel.common.record import as_dict, assign, record
 from callgate.kernel.machine.memory.bus import DeviceBase
 
 ICW1 = 0x10
@@ -170,4 +170,5 @@ class InterruptController(DeviceBase):
 
     def load(self, state: Any) -> None:
         """Go back to a saved state."""
-        self.master, self.slave = Controller(**state[0]), Controller(**state[1])
+        assign(self.master, state[0])
+        assign(self.slave, state[1])

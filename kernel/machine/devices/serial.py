@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import field
 from typing import Any
 
-from callgate.kernel.common.record import as_dict, record
+from callgate.kernel.common.record import as_dict, assign, record
 from callgate.kernel.machine.engine.port_buffer import PortBuffer
 from callgate.kernel.machine.memory.bus import DeviceBase
 from callgate.kernel.machine.memory.outside import Break, HangUp, Input
@@ -266,7 +266,8 @@ class Serial(DeviceBase):
         """Go back to a saved state."""
         self._collect()
         registers, received, waiting, self.asserted = state
-        self.state = UartState(**registers, received=list(received))
+        assign(self.state, registers)
+        self.state.received = list(received)
         self.waiting = deque(waiting)
         self._make_room()
         if self.buffer is not None:

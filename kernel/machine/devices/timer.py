@@ -6,7 +6,7 @@ latch and the status part of the read-back command (8254 data sheet).  OUT drive
 
 from typing import Any
 
-from callgate.kernel.common.record import as_dict, record
+from callgate.kernel.common.record import as_dict, assign, record
 from callgate.kernel.machine.memory.bus import DeviceBase
 
 HZ = 1_193_182
@@ -120,7 +120,7 @@ class Timer(DeviceBase):
 
     def load(self, state: Any) -> None:
         """Go back to a saved state."""
-        self.state = TimerState(**state)
+        assign(self.state, state)
 
 
 def nanoseconds(ticks: int) -> int:
