@@ -141,6 +141,28 @@ def test_python_looks_for_no_garbage_when_a_command_has_ended(second_boot: list[
     assert int(second_boot[3]) > 10_000  # objects that the collector passes over
 
 
+HELP = """
+import sys
+from callgate.tools.cli.main import COMMANDS, cli
+for name in COMMANDS:
+    cli.main([name, "--help"], prog_name="callgate", standalone_mode=False)
+print(*sorted(sys.modules), file=sys.stderr)
+"""
+
+
+def test_the_help_of_a_command_imports_options_and_nothing_that_carries_the_command_out() -> None:
+    script = [sys.executable, "-c", HELP]
+    done = subprocess.run(script, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+    assert done.stdout.count("Usage: callgate ") == 9
+    modules = set(done.stderr.split())
+    assert modules & {"ctypes", "email", "hashlib", "unicorn", "pytest"} == set()
+    rooms = {".".join(name.split(".")[1:3]) for name in modules if name.startswith("callgate.")}
+    assert rooms == {
+        *("tools", "tools.cli", "tools.session", "tools.inspection", "tools.fuzz"),
+        *("kernel", "kernel.common"),
+    }
+
+
 def test_the_start_is_compared_with_the_engines_by_turns(monkeypatch: Any) -> None:
     ran: list[list[str]] = []
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
-from callgate.tools.session.outputs import is_elf, is_symbol_file, may_be_flat, refuse_foreign
 
 if TYPE_CHECKING:
     from callgate.asm.assembler import Program
@@ -148,6 +147,8 @@ def _check_outputs(target: Path, symbols: Path | None, *, listing: bool) -> None
 
 def _write(program: Program, data: bytes, target: Path, symbols: Path | None) -> None:
     """Write the requested outputs; never over a source."""
+    from callgate.tools.session.outputs import is_elf, is_symbol_file, may_be_flat, refuse_foreign
+
     for path in (target, symbols):
         if path is not None and any(_same(path, name) for name in program.sources):
             raise click.UsageError(f"{path} is a source of the program; give another name with -o")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from callgate.disk.images.builder import FileSystem, Scheme
 from callgate.tools.cli.copying import copy
 from callgate.tools.cli.listing import list_directory
 from callgate.tools.inspection.image_argument import IMAGE
 from callgate.tools.session.sizes import SIZE
+
+if TYPE_CHECKING:
+    from callgate.disk.images.builder import FileSystem, Scheme
 
 EXIT_IMAGE = 5
 

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import click
-from callgate.kernel.abi.memory import SECTOR_SIZE
 from callgate.tools.fuzz.kinds import KINDS, Kind
 from callgate.tools.inspection.image_argument import IMAGE
 from callgate.tools.session.sizes import Number
@@ -82,6 +81,7 @@ def images(fs: Kind | None, image: Path | None, count: int, seed: int, booted: b
 def _volume(image: Path) -> bytes:
     """Return a volume, zeros to a whole sector included; ImageError if no server recognises it."""
     from callgate.disk.media import ImageError, open_image
+    from callgate.kernel.abi.memory import SECTOR_SIZE
     from callgate.kernel.servers.packages import installed_servers
     from callgate.tools.inspection.mounting import read_layout
     from callgate.tools.inspection.volume_walk import claimant, read_medium

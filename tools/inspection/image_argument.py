@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-from callgate.disk.media.opening import STANDARD_INPUT
 
 DEVICE: Final = "/dev/stdin"
 
@@ -29,6 +28,8 @@ class PathInImageCommand(click.Command):
 
 def image_path(text: str) -> Path:
     """Return the path of an image as it is typed: a `Path` would take `./-` for `-`."""
+    from callgate.disk.media.opening import STANDARD_INPUT
+
     path = Path(text)
     if text == DEVICE:
         return STANDARD_INPUT
