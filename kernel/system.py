@@ -33,7 +33,7 @@ from callgate.kernel.machine.memory.outside import Plug, Unplug
 from callgate.kernel.machine.observation.event_sites import EventSite
 from callgate.kernel.machine.observation.stream import Event
 from callgate.kernel.memory.frames import FramePool
-from callgate.kernel.programs.images import kernel_image, program_image
+from callgate.kernel.programs.images import EVENT_PROGRAMS, kernel_image, program_image
 from callgate.kernel.servers.hosted_servers import ALARM
 from callgate.kernel.state import KernelState
 from callgate.kernel.watching.checks import Checks
@@ -46,9 +46,8 @@ if TYPE_CHECKING:
     from callgate.kernel.watching.snapshots import SystemSnapshot
     from callgate.kernel.watching.thread_view import ThreadView
 
-__all__ = ["EVENT_PROGRAMS", "System", "SystemOptions", "boot"]
+__all__ = ["System", "SystemOptions", "boot"]
 
-EVENT_PROGRAMS = ("hosted", "null_server", "rom", "shell")
 CACHE_COUNTERS = ("hits", "misses", "evictions", "changed", "lost")
 ENDPOINT_COUNTERS = ("replies", "blocking_waits", "full_waits", "bad_replies", "aborted")
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from callgate.asm.assembler.output.debug.debug_types import Types
 
 __all__ = [
+    "EVENT_PROGRAMS",
     "ROM_PROGRAMS",
     "abi_types",
     "debug_image",
@@ -28,6 +29,9 @@ __all__ = [
     "program_file",
     "program_image",
 ]
+
+EVENT_PROGRAMS = ("hosted", "null_server", "rom", "shell")
+"""Programs whose sources have events, which a system shows as its kernel's."""
 
 
 def source(package: str, name: str) -> Path:

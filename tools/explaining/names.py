@@ -20,8 +20,7 @@ from callgate.kernel.abi.errors import ERROR_TEXT, ErrorCode
 from callgate.kernel.abi.layout import Layout, field_names, offset_of, size_of
 from callgate.kernel.common.near_miss import nearest
 from callgate.kernel.machine.cpu.exceptions import NAMES
-from callgate.kernel.programs.images import kernel_image, program_image
-from callgate.kernel.system import EVENT_PROGRAMS
+from callgate.kernel.programs.images import EVENT_PROGRAMS, kernel_image, program_image
 from callgate.tools.explaining import addresses
 from callgate.tools.explaining.answers import Answer, Part, Unknown
 from callgate.tools.explaining.paging import vector

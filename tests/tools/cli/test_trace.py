@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from callgate.kernel.machine.observation.stream import Event
-from callgate.kernel.programs.images import kernel_image, program_image
-from callgate.kernel.system import EVENT_PROGRAMS, System, SystemOptions
+from callgate.kernel.programs.images import EVENT_PROGRAMS, kernel_image, program_image
+from callgate.kernel.system import System, SystemOptions
 from callgate.tools.session.trace import Trace, is_trace
 
 ROOT = Path(__file__).parents[3]

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from callgate.kernel.abi.memory import KERNEL_BASE
-from callgate.kernel.programs.images import kernel_image, program_image
-from callgate.kernel.system import EVENT_PROGRAMS
+from callgate.kernel.programs.images import EVENT_PROGRAMS, kernel_image, program_image
 from callgate.tools.debugger.dap.protocol import RequestError
 from callgate.tools.debugger.debuggee.watchpoints import Kind
 from callgate.tools.debugger.workbench.expressions import Expression
