@@ -1,14 +1,16 @@
 """Versions of pages: what RAM holds at each of many moments, against a plain copy of every moment."""
 
+import os
 import random
 from pathlib import Path
 
 import pytest
 from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE
-from callgate.kernel.machine.memory import ram as ram_module
+from callgate.kernel.machine.memory import page_versions
 from callgate.kernel.machine.memory.accounts import Account
+from callgate.kernel.machine.memory.page_map import PageMap
 from callgate.kernel.machine.memory.page_versions import PageVersions
-from callgate.kernel.machine.memory.ram import Ram, private_copies
+from callgate.kernel.machine.memory.ram import Ram
 
 PAGES = 16
 LOW = [page * PAGE_SIZE for page in range(PAGES)]
@@ -33,8 +35,10 @@ def content(ram):
     return [ram.read(page, PAGE_SIZE, Account.MACHINE) for page in LOW + HIGH]
 
 
-@pytest.mark.parametrize("seed", range(30))
-def test_each_moment_comes_back_after_any_order_of_keeping_going_and_dropping(ram, seed):
+@pytest.mark.parametrize("copies", [0, 4, page_versions.COPIES])
+@pytest.mark.parametrize("seed", range(20))
+def test_each_moment_comes_back_after_any_order_of_keeping_going_and_dropping(ram, seed, copies, monkeypatch):
+    monkeypatch.setattr(page_versions, "COPIES", copies)
     dice = random.Random(seed)
     scribble(ram, dice)
     versions = PageVersions(ram, 0)
@@ -46,7 +50,7 @@ def test_each_moment_comes_back_after_any_order_of_keeping_going_and_dropping(ra
             versions.go(target)
             assert content(ram) == known[target]
         elif what == 1 and len(known) > 2:
-            unused = [key for key in known if key not in (0, versions.current)]
+            unused = [key for key in known if not versions.in_use(key)]
             if unused:
                 versions.drop(unused[0])
                 del known[unused[0]]
@@ -123,8 +127,8 @@ def test_both_ways_of_asking_the_host_find_the_same_pages(ram, monkeypatch):
     def too_old(*_arguments):
         raise OSError(25, "inappropriate ioctl for device")
 
-    monkeypatch.setattr(ram_module, "_scan", too_old)
-    assert private_copies(region.address, region.size) == expected
+    monkeypatch.setattr(PageMap, "_scanned", too_old)
+    assert region.written() == expected
     assert versions.current == 0
 
 
@@ -138,3 +142,46 @@ def test_a_moment_that_is_in_use_or_not_later_is_refused(ram):
     for key in (5, 6):
         with pytest.raises(ValueError, match="is in use"):
             versions.drop(key)
+
+
+def test_files_are_written_only_where_there_are_many_copies(ram, monkeypatch):
+    monkeypatch.setattr(page_versions, "COPIES", 2)
+    versions = PageVersions(ram, 0)
+    region = ram.regions[0]
+    ram.write(0, b"x")
+    versions.keep(1)
+    assert (versions.filed, region.written()) == (0, [(0, PAGE_SIZE)])
+    ram.write(PAGE_SIZE, b"y" * (2 * PAGE_SIZE))
+    versions.keep(2)
+    assert (versions.filed, region.written()) == (2, [])
+    assert [ram.read(page * PAGE_SIZE, 1) for page in range(3)] == [b"x", b"y", b"y"]
+    versions.keep(3)
+    with pytest.raises(ValueError, match="2 is in use"):
+        versions.drop(2)
+
+
+def test_a_page_whose_only_content_was_dropped_is_compared_with_zeros(ram):
+    versions = PageVersions(ram, 0)
+    ram.write(0, b"x")
+    versions.keep(1)
+    versions.go(0)
+    versions.drop(1)
+    ram.write(0, b"\0")
+    versions.keep(2)
+    assert versions.changed[2] == set()
+    ram.write(0, b"y")
+    versions.keep(3)
+    assert versions.changed[3] == {0}
+
+
+def test_a_process_that_was_forked_asks_for_its_own_pages(ram):
+    versions = PageVersions(ram, 0)
+    region = ram.regions[0]
+    ram.write(0, b"x")
+    assert region.written() == [(0, PAGE_SIZE)]
+    child = os.fork()
+    if not child:
+        ram.write(3 * PAGE_SIZE, b"y")
+        os._exit(region.written() != [(0, PAGE_SIZE), (3 * PAGE_SIZE, 4 * PAGE_SIZE)])
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert (region.written(), versions.current) == ([(0, PAGE_SIZE)], 0)

@@ -9,17 +9,16 @@ store to a page of a file that is empty there costs the host two pages, one for 
 """
 
 import ctypes
-import fcntl
 import mmap
 import os
 import weakref
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE
 from callgate.kernel.machine.memory.accounts import NOT_BOOKED, Account
 from callgate.kernel.machine.memory.bus import DmaError
+from callgate.kernel.machine.memory.page_map import PageMap
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
@@ -38,8 +37,6 @@ MAP_NORESERVE = 0x4000
 MADV_DONTNEED = 4
 MAP_FAILED = ctypes.c_void_p(-1).value
 SEEK_DATA, SEEK_HOLE = 3, 4
-PAGEMAP_FLAGS = 7  # the byte of a pagemap entry that holds bit 63, present, and bit 62, swapped
-IN_USE = bytes(byte >> 6 != 0 for byte in range(256))
 
 
 def check_sizes(**sizes: int) -> None:
@@ -90,6 +87,7 @@ class Region:
         unmapping = weakref.finalize(self.buffer, _libc.munmap, self.address, size)  # slices of the view keep it alive
         unmapping.atexit = False  # the engine may go later
         self.view = memoryview(self.buffer).cast("B")
+        self.page_map = PageMap(self.address, size)
         self.closed = False
 
     def _map(self, address: int | None, flags: int) -> int:
@@ -137,7 +135,7 @@ class Region:
 
         Only RAM that a snapshot has mapped a file for can tell.
         """
-        return private_copies(self.address, self.size)
+        return self.page_map.private_copies()
 
     def drop_copies(self, start: int, end: int) -> None:
         """Make a range show the file's content again."""
@@ -150,13 +148,7 @@ class Region:
 
         A page that was never touched through this mapping is in the file only.
         """
-        count = self.size // PAGE_SIZE
-        try:
-            with Path("/proc/self/pagemap").open("rb", buffering=0) as pagemap:
-                entries = os.pread(pagemap.fileno(), count * 8, self.address // PAGE_SIZE * 8)
-            used = bytearray(entries[PAGEMAP_FLAGS::8].translate(IN_USE))  # a loop in Python would take 10 ms
-        except OSError:  # a host without /proc: look at every page
-            used = bytearray(b"\1" * count)
+        used = self.page_map.pages_in_use()
         for start, end in data_extents(self.backing.fd, self.size) if self.backing is not None else ():
             first, last = start // PAGE_SIZE, -(-end // PAGE_SIZE)
             used[first:last] = b"\1" * (last - first)
@@ -175,69 +167,6 @@ class Region:
 
 
 ZEROS = bytes(PAGE_SIZE)
-
-
-class PageScan(ctypes.Structure):
-    """`struct pm_scan_arg` of Linux (include/uapi/linux/fs.h)."""
-
-    _fields_ = [
-        (name, ctypes.c_uint64)
-        for name in (
-            *("size", "flags", "start", "end", "walk_end", "vector", "vector_length", "max_pages"),
-            *("inverted", "mask", "any_of", "returned"),
-        )
-    ]
-
-
-SCAN_FILE, SCAN_PRESENT, SCAN_SWAPPED = 4, 8, 16  # categories of pages
-PAGEMAP_SCAN = 3 << 30 | ctypes.sizeof(PageScan) << 16 | ord("f") << 8 | 16  # _IOWR('f', 16, struct pm_scan_arg)
-RUNS_AT_ONCE = 512
-PRIVATE = bytes(byte >> 6 != 0 and not byte & 0x20 for byte in range(256))  # in use, and bit 61, of a file, is clear
-
-
-def private_copies(address: int, size: int) -> list[tuple[int, int]]:
-    """Return (start, end) offsets of the pages of a private mapping that were written: they are no longer the file's.
-
-    Linux tells since 6.7 in time that grows with the pages in use; before, in time that grows with the mapping.
-    OSError where neither works.
-    """
-    descriptor = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return _scan(descriptor, address, size)
-    except OSError:
-        count = size // PAGE_SIZE
-        entries = os.pread(descriptor, count * 8, address // PAGE_SIZE * 8)
-        return _runs(entries[PAGEMAP_FLAGS::8].translate(PRIVATE))
-    finally:
-        os.close(descriptor)
-
-
-def _scan(descriptor: int, address: int, size: int) -> list[tuple[int, int]]:
-    found: list[tuple[int, int]] = []
-    vector = (ctypes.c_uint64 * (3 * RUNS_AT_ONCE))()
-    anywhere = SCAN_PRESENT | SCAN_SWAPPED
-    scan = PageScan(
-        *(ctypes.sizeof(PageScan), 0, address, address + size, 0, ctypes.addressof(vector), RUNS_AT_ONCE, 0),
-        *(SCAN_FILE, SCAN_FILE, anywhere, SCAN_FILE),
-    )
-    while True:
-        count = fcntl.ioctl(descriptor, PAGEMAP_SCAN, scan)
-        found += [(vector[3 * index] - address, vector[3 * index + 1] - address) for index in range(count)]
-        if scan.walk_end >= scan.end:
-            return found
-        scan.start = scan.walk_end
-
-
-def _runs(marks: bytes) -> list[tuple[int, int]]:
-    """Return (start, end) offsets of pages, from a byte a page: 1 or 0."""
-    found = []
-    start = marks.find(1)
-    while start >= 0:
-        end = marks.find(0, start)
-        end = len(marks) if end < 0 else end
-        found.append((start * PAGE_SIZE, end * PAGE_SIZE))
-        start = marks.find(1, end)
-    return found
 
 
 def data_extents(fd: int, size: int) -> list[tuple[int, int]]:

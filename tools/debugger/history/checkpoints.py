@@ -133,7 +133,9 @@ class Checkpoints:
         present = self.kept[-1].effort
         while self.stored > self.budget - self.budget // RELIEF:
             candidates = [
-                index for index in range(1, len(self.kept) - NEAR) if self.kept[index].moment != self.versions.current
+                index
+                for index in range(1, len(self.kept) - NEAR)
+                if not self.versions.in_use(self.kept[index].moment)
             ]
             if not candidates:
                 return
