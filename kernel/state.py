@@ -1,4 +1,4 @@
-"""The state of policy: the root of all records, pickled whole into a snapshot.
+"""The state of policy: the root of all records, which snapshots keep.
 
 The records are made once, with the kernel, and each manager is handed its own; a restore overwrites their content.
 """
@@ -47,14 +47,3 @@ class KernelState:
     disk_changes: DiskChangesState = field(default_factory=DiskChangesState)
     log: LogState = field(default_factory=LogState)
     hosted: dict[int, HostedServer] = field(default_factory=dict)  # by process number; not plain data
-
-    def put_back(self, kept: KernelState) -> None:
-        """Overwrite every record with the one in `kept`, which must not be used again: managers keep their objects."""
-        for name in KernelState.__slots__:
-            record, old = getattr(self, name), getattr(kept, name)
-            if isinstance(record, dict):
-                record.clear()
-                record.update(old)
-                continue
-            for part in type(record).__slots__:
-                setattr(record, part, getattr(old, part))

@@ -13,7 +13,7 @@ What only a debugger, a test or a report wants of it is imported when it is aske
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from callgate.kernel.machine.snapshot import Keep
     from callgate.kernel.watching.costs import OperationCosts
     from callgate.kernel.watching.requests import SlotView
-    from callgate.kernel.watching.snapshots import SystemSnapshot
+    from callgate.kernel.watching.snapshots.system_snapshots import Snapshots, SystemSnapshot
     from callgate.kernel.watching.thread_view import ThreadView
 
 __all__ = ["System", "SystemOptions", "boot"]
@@ -147,20 +147,23 @@ class System:
     def _field(self, text: str) -> int:
         return int(getattr(self.machine.cpu, text)) if text.isalpha() else int(text, 0)
 
-    def snapshot(self, keep: Keep | None = None, since: SystemSnapshot | None = None) -> SystemSnapshot:
+    @cached_property
+    def snapshots(self) -> Snapshots:
+        """What takes and restores snapshots."""
+        from callgate.kernel.watching.snapshots.system_snapshots import Snapshots
+
+        return Snapshots(self.kernel)
+
+    def snapshot(self, keep: Keep | None = None) -> SystemSnapshot:
         """Keep machine and policy, to `restore` any number of times; NotQuiescent in the middle of a request.
 
-        Both arguments make many snapshots of one run cheap: `keep` keeps the memory, and `since` is an earlier one.
+        `keep` keeps the memory in another way than a file of its own.
         """
-        from callgate.kernel.watching.snapshots import take
-
-        return take(self.kernel, keep, since)
+        return self.snapshots.take(keep)
 
     def restore(self, snapshot: SystemSnapshot) -> None:
         """Go back to a snapshot of this system.  Probes stay; output that was printed meanwhile is not undone."""
-        from callgate.kernel.watching.snapshots import restore
-
-        restore(self.kernel, snapshot)
+        self.snapshots.restore(snapshot)
 
     def statistics(self) -> dict[str, object]:
         """Return the ledger of the run as `--stats` writes it: totals, by server, by operation; cache and file data."""

@@ -56,6 +56,27 @@ class Span:
         *("parts", "begun", "waiters", "users", "server_request", "list_frame", "ahead", "stuck", "kept", "idle"),
         "family",
     )
+    base: int  # of the record, in words
+    handle: int
+    error: PolicyError | None  # the reason why it has FAILED
+    again: bool  # FAILED, but asking once more may help
+    first_page: int
+    frames: list[int]
+    whole: list[bool]  # by page: whether it is a block of the cache that holds nothing else
+    private: list[int]
+    pins: list[Pin]
+    parts: list[int | list[Part]]  # by page, until it is READY; an int is the frame
+    begun: Part | None  # beginning of the first page, from a reply that ended within it
+    waiters: list[int]  # selectors of threads
+    #: By (process number, address of the window): the pages that are mapped writable, with the block of each.
+    users: dict[tuple[int, int], dict[int, tuple[int, int]]]
+    server_request: int  # number of the data that the server holds for it, 0 for none
+    list_frame: int  # its SectorList while the disk is at work
+    ahead: bool  # read ahead, and not used by a reader yet
+    stuck: bool  # ends within a page, and the server does not give the rest of it
+    kept: int  # readers that wait for the rest of its last page
+    idle: int  # scans in a row that found no page accessed
+    family: int
 
     def __init__(
         self,
@@ -73,36 +94,27 @@ class Span:
         `position` and `length` are bytes of the file; `family` is that of the process that has requested it.
         """
         self.words = memoryview(bytearray(size_of(SpanRecord))).cast("I")
-        self.base = 0  # of the record, in words
+        self.base = 0
         self.handle = NO_HANDLE
         self.number, self.position, self.length, self.state = number, position, length, state
-        self.error: PolicyError | None = None  # the reason why it has FAILED
-        self.again = False  # FAILED, but asking once more may help
+        self.error = None
+        self.again = False
         self.first_page = first_page
-        self.frames: list[int] = []
-        self.whole: list[bool] = []  # by page: whether it is a block of the cache that holds nothing else
-        self.private: list[int] = []
-        self.pins: list[Pin] = []
-        self.parts: list[int | list[Part]] = []  # by page, until it is READY; an int is the frame
-        self.begun: Part | None = None  # beginning of the first page, from a reply that ended within it
-        self.waiters: list[int] = []  # selectors of threads
-        #: By (process number, address of the window): the pages that are mapped writable, with the block of each.
-        self.users: dict[tuple[int, int], dict[int, tuple[int, int]]] = {}
-        self.server_request = server_request  # number of the data that the server holds for it, 0 for none
-        self.list_frame = 0  # its SectorList while the disk is at work
-        self.ahead = False  # read ahead, and not used by a reader yet
-        self.stuck = False  # ends within a page, and the server does not give the rest of it
-        self.kept = 0  # readers that wait for the rest of its last page
-        self.idle = 0  # scans in a row that found no page accessed
+        self.frames = []
+        self.whole = []
+        self.private = []
+        self.pins = []
+        self.parts = []
+        self.begun = None
+        self.waiters = []
+        self.users = {}
+        self.server_request = server_request
+        self.list_frame = 0
+        self.ahead = False
+        self.stuck = False
+        self.kept = 0
+        self.idle = 0
         self.family = family
-
-    def __getstate__(self) -> dict[str, object]:
-        """Return the fields that a snapshot keeps: the record is part of guest memory (`SpanRecords.bind`)."""
-        return {name: getattr(self, name) for name in Span.__slots__ if name != "words"}
-
-    def __setstate__(self, kept: dict[str, object]) -> None:
-        for name, value in kept.items():
-            setattr(self, name, value)
 
     def __repr__(self) -> str:
         return f"<span {self.number}: {self.length} bytes from {self.position}, {self.state.name}>"

@@ -1,4 +1,4 @@
-"""The records of the disk cache, and how they are pickled."""
+"""The records of the disk cache, and how snapshots keep them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from callgate.kernel.common.record import record
 from callgate.kernel.storage.disk_requests import Key, Run
 
 FRAME, RUN = attrgetter("frame"), attrgetter("run")
-REST: Final = ("locks", "changed", "family", "writers", "doomed", "waiters")  # mostly those of a new block
+REST: Final = ("locks", "changed", "family", "writers", "doomed")  # mostly, like `waiters`, those of a new block
 OTHERS = attrgetter(*REST)
 
 
@@ -70,57 +70,43 @@ class CacheState:
     lost: int = 0  # changed blocks that went with their disk
     ahead: dict[int, tuple[int, int]] = field(default_factory=dict)  # of disks, for `read_ahead`
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Return the records with blocks as columns of numbers: there are thousands, and most are alike.
-
-        Pickled one by one they would be two thirds of what a snapshot of policy takes.
-        """
-        kept = {name: getattr(self, name) for name in CacheState.__slots__}
-        kept["blocks"], kept["idle"] = columns_of(self.blocks), packed(self.idle)
-        return kept
-
-    def __setstate__(self, kept: dict[str, Any]) -> None:
-        """Take what `__getstate__` has returned."""
-        kept["blocks"], kept["idle"] = blocks_of(kept["blocks"]), OrderedDict.fromkeys(unpacked(kept["idle"]))
-        for name, value in kept.items():
-            setattr(self, name, value)
-
 
 class Columns(NamedTuple):
-    """Blocks with their keys, in order."""
+    """Blocks with their keys, in order, as a snapshot keeps them: there are thousands, and most are alike."""
 
-    keys: tuple[bytes, bytes]  # disks, numbers
+    keys: tuple[Key, ...]
     frames: bytes
     runs: list[Run | None]
     others: dict[int, tuple[Any, ...]]  # the fields of REST, by place, of blocks with one that is not as in a new one
-
-
-def packed(keys: Iterable[Key]) -> tuple[bytes, bytes]:
-    """Return keys as two columns."""
-    disks, numbers = tuple(zip(*keys, strict=True)) or ((), ())
-    return array("q", disks).tobytes(), array("q", numbers).tobytes()
-
-
-def unpacked(columns: tuple[bytes, bytes]) -> Iterable[Key]:
-    """Return the keys that `packed` was given."""
-    return zip(*(array("q", column) for column in columns), strict=True)
 
 
 def columns_of(blocks: dict[Key, Block]) -> Columns:
     """Return blocks as columns."""
     values = blocks.values()
     others = {
-        place: OTHERS(block)
+        place: (*OTHERS(block), [*block.waiters])
         for place, block in enumerate(values)
         if block.locks or block.changed or block.family or block.writers or block.doomed or block.waiters
     }
-    return Columns(packed(blocks), array("q", map(FRAME, values)).tobytes(), list(map(RUN, values)), others)
+    return Columns(tuple(blocks), array("q", map(FRAME, values)).tobytes(), list(map(RUN, values)), others)
 
 
 def blocks_of(columns: Columns) -> dict[Key, Block]:
     """Return the blocks that `columns_of` was given."""
     made = [Block(frame, run=run) for frame, run in zip(array("q", columns.frames), columns.runs, strict=True)]
-    for place, fields in columns.others.items():
+    for place, (*fields, waiters) in columns.others.items():
         for name, value in zip(REST, fields, strict=True):
             setattr(made[place], name, value)
-    return dict(zip(unpacked(columns.keys), made, strict=True))
+        made[place].waiters = [*waiters]
+    return dict(zip(columns.keys, made, strict=True))
+
+
+def runs_of(columns: Columns) -> Iterable[Run]:
+    """Return the runs of blocks, each once."""
+    runs = {id(run): run for run in columns.runs if run is not None}
+    return runs.values()
+
+
+def size_of_columns(columns: Columns) -> int:
+    """Return about how many bytes they take."""
+    return len(columns.keys) * 3 * 8 + len(columns.others) * 128

@@ -2,9 +2,9 @@
 
 A moment costs what has been written since the one before.  RAM is a private mapping of a memory file, so the host
 knows the pages that were written since the file was mapped: its own copies of them.  They are compared with what they
-were at the moment before, and those that differ are noted.  The file stays what it is, that of an earlier moment, until
-there are so many copies that comparing them costs more than writing them to the file and dropping them, as the next
-write to each page makes another copy.  To go to another moment, the copies are dropped, and the pages that differ
+were at the moment before, and those that differ are noted.  The file stays what it is, that of an earlier moment, up to
+`COPIES` of them: comparing more takes longer than to write them to the file and drop them, after which the next write
+to each page makes another copy.  To go to another moment, the copies are dropped, and the pages that differ
 between the moment of the file and that one are written to it.
 """
 

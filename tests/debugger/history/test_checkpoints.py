@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from callgate.kernel.machine.observation.position import Position
 from callgate.kernel.system import System
-from callgate.kernel.watching.snapshots import under_way
+from callgate.kernel.watching.snapshots.system_snapshots import under_way
 from callgate.tools.debugger.history import History, searching
 from callgate.tools.debugger.history import checkpoints as module
 from callgate.tools.debugger.history import history as history_module
@@ -31,12 +31,16 @@ def test_records_of_policy_that_several_checkpoints_share_are_counted_once(
         kept = [checkpoint.snapshot for checkpoint in checkpoints.kept]
         parts = kept[0].parts
         assert len(parts) > 1, "policy's records, and servers"
+        assert system.snapshots.records.copied == len(kept[0].records), "none but those of the first"
         assert all([*map(id, snapshot.parts)] == [*map(id, parts)] for snapshot in kept)
         rest = sum(len(snapshot.machine.cpu) + len(snapshot.machine.plain) for snapshot in kept)
-        assert checkpoints.size == rest + sum(map(len, parts))
+        shared = sum(part.size for part in parts)
+        assert checkpoints.size == rest + shared
         history.go(history.checkpoints.kept[0].moment)
         checkpoints.forget_after(history.first)
-        assert checkpoints.size == len(kept[0].machine.cpu) + len(kept[0].machine.plain) + sum(map(len, parts))
+        assert checkpoints.size == len(kept[0].machine.cpu) + len(kept[0].machine.plain) + sum(
+            part.size for part in parts
+        )
 
 
 def test_servers_whose_python_has_not_run_since_are_shared_by_checkpoints(
@@ -51,12 +55,12 @@ def test_servers_whose_python_has_not_run_since_are_shared_by_checkpoints(
         before = checkpoint.snapshot
         history.run()
         ran = {number for number, count in system.kernel.hosted.changes.items() if count != before.changes[number]}
-        later = system.snapshot(since=before)
+        later = system.snapshot()
         names = {number: server.geometry.name for number, server in system.kernel.hosted.servers.items()}
         assert [names[number] for number in ran] == ["d0p1"]
         assert {number for number in names if later.servers[number] is not before.servers[number]} == ran
         history.go(checkpoint.moment)
-        again = system.snapshot(since=before)
+        again = system.snapshot()
         assert all(again.servers[number] is before.servers[number] for number in names), "after going back as well"
 
 

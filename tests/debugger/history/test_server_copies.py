@@ -6,8 +6,8 @@ from typing import Any, Self
 
 import pytest
 from callgate.kernel.system import System
-from callgate.kernel.watching.server_copies import ServerCopy, pickled
-from callgate.kernel.watching.snapshots import under_way
+from callgate.kernel.watching.snapshots.server_copies import ServerCopy, pickled
+from callgate.kernel.watching.snapshots.system_snapshots import under_way
 from callgate.server.hosted import HostedServer, VolumeGeometry
 from callgate.server.message import ServerMemory
 

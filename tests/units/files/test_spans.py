@@ -1,6 +1,5 @@
 """Records of spans in guest memory: found by the layout alone, given out lowest first, freed with their spans."""
 
-import pickle
 import struct
 
 import pytest
@@ -9,6 +8,7 @@ from callgate.kernel.abi.file import SpanState
 from callgate.kernel.abi.limits import SPANS, SPANS_OF_FILE
 from callgate.kernel.abi.memory import KERNEL_BASE
 from callgate.kernel.file_data.spans import Span
+from callgate.kernel.watching.snapshots.kept_records import RecordKeeper
 from plain_files import PAGE, FileData
 from plain_guest import drive, refusal
 
@@ -100,7 +100,13 @@ def test_without_memory_for_the_array_a_read_is_refused_and_leaves_nothing(data:
 
 def test_a_snapshot_keeps_no_copy_of_a_record_and_brings_a_span_back_that_reads_guest_memory(data: FileData) -> None:
     span = data.expect(data.new_file(1 << 30), PAGE, PAGE)
-    back = pickle.loads(pickle.dumps(span))  # noqa: S301 - our own
-    data.span_records.bind([back])
+    number, keeper = span.number, RecordKeeper([span])
+    kept = keeper.keep()
+    span.waiters.append(8)
+    span.words = memoryview(bytearray(64)).cast("I")
+    assert keeper.give_back(kept) == [span]
+    data.span_records.bind([span])
+    assert (span.handle, span.number, span.position, span.waiters) == (0, number, PAGE, [])
     span.position = 3 * PAGE
-    assert (back.handle, back.number, back.position, back.waiters) == (0, span.number, 3 * PAGE, [])
+    keeper.give_back(kept)
+    assert span.position == 3 * PAGE

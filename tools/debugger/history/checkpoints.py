@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from callgate.kernel.machine.memory.page_versions import PageVersions
 from callgate.kernel.machine.observation.position import Position
 from callgate.kernel.machine.snapshot import Memory, Version
-from callgate.tools.debugger.target.target import Kept, Target
+from callgate.tools.debugger.target.target import Kept, Part, Target
 
 NEAR: Final = 8  # of the newest checkpoints are never dropped
 RELIEF: Final = 16  # a full budget is relieved by a 16th at once
@@ -59,7 +59,7 @@ class Checkpoints:
         self.versions = PageVersions(target.machine.ram, first)
         self.kept: list[Checkpoint] = []
         self.size = 0
-        self.sharing: Counter[bytes] = Counter()  # how many checkpoints have each part of the kernel's state
+        self.sharing: Counter[Part] = Counter()  # how many checkpoints have each part of the kernel's state
         self._add(first, 0.0, target.snapshot(partial(Version, self.versions, first)))
 
     def take(self, moment: Moment, spent: float = 0.0) -> Checkpoint:
@@ -68,7 +68,7 @@ class Checkpoints:
         `spent` is the CPU time of the run since the checkpoint before, in seconds.
         """
         before = self.before(moment)
-        snapshot = self.target.snapshot(partial(self._memory, moment), before.snapshot)
+        snapshot = self.target.snapshot(partial(self._memory, moment))
         later = self.kept[self._index(moment) :][:1]
         effort = min([before.effort + spent, *(checkpoint.effort for checkpoint in later)])
         checkpoint = self._add(moment, effort, snapshot)
@@ -85,9 +85,8 @@ class Checkpoints:
         checkpoint = Checkpoint(moment, snapshot, len(machine.cpu) + len(machine.plain), effort)
         self.kept.insert(self._index(moment), checkpoint)
         self.size += checkpoint.size
-        for part in snapshot.parts:
-            self.size += 0 if part in self.sharing else len(part)
-            self.sharing[part] += 1
+        self.size += sum(part.size for part in snapshot.parts if part not in self.sharing)
+        self.sharing.update(snapshot.parts)
         return checkpoint
 
     @property
@@ -125,7 +124,7 @@ class Checkpoints:
             self.sharing[part] -= 1
             if not self.sharing[part]:
                 del self.sharing[part]
-                self.size -= len(part)
+                self.size -= part.size
         self.versions.drop(checkpoint.moment)
 
     def _thin(self) -> None:
@@ -133,9 +132,7 @@ class Checkpoints:
         present = self.kept[-1].effort
         while self.stored > self.budget - self.budget // RELIEF:
             candidates = [
-                index
-                for index in range(1, len(self.kept) - NEAR)
-                if not self.versions.in_use(self.kept[index].moment)
+                index for index in range(1, len(self.kept) - NEAR) if not self.versions.in_use(self.kept[index].moment)
             ]
             if not candidates:
                 return

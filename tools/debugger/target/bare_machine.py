@@ -8,7 +8,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from callgate.tools.debugger.target.target import FIRST_CALL, POWER_ON, NoKernel
+from callgate.tools.debugger.target.target import FIRST_CALL, POWER_ON, NoKernel, Part
 from callgate.tools.recording import apply
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class BareSnapshot:
     """A machine's state; there is no kernel's."""
 
     machine: Snapshot
-    parts: tuple[bytes, ...] = ()
+    parts: tuple[Part, ...] = ()
 
 
 class BareMachine:
@@ -73,7 +73,7 @@ class BareMachine:
         """NoKernel."""
         raise NoKernel
 
-    def snapshot(self, keep: Keep, since: BareSnapshot | None = None) -> BareSnapshot:
+    def snapshot(self, keep: Keep) -> BareSnapshot:
         """Keep the whole state."""
         return BareSnapshot(self.machine.snapshot(keep))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from callgate.kernel.system import System
-from callgate.kernel.watching.snapshots import under_way
+from callgate.kernel.watching.snapshots.system_snapshots import under_way
 from callgate.tools.debugger.target.target import POWER_ON, Target
 from callgate.tools.recording import Repetition
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from callgate.kernel.machine import Stop
     from callgate.kernel.machine.memory.outside import Outside
     from callgate.kernel.machine.snapshot import Keep
-    from callgate.kernel.watching.snapshots import SystemSnapshot
+    from callgate.kernel.watching.snapshots.system_snapshots import SystemSnapshot
     from callgate.tools.debugger.target.target import Once
     from callgate.tools.recording import Answer
 
@@ -34,9 +34,9 @@ class Booted:
         self.machine = system.machine
         self.repetition = Repetition(system)
 
-    def snapshot(self, keep: Keep, since: SystemSnapshot | None = None) -> SystemSnapshot:
+    def snapshot(self, keep: Keep) -> SystemSnapshot:
         """Keep the whole state; NotQuiescent in the middle of a request."""
-        return self.system.snapshot(keep, since)
+        return self.system.snapshot(keep)
 
     def restore(self, kept: SystemSnapshot) -> None:
         """Go back to a state that was kept."""

@@ -38,8 +38,16 @@ class Once(Protocol):
         ...
 
 
+class Part(Protocol):
+    """Something that states may share: what a record of policy held, or a hosted server."""
+
+    size: int  # bytes that it takes
+
+    def __hash__(self) -> int: ...
+
+
 class Kept(Protocol):
-    """A state that can be restored: the machine's, and what policy's records and hosted servers were, pickled."""
+    """A state that can be restored: the machine's, and what policy's records and hosted servers were."""
 
     @property
     def machine(self) -> Snapshot:
@@ -47,8 +55,8 @@ class Kept(Protocol):
         ...
 
     @property
-    def parts(self) -> Sequence[bytes]:
-        """What a kernel adds, in parts that it may share with the state before."""
+    def parts(self) -> Sequence[Part]:
+        """What a kernel adds, in parts that it may share with other states."""
         ...
 
 
@@ -64,11 +72,8 @@ class Target(Protocol):
         """The system; NoKernel if there is none."""
         ...
 
-    def snapshot(self, keep: Keep, since: Any = None) -> Kept:
-        """Keep the whole state; NotQuiescent if something is under way.
-
-        `keep` keeps the memory; what has not changed since the snapshot `since` may be shared with it.
-        """
+    def snapshot(self, keep: Keep) -> Kept:
+        """Keep the whole state; NotQuiescent if something is under way.  `keep` keeps the memory."""
         ...
 
     def restore(self, kept: Any) -> None:

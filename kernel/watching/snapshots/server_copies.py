@@ -61,11 +61,12 @@ def left_out(_number: int) -> object:
 class ServerCopy:
     """What a server was at a moment; `pickled` is b"" if it has been duplicated."""
 
-    __slots__ = ("copy", "pickled", "shared")
+    __slots__ = ("copy", "pickled", "shared", "size")
 
     def __init__(self, server: HostedServer) -> None:
         self.pickled, self.shared = pickled(server)
         self.copy = None if self.pickled else server.duplicate(server.memory)
+        self.size = len(self.pickled)  # bytes
 
     def on(self, memory: ServerMemory) -> HostedServer:
         """Return a server that is what this one was, and works on `memory`."""

@@ -1,0 +1,230 @@
+"""How the records of policy are kept: which there are, and how a copy of what one holds is made.
+
+Copies follow from the types of a record's fields, each of which is declared.  What cannot change is not copied, and
+nor are records: they are kept themselves.  A type of which no copy can be made is refused when this is imported.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import is_dataclass
+from enum import Enum
+from itertools import chain
+from operator import attrgetter
+from types import NoneType, UnionType
+from typing import Any, Final, NamedTuple, get_args, get_origin, get_type_hints
+
+from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.log import LogState
+from callgate.kernel.core.records import Endpoints, EndpointState, Process, Tasks, Thread, Version
+from callgate.kernel.core.symbols import SymbolTable
+from callgate.kernel.file_data.ageing_timer import AgeingState
+from callgate.kernel.file_data.objects import FileObject, FilesState
+from callgate.kernel.file_data.spans import Span
+from callgate.kernel.files.directories import DirectoriesState
+from callgate.kernel.ipc.deferred_releases import DeferredReleasesState
+from callgate.kernel.memory.frames import FramePool
+from callgate.kernel.memory.page_tables import KernelSpace
+from callgate.kernel.servers.disk_changes import DiskChangesState
+from callgate.kernel.servers.mounting import MountingState
+from callgate.kernel.storage.cache_records import (
+    Block,
+    CacheState,
+    Columns,
+    blocks_of,
+    columns_of,
+    runs_of,
+    size_of_columns,
+)
+from callgate.kernel.storage.disk_requests import DiskRequestsState, Key, Run
+from callgate.kernel.storage.disk_watch import DiskWatchState
+from callgate.kernel.storage.sector_lists import SectorListsState
+from callgate.kernel.tasks.scheduler import SchedulerState
+
+RECORDS: Final = (
+    *(SchedulerState, Tasks, Endpoints, KernelSpace, FramePool, DiskWatchState, DiskRequestsState, CacheState),
+    *(FilesState, SectorListsState, AgeingState, DirectoriesState, DeferredReleasesState, MountingState),
+    *(DiskChangesState, LogState),
+    *(Thread, Process, EndpointState, Version, FileObject, Span, Run),
+)
+"""The classes of records: those that `KernelState` names, and what two of them lead to."""
+FIXED: Final = (int, bool, str, bytes, None, NoneType, SymbolTable, PolicyError)
+NOT_KEPT: Final = {(Span, "words")}  # guest memory, or what stands for it: `SpanRecords.bind`
+
+Copier = Callable[[Any], Any]
+Leads = Callable[[Any], Iterable[Any]]
+Size = Callable[[Any], int]
+
+
+class Way(NamedTuple):
+    """How values of some type are kept."""
+
+    copy: Copier | None = None  # None: a value cannot change, and is kept itself
+    restore: Copier | None = None  # makes a value of a copy
+    leads: Leads | None = None  # returns the records that a copy leads to; None: to none
+    size: Size = sys.getsizeof  # returns about how many bytes a copy takes
+    kind: type = NoneType  # of values that are copied
+    copied: type = NoneType  # of copies
+
+
+def way_of(kind: Any) -> Way:
+    """Return how values of a type are kept; TypeError if it is not known."""
+    if kind == dict[Key, Block]:
+        return BLOCKS
+    if kind in RECORDS:
+        return Way(leads=lambda record: (record,))
+    if kind in FIXED or (isinstance(kind, type) and issubclass(kind, Enum)):
+        return Way()
+    if is_dataclass(kind) and isinstance(kind, type):
+        return of_object(kind)
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is UnionType:
+        return of_union([way_of(part) for part in arguments])
+    if origin is tuple:
+        return of_tuple([way_of(part) for part in arguments if part is not Ellipsis])
+    if origin in (list, deque, set):
+        return of_items(origin, way_of(arguments[0]))
+    if origin in (dict, OrderedDict, Counter):
+        return of_mapping(origin, *arguments)
+    raise TypeError(f"it is not known how {kind} is kept in a snapshot")
+
+
+def of_mapping(kind: Any, key: Any, value: Any = int) -> Way:
+    """Return the way of dictionaries and the like; those whose values are all None are sets in order."""
+    if value in (None, NoneType):
+        return Way(tuple, kind.fromkeys, kind=kind, copied=tuple)
+    return of_values(kind, way_of(key), way_of(value))
+
+
+def of_union(ways: list[Way]) -> Way:
+    """Return the way of values of one of some types, of which one can be that of things that change."""
+    changing = [way for way in ways if way.copy or way.leads]
+    if not changing:
+        return Way()
+    (way,) = changing
+    copy, restore, leads, size, kind, copied = way
+    if copy is None or restore is None:
+        return Way(leads=leads and (lambda value: () if value is None else leads(value)))
+    return Way(
+        lambda value: copy(value) if type(value) is kind else value,
+        lambda value: restore(value) if type(value) is copied else value,
+        leads and (lambda value: leads(value) if type(value) is copied else ()),
+        lambda value: size(value) if type(value) is copied else 0,
+        kind,
+        copied,
+    )
+
+
+def of_tuple(ways: list[Way]) -> Way:
+    """Return the way of tuples of values that cannot change."""
+    if any(way.copy for way in ways):
+        raise TypeError("what a tuple holds is to stay as it is")
+    leading = [(index, way.leads) for index, way in enumerate(ways) if way.leads]
+    return Way(leads=(lambda value: chain(*(leads(value[index]) for index, leads in leading))) if leading else None)
+
+
+def of_items(kind: Any, way: Way) -> Way:
+    """Return the way of lists, sets and the like."""
+    copy, restore, leads, size = way[:4]
+    inner: Leads | None = leads and (lambda value: chain.from_iterable(map(leads, value)))
+    if copy is None or restore is None:
+        return Way(kind.copy, kind.copy, inner, kind=kind, copied=kind)
+    return Way(
+        lambda value: kind(map(copy, value)),
+        lambda value: kind(map(restore, value)),
+        inner,
+        lambda value: sys.getsizeof(value) + sum(map(size, value)),
+        kind,
+        kind,
+    )
+
+
+def of_values(kind: Any, key: Way, way: Way) -> Way:
+    """Return the way of dictionaries whose keys stay as they are."""
+    if key.copy or key.leads:
+        raise TypeError("keys are numbers and the like")
+    copy, restore, leads, size = way[:4]
+    inner: Leads | None = leads and (lambda value: chain.from_iterable(map(leads, value.values())))
+    if copy is None or restore is None:
+        return Way(kind.copy, kind.copy, inner, kind=kind, copied=kind)
+    return Way(
+        lambda value: kind((key, copy(item)) for key, item in value.items()),
+        lambda value: kind((key, restore(item)) for key, item in value.items()),
+        inner,
+        lambda value: sys.getsizeof(value) + sum(map(size, value.values())),
+        kind,
+        kind,
+    )
+
+
+def of_object(kind: type) -> Way:
+    """Return the way of objects that belong to one record: copies of their fields, in order."""
+    form = Form(kind)
+
+    def restore(content: Any) -> Any:
+        value: Any = object.__new__(kind)
+        form.fill(value, content)
+        return value
+
+    return Way(form.content, restore, form.leads_to if form.leading else None, form.size, kind, tuple)
+
+
+class Form:
+    """How the objects of one class are kept: by what their fields hold."""
+
+    def __init__(self, kind: type) -> None:
+        """TypeError if one of its fields has no type, or one of which it is not known how it is kept."""
+        types = get_type_hints(kind)
+        self.kind = kind
+        names = [name for name in getattr(kind, "__slots__", ()) if (kind, name) not in NOT_KEPT]
+        if not names or not types.keys() >= set(names):
+            raise TypeError(f"{kind.__name__} does not say which type each of its fields has")
+        self.names = tuple(names)
+        ways = [way_of(types[name]) for name in names]
+        self.guarded = [name for name, way in zip(names, ways, strict=True) if way.copy]
+        self.copied = [(index, way.copy) for index, way in enumerate(ways) if way.copy]
+        self.restored = [(index, way.restore) for index, way in enumerate(ways) if way.restore]
+        self.leading = [(index, way.leads) for index, way in enumerate(ways) if way.leads]
+        self.sized = [(index, way.size) for index, way in enumerate(ways) if way.copy]
+        self.values: Callable[[Any], tuple[Any, ...]] = attrgetter(*names)
+        if len(names) == 1:
+            self.values = self._value
+
+    def _value(self, value: Any) -> tuple[Any]:
+        return (getattr(value, self.names[0]),)
+
+    def content(self, value: Any) -> tuple[Any, ...]:
+        """Return copies of what the fields hold."""
+        if not self.copied:
+            return self.values(value)
+        content = [*self.values(value)]
+        for index, copy in self.copied:
+            content[index] = copy(content[index])
+        return tuple(content)
+
+    def leads_to(self, content: tuple[Any, ...]) -> list[Any]:
+        """Return the records that the content of an object leads to."""
+        found: list[Any] = []
+        for index, leads in self.leading:
+            found += leads(content[index])
+        return found
+
+    def size(self, content: tuple[Any, ...]) -> int:
+        """Return about how many bytes a copy takes."""
+        return sys.getsizeof(content) + sum(size(content[index]) for index, size in self.sized)
+
+    def fill(self, value: Any, content: tuple[Any, ...]) -> None:
+        """Give an object what `content` returned."""
+        values: Sequence[Any] = content
+        if self.restored:
+            values = restored = [*content]
+            for index, restore in self.restored:
+                restored[index] = restore(restored[index])
+        for name, item in zip(self.names, values, strict=True):
+            setattr(value, name, item)
+
+
+BLOCKS: Final = Way(columns_of, blocks_of, runs_of, size_of_columns, dict, Columns)
+FORMS: Final[dict[type, Form]] = {kind: Form(kind) for kind in RECORDS}

@@ -1,0 +1,115 @@
+"""Snapshots of a booted system: the machine's and the kernel's state, taken and restored together.
+
+The machine keeps the state that the guest can see; policy's records are plain data, each copied if it was touched
+since the snapshot before (`kept_records`); hosted servers are pickled (`server_copies`), without the memory of their
+process.  The state of a coroutine cannot be kept, so a snapshot is taken between requests.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from callgate.kernel.file_data.spans import Span
+from callgate.kernel.machine.snapshot import Keep, NotQuiescent, Snapshot, check_restorable
+from callgate.kernel.state import KernelState
+from callgate.kernel.tasks.threads import FIRST_JOB
+from callgate.kernel.watching.snapshots.kept_records import Kept, RecordKeeper, Records
+from callgate.kernel.watching.snapshots.server_copies import ServerCopy
+
+if TYPE_CHECKING:
+    from callgate.kernel.kernel import Kernel
+    from callgate.kernel.tasks.threads import Job
+
+
+@dataclass(frozen=True, slots=True)
+class SystemSnapshot:
+    """A system's state; belongs to the system that made it."""
+
+    machine: Snapshot
+    records: Records
+    servers: dict[int, ServerCopy]  # by process number
+    changes: dict[int, int]  # how often each may have changed until then, those that have ended too
+    jobs: dict[int, Job]  # that kernel threads have not begun
+
+    @property
+    def parts(self) -> tuple[Kept | ServerCopy, ...]:
+        """What it may share with other snapshots."""
+        return (*self.records.values(), *self.servers.values())
+
+
+class Snapshots:
+    """Takes and restores the snapshots of one system.
+
+    What has not been touched since the snapshot that was taken or restored last is shared with it.
+    """
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        state = kernel.state
+        self.records = RecordKeeper([getattr(state, name) for name in KernelState.__slots__ if name != "hosted"])
+        self.servers: dict[int, ServerCopy] = {}  # of the last one
+        self.changes: dict[int, int] = {}  # likewise
+
+    def take(self, keep: Keep | None = None) -> SystemSnapshot:
+        """Return a snapshot; NotQuiescent names what is under way.  `keep`: as for a machine's."""
+        kernel = self.kernel
+        check(kernel)
+        machine = kernel.machine.snapshot(keep)
+        changes = dict(kernel.hosted.changes)
+        self.servers = {
+            number: self.servers[number]
+            if number in self.servers and changes[number] == self.changes[number]
+            else ServerCopy(server)
+            for number, server in kernel.hosted.servers.items()
+        }
+        self.changes = changes
+        return SystemSnapshot(machine, self.records.keep(), self.servers, changes, dict(kernel.threads.jobs))
+
+    def restore(self, snapshot: SystemSnapshot) -> None:
+        """Go back to a snapshot; ValueError if it is another system's.
+
+        Coroutines that a run left unfinished are ended first: the effects of their `finally` blocks are undone with the
+        rest.
+        """
+        kernel = self.kernel
+        check_restorable(kernel.machine, snapshot.machine)
+        abandon(kernel)
+        kernel.machine.restore(snapshot.machine)
+        changed = self.records.give_back(snapshot.records)
+        kernel.span_records.bind(record for record in changed if isinstance(record, Span))
+        processes = kernel.state.tasks.processes if snapshot.servers else {}
+        servers = {
+            number: copy.on(kernel.hosted.memory_of(processes[number])) for number, copy in snapshot.servers.items()
+        }
+        kernel.state.hosted.clear()
+        kernel.state.hosted.update(servers)
+        kernel.hosted.changes = Counter(snapshot.changes)
+        self.servers, self.changes = snapshot.servers, snapshot.changes
+        kernel.threads.jobs.clear()
+        kernel.threads.jobs.update(snapshot.jobs)
+
+
+def check(kernel: Kernel) -> None:
+    """Raise NotQuiescent while policy is in the middle of something."""
+    reason = under_way(kernel)
+    if reason is not None:
+        raise NotQuiescent(reason)
+
+
+def under_way(kernel: Kernel) -> str | None:
+    """Return what policy is in the middle of, in words; None if its state can be kept."""
+    if kernel.coroutines.stacks:
+        return f"policy is in the middle of {kernel.coroutines.alive} operations; run on until it is done"
+    if kernel.hosted.running:
+        return "a hosted server works on a request; run on until it has replied"
+    if any(number != FIRST_JOB for number in kernel.threads.jobs):  # the first refers to none of the records
+        return "a server's mount has not begun; run on until it has ended"
+    return None
+
+
+def abandon(kernel: Kernel) -> None:
+    """End the coroutines that were under way when the run stopped."""
+    kernel.coroutines.close()
+    kernel.hosted.abandon()
