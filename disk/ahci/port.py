@@ -7,6 +7,7 @@ the machine's clock, so a run depends only on the commands and their times.
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from callgate.disk.ahci import bits
@@ -30,6 +31,7 @@ STATE = (
     *("clb", "clbu", "fb", "fbu", "ie", "cmd", "tfd", "sig", "sctl", "serr", "sact", "ci"),
     *("causes", "slot", "last", "generation", "halted", "resetting", "link_free"),
 )
+STATE_OF = attrgetter(*STATE)
 
 
 class Port:
@@ -356,7 +358,7 @@ class Port:
 
     def save(self) -> object:
         """Return registers, running commands and which drive is connected; the medium's content is not part of it."""
-        values = {name: getattr(self, name) for name in STATE}
+        values = STATE_OF(self)
         running = [(tag, tuple(fetched)) for tag, fetched in self.running.items()]
         connected = self.drives.index(self.drive) if self.drive else -1
         return values, running, connected, self.drive.save() if self.drive else None
@@ -364,7 +366,7 @@ class Port:
     def load(self, state: Any) -> None:
         """Go back to a saved state."""
         values, running, connected, drive = state
-        for name, value in values.items():
+        for name, value in zip(STATE, values, strict=True):
             setattr(self, name, value)
         self.running = {tag: Fetched(*fields) for tag, fields in running}
         self.drive = self.drives[connected] if connected >= 0 else None

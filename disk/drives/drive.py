@@ -6,7 +6,8 @@ serves one medium and is gone when it is unplugged.
 
 import struct
 from collections.abc import Sequence
-from typing import Any
+from operator import attrgetter
+from typing import Any, Final
 
 from callgate.disk.drives.ata import (
     DEVICE_LBA,
@@ -22,7 +23,6 @@ from callgate.disk.drives.ata import (
     identify,
 )
 from callgate.disk.media import Medium, MediumError
-from callgate.kernel.common.record import as_dict, assign
 
 SECTOR = 512
 LOG_DIRECTORY, LOG_NCQ_ERRORS = 0x00, 0x10
@@ -31,6 +31,8 @@ POWER_ACTIVE = 0xFF
 DIAGNOSTIC_PASSED = 0x01
 FEATURE_WRITE_CACHE, FEATURE_TRANSFER_MODE, FEATURE_LOOK_AHEAD = 0x02, 0x03, 0xAA
 FEATURE_NO_WRITE_CACHE, FEATURE_NO_LOOK_AHEAD = 0x82, 0x55
+
+SETTINGS: Final = attrgetter(*Settings.__slots__)
 
 
 class DriveError(Exception):
@@ -176,12 +178,12 @@ class Drive:
 
     def save(self) -> Any:
         """Return the state as plain data; the medium is not part of it."""
-        return as_dict(self.settings), self.queue_error
+        return SETTINGS(self.settings), self.queue_error
 
     def load(self, state: Any) -> None:
         """Go back to a saved state."""
         settings, self.queue_error = state
-        assign(self.settings, settings)
+        self.settings = Settings(*settings)
 
 
 def raise_unless_removed(error: MediumError, fault: Fault) -> None:

@@ -6,9 +6,10 @@ modelled, and reported as ignored: rotation of priorities, special mask mode, po
 """
 
 from collections.abc import Callable
-from typing import Any
+from operator import attrgetter
+from typing import Any, Final
 
-from callgate.kernel.common.record import as_dict, assign, record
+from callgate.kernel.common.record import record
 from callgate.kernel.machine.memory.bus import DeviceBase
 
 ICW1 = 0x10
@@ -96,6 +97,9 @@ class Controller:
         self.levels = self.levels | bit if level else self.levels & ~bit
 
 
+REGISTERS: Final = attrgetter(*Controller.__slots__)
+
+
 class InterruptController(DeviceBase):
     """Master at 0x20, slave at 0xA0 on the master's line 2."""
 
@@ -166,9 +170,8 @@ class InterruptController(DeviceBase):
 
     def save(self) -> object:
         """Return both controllers as plain data."""
-        return as_dict(self.master), as_dict(self.slave)
+        return REGISTERS(self.master), REGISTERS(self.slave)
 
     def load(self, state: Any) -> None:
         """Go back to a saved state."""
-        assign(self.master, state[0])
-        assign(self.slave, state[1])
+        self.master, self.slave = Controller(*state[0]), Controller(*state[1])

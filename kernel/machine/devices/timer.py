@@ -4,9 +4,10 @@ Modes 0 (interrupt on terminal count) and 2 (rate generator), access low byte th
 latch and the status part of the read-back command (8254 data sheet).  OUT drives interrupt line 0.
 """
 
-from typing import Any
+from operator import attrgetter
+from typing import Any, Final
 
-from callgate.kernel.common.record import as_dict, assign, record
+from callgate.kernel.common.record import record
 from callgate.kernel.machine.memory.bus import DeviceBase
 
 HZ = 1_193_182
@@ -27,6 +28,9 @@ class TimerState:
     event: int = 0
     latch: int | None = None
     read_high: bool = False
+
+
+REGISTERS: Final = attrgetter(*TimerState.__slots__)
 
 
 class Timer(DeviceBase):
@@ -116,11 +120,11 @@ class Timer(DeviceBase):
 
     def save(self) -> object:
         """Return the registers as plain data."""
-        return as_dict(self.state)
+        return REGISTERS(self.state)
 
     def load(self, state: Any) -> None:
         """Go back to a saved state."""
-        assign(self.state, state)
+        self.state = TimerState(*state)
 
 
 def nanoseconds(ticks: int) -> int:

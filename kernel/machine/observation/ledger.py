@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import field
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from callgate.kernel.common.record import record
@@ -40,6 +41,7 @@ COUNTED = (  # fields of the counting hook's state that a snapshot keeps
     *(f"file_bytes_{kind}" for kind in FILE_KINDS),
     *("stored_at", "stored", "charged_at"),
 )
+COUNTED_OF = attrgetter(*COUNTED)
 
 
 @record(eq=True)
@@ -222,9 +224,8 @@ class Ledger:
     def save(self) -> tuple[Any, ...]:
         """Return everything for a snapshot."""
         cells = {name: [cell.count for cell in cells] for name, cells in self.cells.items()}
-        state = {name: getattr(self.state, name) for name in COUNTED}
         return (
-            state,
+            COUNTED_OF(self.state),
             list(self.state.quadrants),
             cells,
             [dict(counter) for counter in self._counters],
@@ -235,7 +236,7 @@ class Ledger:
         """Go back to saved values; counts of sites that were added since begin at zero."""
         state, quadrants, cells, counters, turns = saved
         self.turns.load(turns)
-        for name, value in state.items():
+        for name, value in zip(COUNTED, state, strict=True):
             setattr(self.state, name, value)
         self.state.quadrants[:] = quadrants
         for name, own_cells in self.cells.items():

@@ -5,9 +5,9 @@ before a field is written, or a field is read that holds what can be changed wit
 record that is still sealed is what was kept, wherever references to it are.  Policy pays next to nothing for it:
 reading a number is what it was, and a record that was touched once is a plain object again.
 
-This holds for what a record owns: the objects that only its fields lead to, of which nothing else keeps a reference from
-one host call to the next.  What two records lead to is a record itself (`RECORDS`).  A record is the same object for
-good: a restore gives it its content, not another object.
+This holds for what a record owns: the objects that only its fields lead to, of which nothing else keeps a reference
+from one host call to the next.  What two records lead to is a record itself (`RECORDS`).  A record is the same object
+for good: a restore gives it its content, not another object.
 """
 
 from __future__ import annotations
