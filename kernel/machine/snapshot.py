@@ -11,16 +11,16 @@ Where many snapshots of one run are kept, their memory is a moment of `PageVersi
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SHIFT, PAGE_SIZE
+from callgate.kernel.abi.memory import PAGE_SHIFT, PAGE_SIZE
 from callgate.kernel.machine.engine.counter_state import NOWHERE
 from callgate.kernel.machine.memory.accounts import Account
 
 if TYPE_CHECKING:
     from callgate.kernel.machine.memory.page_versions import PageVersions
-    from callgate.kernel.machine.memory.ram import Ram
+    from callgate.kernel.machine.memory.ram import Backing, Ram, Region
     from callgate.kernel.machine.parts import Parts
 
 
@@ -53,16 +53,34 @@ class Frozen:
         self.stored = sum(backing.stored for backing in self.backings)
 
     def put_back(self, code: set[int]) -> set[int]:
-        """Map the files."""
-        stale = {page for page in code if self._page(page) != self.ram.read(page << PAGE_SHIFT, PAGE_SIZE, BY_MACHINE)}
+        """Map the files.  Of a file that is mapped already, only the copies of pages that were written are dropped."""
+        stale: set[int] = set()
         for region, backing in zip(self.ram.regions, self.backings, strict=True):
-            region.rebase(backing)
+            if region.backing is backing and region.page_map.quick:
+                runs = region.written()
+                stale |= self._stale(region, backing, code.intersection(pages_of(region, runs)))
+                region.drop(runs)
+            else:
+                everywhere = range(region.base >> PAGE_SHIFT, region.base + region.size >> PAGE_SHIFT)
+                stale |= self._stale(region, backing, {page for page in code if page in everywhere})
+                region.rebase(backing)
         return stale
 
-    def _page(self, page: int) -> bytes:
-        physical = page << PAGE_SHIFT
-        low, high = self.backings[0], self.backings[-1]
-        return high.page(physical - HIGH_MEMORY) if physical >= HIGH_MEMORY else low.page(physical)
+    def _stale(self, region: Region, backing: Backing, pages: set[int]) -> set[int]:
+        """Return those of some pages that differ from the file."""
+        view, base = region.view, region.base
+        offsets = [(page << PAGE_SHIFT) - base for page in pages]
+        return {
+            base + offset >> PAGE_SHIFT
+            for offset in offsets
+            if bytes(view[offset : offset + PAGE_SIZE]) != backing.page(offset)
+        }
+
+
+def pages_of(region: Region, runs: list[tuple[int, int]]) -> Iterator[int]:
+    """Yield the numbers of the pages of runs of a region."""
+    for start, end in runs:
+        yield from range(region.base + start >> PAGE_SHIFT, region.base + end >> PAGE_SHIFT)
 
 
 class Version:

@@ -47,6 +47,7 @@ class PageMap:
         self.size = size
         self.process = 0  # whose descriptor it is
         self.descriptor = -1
+        self.quick = True  # as far as known: `private_copies` takes time that grows with the pages in use
         self.runs = (ctypes.c_uint64 * (WORDS_OF_RUN * RUNS_AT_ONCE))()
         anywhere = SCAN_PRESENT | SCAN_SWAPPED
         self.scan = PageScan(
@@ -85,6 +86,7 @@ class PageMap:
         try:
             return self._scanned()
         except OSError:
+            self.quick = False
             return runs_of(self._entries().translate(PRIVATE))
 
     def _scanned(self) -> list[tuple[int, int]]:

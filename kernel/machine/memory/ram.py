@@ -37,6 +37,7 @@ MAP_NORESERVE = 0x4000
 MADV_DONTNEED = 4
 MAP_FAILED = ctypes.c_void_p(-1).value
 SEEK_DATA, SEEK_HOLE = 3, 4
+MANY = 8  # runs of pages, which are dropped faster with all that lies between, although that has to be found again
 
 
 def check_sizes(**sizes: int) -> None:
@@ -136,6 +137,14 @@ class Region:
         Only RAM that a snapshot has mapped a file for can tell.
         """
         return self.page_map.private_copies()
+
+    def drop(self, runs: list[tuple[int, int]]) -> None:
+        """Make the pages that `written` has returned show the file's content again."""
+        if len(runs) > MANY:
+            self._drop_changes()
+            return
+        for start, end in runs:
+            self.drop_copies(start, end)
 
     def drop_copies(self, start: int, end: int) -> None:
         """Make a range show the file's content again."""

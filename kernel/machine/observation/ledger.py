@@ -244,5 +244,6 @@ class Ledger:
             for index, cell in enumerate(own_cells):
                 cell.count = values[index] if index < len(values) else 0
         for counter, values in zip(self._counters, counters, strict=True):
-            counter.clear()
-            dict.update(counter, values)  # Counter's own adds, and takes ten times as long
+            if dict.__ne__(counter, values):
+                counter.clear()
+                dict.update(counter, values)  # Counter's own adds, and takes ten times as long
