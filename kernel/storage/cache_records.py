@@ -13,7 +13,6 @@ from callgate.kernel.abi.disks.disk import DiskStatus
 from callgate.kernel.common.record import record
 from callgate.kernel.storage.disk_requests import Key, Run
 
-FRAME, RUN = attrgetter("frame"), attrgetter("run")
 REST: Final = ("locks", "changed", "family", "writers", "doomed")  # mostly, like `waiters`, those of a new block
 OTHERS = attrgetter(*REST)
 
@@ -75,25 +74,26 @@ class Columns(NamedTuple):
     """Blocks with their keys, in order, as a snapshot keeps them: there are thousands, and most are alike."""
 
     keys: tuple[Key, ...]
-    frames: bytes
+    frames: array[int]
     runs: list[Run | None]
     others: dict[int, tuple[Any, ...]]  # the fields of REST, by place, of blocks with one that is not as in a new one
 
 
 def columns_of(blocks: dict[Key, Block]) -> Columns:
     """Return blocks as columns."""
-    values = blocks.values()
+    values = [*blocks.values()]
     others = {
         place: (*OTHERS(block), [*block.waiters])
         for place, block in enumerate(values)
         if block.locks or block.changed or block.family or block.writers or block.doomed or block.waiters
     }
-    return Columns(tuple(blocks), array("q", map(FRAME, values)).tobytes(), list(map(RUN, values)), others)
+    frames = array("q", [block.frame for block in values])
+    return Columns(tuple(blocks), frames, [block.run for block in values], others)
 
 
 def blocks_of(columns: Columns) -> dict[Key, Block]:
     """Return the blocks that `columns_of` was given."""
-    made = [Block(frame, run=run) for frame, run in zip(array("q", columns.frames), columns.runs, strict=True)]
+    made = [Block(frame, run=run) for frame, run in zip(columns.frames, columns.runs, strict=True)]
     for place, (*fields, waiters) in columns.others.items():
         for name, value in zip(REST, fields, strict=True):
             setattr(made[place], name, value)
@@ -102,9 +102,9 @@ def blocks_of(columns: Columns) -> dict[Key, Block]:
 
 
 def runs_of(columns: Columns) -> Iterable[Run]:
-    """Return the runs of blocks, each once."""
-    runs = {id(run): run for run in columns.runs if run is not None}
-    return runs.values()
+    """Return the runs of blocks; those that lie side by side mostly have the same."""
+    runs = columns.runs
+    return [run for run, before in zip(runs, [None, *runs], strict=False) if run is not before and run is not None]
 
 
 def size_of_columns(columns: Columns) -> int:

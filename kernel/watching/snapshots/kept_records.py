@@ -85,6 +85,7 @@ class RecordKeeper:
     def keep(self) -> Records:
         """Return what all records hold."""
         present, kept, fresh = self.present, Records(), list[Kept]()
+        self.present = {}  # should one fail
         found: list[Any] = [*self.roots]
         while found:
             record = found.pop()
