@@ -19,8 +19,10 @@ from callgate.kernel.machine.engine.counter_state import NOWHERE
 from callgate.kernel.machine.memory.accounts import Account
 
 if TYPE_CHECKING:
+    from callgate.kernel.machine.engine.clock import Scheduled
     from callgate.kernel.machine.memory.page_versions import PageVersions
     from callgate.kernel.machine.memory.ram import Backing, Ram, Region
+    from callgate.kernel.machine.observation.stop import Occurrence
     from callgate.kernel.machine.parts import Parts
 
 
@@ -105,6 +107,17 @@ class Version:
         return stale
 
 
+class Moment(NamedTuple):
+    """Where the run is, and what is to come."""
+
+    events: tuple[list[Scheduled], set[int], int]
+    idle: int
+    recent: tuple[Occurrence, ...]
+    deliveries: tuple[int, int, int]
+    halted: tuple[int, int] | None
+    returning: int | None
+
+
 class Snapshot(NamedTuple):
     """A machine's state; belongs to the machine that made it."""
 
@@ -112,7 +125,8 @@ class Snapshot(NamedTuple):
     memory: Memory
     cpu: bytes
     ledger: tuple[Any, ...]
-    plain: bytes  # pickled: devices, events, idle time, other participants
+    devices: bytes  # pickled: devices, and other participants
+    moment: Moment
     clock: int
 
     def __repr__(self) -> str:
@@ -123,23 +137,25 @@ def take(machine: Parts, keep: Keep | None = None) -> Snapshot:
     """Return a snapshot; NotQuiescent names what is under way.  `keep` keeps the memory in another way."""
     check(machine)
     machine.serial.flush()
-    plain = {
-        "devices": {name: device.save() for name, device in machine.devices.items()},
-        "events": machine.events.save(),
-        "idle": machine.clock.idle,
-        "recent": list(machine.traps.recent),
-        "deliveries": machine.traps.deliveries.save(),
-        "halted": machine.cpu.halted,
-        "returning": machine.traps.returns.wanted,
-        "others": {name: save() for name, (save, _) in machine.participants.items()},
-    }
+    devices = {name: device.save() for name, device in machine.devices.items()}
+    others = {name: save() for name, (save, _) in machine.participants.items()}
+    traps = machine.traps
+    moment = Moment(
+        machine.events.save(),
+        machine.clock.idle,
+        tuple(traps.recent),
+        traps.deliveries.save(),
+        machine.cpu.halted,
+        traps.returns.wanted,
+    )
     machine.cpu.save()
     return Snapshot(
         id(machine),
         Frozen(machine.ram) if keep is None else keep(),
         bytes(machine.cpu.context.view),
         machine.ledger.save(),
-        pickle.dumps(plain),
+        pickle.dumps((devices, others)),
+        moment,
         machine.clock.now,
     )
 
@@ -158,18 +174,18 @@ def restore(machine: Parts, snapshot: Snapshot) -> None:
     machine.ledger.load(snapshot.ledger)
     if stale:
         machine.translations.forget(stale)
-    plain = pickle.loads(snapshot.plain)  # noqa: S301 - pickled by `take` in this process
-    for name, state in plain["devices"].items():
+    devices, others = pickle.loads(snapshot.devices)  # noqa: S301 - pickled by `take` in this process
+    for name, state in devices.items():
         machine.devices[name].load(state)
-    machine.events.load(plain["events"])
-    machine.clock.idle = plain["idle"]
-    machine.traps.returns.wanted = plain["returning"]
-    machine.cpu.halted = plain["halted"]
-    machine.traps.deliveries.load(plain["deliveries"])
-    machine.traps.recent.clear()
-    machine.traps.recent.extend(plain["recent"])
+    moment, traps = snapshot.moment, machine.traps
+    machine.events.load(moment.events)
+    machine.clock.idle, machine.cpu.halted = moment.idle, moment.halted
+    traps.returns.wanted = moment.returning
+    traps.deliveries.load(moment.deliveries)
+    traps.recent.clear()
+    traps.recent.extend(moment.recent)
     for name, (_, load) in machine.participants.items():
-        load(plain["others"][name])
+        load(others[name])
 
 
 def check_restorable(machine: Parts, snapshot: Snapshot) -> None:

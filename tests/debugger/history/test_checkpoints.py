@@ -33,12 +33,12 @@ def test_records_of_policy_that_several_checkpoints_share_are_counted_once(
         assert len(parts) > 1, "policy's records, and servers"
         assert system.snapshots.records.copied == len(kept[0].records), "none but those of the first"
         assert all([*map(id, snapshot.parts)] == [*map(id, parts)] for snapshot in kept)
-        rest = sum(len(snapshot.machine.cpu) + len(snapshot.machine.plain) for snapshot in kept)
+        rest = sum(len(snapshot.machine.cpu) + len(snapshot.machine.devices) for snapshot in kept)
         shared = sum(part.size for part in parts)
         assert checkpoints.size == rest + shared
         history.go(history.checkpoints.kept[0].moment)
         checkpoints.forget_after(history.first)
-        assert checkpoints.size == len(kept[0].machine.cpu) + len(kept[0].machine.plain) + sum(
+        assert checkpoints.size == len(kept[0].machine.cpu) + len(kept[0].machine.devices) + sum(
             part.size for part in parts
         )
 

@@ -82,7 +82,7 @@ class Checkpoints:
 
     def _add(self, moment: Moment, effort: float, snapshot: Kept) -> Checkpoint:
         machine = snapshot.machine
-        checkpoint = Checkpoint(moment, snapshot, len(machine.cpu) + len(machine.plain), effort)
+        checkpoint = Checkpoint(moment, snapshot, len(machine.cpu) + len(machine.devices), effort)
         self.kept.insert(self._index(moment), checkpoint)
         self.size += checkpoint.size
         self.size += sum(part.size for part in snapshot.parts if part not in self.sharing)
