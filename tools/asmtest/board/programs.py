@@ -85,12 +85,22 @@ class Programs:
         if isinstance(first, str) and "\n" in first:
             if len(sources) > 1:
                 raise ValueError("load one text, or several files")
-            return self.text(first, folder / "<text>")
+            return self._text_in(first, folder)
         paths = tuple(folder / item for item in sources)
         known = self.known(paths)
         if known is None:
             known = assemble(paths, origin=ORIGIN, include_dirs=self.include)
             self.keep(paths, known, [(str(path), decode(path.read_bytes())) for path in paths])
+        return known
+
+    def _text_in(self, text: str, folder: Path) -> Program:
+        """Return the program of a text that stands for a file of a folder; to make its path takes longer than this."""
+        key = (folder, text)
+        known = self.known(key)
+        if known is None:
+            path = folder / "<text>"
+            known = self.text(text, path)
+            self.programs[key] = self.programs[path, text]
         return known
 
     def text(self, text: str, path: Path) -> Program:
