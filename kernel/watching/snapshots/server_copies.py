@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import io
 import pickle
+from collections.abc import Callable
+from operator import methodcaller
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from callgate.server.hosted import HostedServer
 
@@ -19,21 +21,54 @@ if TYPE_CHECKING:
     from callgate.server.message import ServerMemory
 
 
-class _Pickler(pickle.Pickler):
-    """Leaves out the memory, and what is shared."""
+class _Ways(dict[type, Callable[[Any], Any]]):
+    """How objects are pickled, by class: each class is looked at once, and its objects by no code in Python."""
 
-    def __init__(self, file: io.BytesIO, memory: ServerMemory) -> None:
-        super().__init__(file, pickle.HIGHEST_PROTOCOL)
-        self.left_out: list[object] = [memory]
+    def __init__(self, leave_out: Callable[[Any], Any]) -> None:
+        """`leave_out` says what stands for an object that is shared, and raises PicklingError for one that is not."""
+        super().__init__()
+        self.leave_out = leave_out
 
-    def reducer_override(self, thing: object) -> Any:
-        """Have `left_out` called in the place of what is left out."""
-        if thing is self.left_out[0]:
-            return left_out, (0,)
-        copy = getattr(type(thing), "__deepcopy__", None)
-        if not isinstance(copy, FunctionType):  # of `array`, for one, it is not Python's
-            return NotImplemented
-        if copy(thing, {}) is not thing:
+    def __missing__(self, kind: type) -> Callable[[Any], Any]:
+        copied = isinstance(getattr(kind, "__deepcopy__", None), FunctionType)  # that of `array`, for one, is none
+        way = self[kind] = self.leave_out if copied else AS_USUAL
+        return way
+
+
+AS_USUAL: Final = methodcaller("__reduce_ex__", pickle.HIGHEST_PROTOCOL)
+
+
+class ServerPickler:
+    """Pickles servers one after the other; it leaves out the memory, and what is shared."""
+
+    def __init__(self) -> None:
+        self.file = io.BytesIO()
+        self.pickler = pickle.Pickler(self.file, pickle.HIGHEST_PROTOCOL)
+        self.pickler.dispatch_table = self.ways = _Ways(self._shared)
+        self.left_out: list[object] = []
+
+    def pickled(self, server: HostedServer) -> tuple[bytes, list[object]]:
+        """Return a server without its memory and what it shares, and that; b"" if it cannot be pickled."""
+        if type(server).duplicate is not HostedServer.duplicate:
+            return b"", []
+        self.left_out = [server.memory]
+        self.ways[type(server.memory)] = self._memory
+        self.file.seek(0)
+        self.file.truncate()
+        self.pickler.clear_memo()
+        try:
+            self.pickler.dump(server)
+        except (pickle.PicklingError, AttributeError, TypeError):
+            return b"", []
+        return self.file.getvalue(), self.left_out[1:]
+
+    def _memory(self, memory: object) -> Any:
+        """Have `left_out` called in the place of the memory."""
+        return (left_out, (0,)) if memory is self.left_out[0] else AS_USUAL(memory)
+
+    def _shared(self, thing: object) -> Any:
+        """Have it called in the place of what is shared."""
+        if type(thing).__deepcopy__(thing, {}) is not thing:
             raise pickle.PicklingError("it is copied in a way of its own")
         self.left_out.append(thing)
         return left_out, (len(self.left_out) - 1,)
@@ -63,8 +98,8 @@ class ServerCopy:
 
     __slots__ = ("copy", "pickled", "shared", "size")
 
-    def __init__(self, server: HostedServer) -> None:
-        self.pickled, self.shared = pickled(server)
+    def __init__(self, server: HostedServer, pickler: ServerPickler) -> None:
+        self.pickled, self.shared = pickler.pickled(server)
         self.copy = None if self.pickled else server.duplicate(server.memory)
         self.size = len(self.pickled)  # bytes
 
@@ -75,16 +110,3 @@ class ServerCopy:
         things = [memory, *self.shared]
         server: HostedServer = _Unpickler(io.BytesIO(self.pickled), things).load()  # pickled in this process
         return server
-
-
-def pickled(server: HostedServer) -> tuple[bytes, list[object]]:
-    """Return a server without its memory and what it shares, and that; b"" if it cannot be pickled."""
-    if type(server).duplicate is not HostedServer.duplicate:
-        return b"", []
-    file = io.BytesIO()
-    pickler = _Pickler(file, server.memory)
-    try:
-        pickler.dump(server)
-    except (pickle.PicklingError, AttributeError, TypeError):
-        return b"", []
-    return file.getvalue(), pickler.left_out[1:]

@@ -16,7 +16,7 @@ from callgate.kernel.machine.snapshot import Keep, NotQuiescent, Snapshot, check
 from callgate.kernel.state import KernelState
 from callgate.kernel.tasks.threads import FIRST_JOB
 from callgate.kernel.watching.snapshots.kept_records import Kept, RecordKeeper, Records
-from callgate.kernel.watching.snapshots.server_copies import ServerCopy
+from callgate.kernel.watching.snapshots.server_copies import ServerCopy, ServerPickler
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -49,6 +49,7 @@ class Snapshots:
         self.kernel = kernel
         state = kernel.state
         self.records = RecordKeeper([getattr(state, name) for name in KernelState.__slots__ if name != "hosted"])
+        self.pickler = ServerPickler()
         self.servers: dict[int, ServerCopy] = {}  # of the last one
         self.changes: dict[int, int] = {}  # likewise
 
@@ -61,7 +62,7 @@ class Snapshots:
         self.servers = {
             number: self.servers[number]
             if number in self.servers and changes[number] == self.changes[number]
-            else ServerCopy(server)
+            else ServerCopy(server, self.pickler)
             for number, server in kernel.hosted.servers.items()
         }
         self.changes = changes

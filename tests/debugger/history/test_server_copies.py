@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import pytest
 from callgate.kernel.system import System
-from callgate.kernel.watching.snapshots.server_copies import ServerCopy, pickled
+from callgate.kernel.watching.snapshots.server_copies import ServerCopy, ServerPickler
 from callgate.kernel.watching.snapshots.system_snapshots import under_way
 from callgate.server.hosted import HostedServer, VolumeGeometry
 from callgate.server.message import ServerMemory
@@ -60,7 +60,7 @@ def made(kind: type[Counting]) -> Counting:
 
 def test_a_copy_of_a_server_works_on_the_memory_that_it_is_given() -> None:
     server = made(Counting)
-    copy = ServerCopy(server)
+    copy = ServerCopy(server, ServerPickler())
     server.names[1].append("later")
     memory: Any = Memory()
     again = copy.on(memory)
@@ -82,8 +82,8 @@ def test_a_server_that_cannot_be_pickled_is_duplicated(why: str) -> None:
     server = made({"class in a function": Within, "duplicate of its own": Own}.get(why, Counting))
     if why == "value with a copy of its own":
         server.table = Fresh()
-    assert pickled(server) == (b"", [])
-    copy = ServerCopy(server)
+    assert ServerPickler().pickled(server) == (b"", [])
+    copy = ServerCopy(server, ServerPickler())
     server.names[1].append("later")
     memory: Any = Memory()
     again = copy.on(memory)
@@ -101,8 +101,8 @@ def test_servers_of_the_demo_are_pickled(boot_demo: Callable[[str], System]) -> 
             system.run(fuel=1)
         servers = system.kernel.hosted.servers
         assert len(servers) == 2
-        assert all(pickled(server)[0] for server in servers.values())
+        assert all(ServerPickler().pickled(server)[0] for server in servers.values())
         for server in servers.values():
-            again = ServerCopy(server).on(server.memory)
+            again = ServerCopy(server, ServerPickler()).on(server.memory)
             same = server.duplicate(server.memory)
-            assert pickled(again) == pickled(same)
+            assert ServerPickler().pickled(again) == ServerPickler().pickled(same)
