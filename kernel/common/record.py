@@ -32,9 +32,14 @@ def record(cls: Class | None = None, /, *, eq: bool = False, frozen: bool = Fals
     return _make(cls, eq, frozen)
 
 
+def is_record(kind: object) -> bool:
+    """Tell whether something is a class that `record` has made."""
+    return isinstance(kind, type) and "_fields_" in vars(kind)
+
+
 def as_dict(value: object) -> dict[str, Any]:
     """Return the fields of a record by name; those of records in them are not taken apart."""
-    return {name: getattr(value, name) for name in type(value).__slots__}  # type: ignore[attr-defined]
+    return {name: getattr(value, name) for name in type(value)._fields_}  # type: ignore[attr-defined]
 
 
 def assign(value: object, fields: Mapping[str, Any]) -> None:
@@ -62,12 +67,12 @@ def _make(cls: type, eq: bool, frozen: bool) -> type:
     if frozen:
         shared |= {"__setattr__": _refuse, "__delattr__": _refuse, "__reduce__": _reduce}
     own: dict[str, object] = {"__slots__": names, "__match_args__": names, "__qualname__": cls.__qualname__}
-    own |= {"_defaults_": defaults, "_put_": staticmethod(object.__setattr__) if frozen else setattr}
+    own |= {"_fields_": names, "_defaults_": defaults, "_put_": staticmethod(object.__setattr__) if frozen else setattr}
     return type(cls)(cls.__name__, (), shared | members | own)
 
 
 def _init(self: Any, /, *values: object, **named: object) -> None:
-    names: tuple[str, ...] = self.__slots__
+    names: tuple[str, ...] = self._fields_
     put: Callable[[object, str, object], None] = self._put_
     if len(values) > len(names):
         raise TypeError(f"{type(self).__name__} has {len(names)} fields, and {len(values)} values were given")
@@ -89,12 +94,12 @@ def _init(self: Any, /, *values: object, **named: object) -> None:
 
 
 def _repr(self: Any) -> str:
-    values = (f"{name}={getattr(self, name)!r}" for name in self.__slots__)
+    values = (f"{name}={getattr(self, name)!r}" for name in self._fields_)
     return f"{type(self).__qualname__}({', '.join(values)})"
 
 
 def _values(self: Any) -> tuple[object, ...]:
-    return tuple(getattr(self, name) for name in self.__slots__)
+    return tuple(getattr(self, name) for name in self._fields_)
 
 
 def _eq(self: Any, other: object) -> bool:

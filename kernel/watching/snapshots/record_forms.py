@@ -16,6 +16,7 @@ from operator import attrgetter
 from types import NoneType, UnionType
 from typing import Any, Final, NamedTuple, get_args, get_origin, get_type_hints
 
+from callgate.kernel.common.record import is_record
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.log import LogState
 from callgate.kernel.core.records import Endpoints, EndpointState, Process, Tasks, Thread, Version
@@ -77,7 +78,7 @@ def way_of(kind: Any) -> Way:
         return Way(leads=lambda record: (record,))
     if kind in FIXED or (isinstance(kind, type) and issubclass(kind, Enum)):
         return Way()
-    if is_dataclass(kind) and isinstance(kind, type):
+    if is_record(kind) or (is_dataclass(kind) and isinstance(kind, type)):
         return of_object(kind)
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is UnionType:
