@@ -55,7 +55,7 @@ def replaced(value: Value, **fields: Any) -> Value:
 
 def _make(cls: type, eq: bool, frozen: bool) -> type:
     members = dict(vars(cls))
-    names = tuple(members.get("__annotations__", ()))
+    names = tuple(cls.__annotations__)
     defaults = {name: members.pop(name) for name in names if name in members}
     if names[len(names) - len(defaults) :] != tuple(defaults):
         raise TypeError(f"{cls.__name__}: a field without a default follows one that has one")
