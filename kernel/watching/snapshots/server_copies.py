@@ -66,9 +66,9 @@ class ServerPickler:
         """Have `left_out` called in the place of the memory."""
         return (left_out, (0,)) if memory is self.left_out[0] else AS_USUAL(memory)
 
-    def _shared(self, thing: object) -> Any:
+    def _shared(self, thing: Any) -> Any:
         """Have it called in the place of what is shared."""
-        if type(thing).__deepcopy__(thing, {}) is not thing:
+        if thing.__deepcopy__({}) is not thing:
             raise pickle.PicklingError("it is copied in a way of its own")
         self.left_out.append(thing)
         return left_out, (len(self.left_out) - 1,)
