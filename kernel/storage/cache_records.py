@@ -13,7 +13,7 @@ from callgate.kernel.abi.disks.disk import DiskStatus
 from callgate.kernel.common.record import record
 from callgate.kernel.storage.disk_requests import Key, Run
 
-REST: Final = ("locks", "changed", "family", "writers", "doomed")  # mostly, like `waiters`, those of a new block
+REST: Final = ("locks", "changed", "family", "writers", "doomed", "waiters")  # mostly those of a new block
 OTHERS = attrgetter(*REST)
 
 
@@ -49,7 +49,7 @@ class Notice:
     left: int
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@record
 class CacheState:
     """The cache's records."""
 
@@ -83,7 +83,7 @@ def columns_of(blocks: dict[Key, Block]) -> Columns:
     """Return blocks as columns."""
     values = [*blocks.values()]
     others = {
-        place: (*OTHERS(block), [*block.waiters])
+        place: OTHERS(block)
         for place, block in enumerate(values)
         if block.locks or block.changed or block.family or block.writers or block.doomed or block.waiters
     }
@@ -94,10 +94,9 @@ def columns_of(blocks: dict[Key, Block]) -> Columns:
 def blocks_of(columns: Columns) -> dict[Key, Block]:
     """Return the blocks that `columns_of` was given."""
     made = [Block(frame, run=run) for frame, run in zip(columns.frames, columns.runs, strict=True)]
-    for place, (*fields, waiters) in columns.others.items():
+    for place, fields in columns.others.items():
         for name, value in zip(REST, fields, strict=True):
             setattr(made[place], name, value)
-        made[place].waiters = [*waiters]
     return dict(zip(columns.keys, made, strict=True))
 
 
