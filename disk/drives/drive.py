@@ -23,6 +23,7 @@ from callgate.disk.drives.ata import (
     identify,
 )
 from callgate.disk.media import Medium, MediumError
+from callgate.kernel.common.record import names_in
 
 SECTOR = 512
 LOG_DIRECTORY, LOG_NCQ_ERRORS = 0x00, 0x10
@@ -32,7 +33,7 @@ DIAGNOSTIC_PASSED = 0x01
 FEATURE_WRITE_CACHE, FEATURE_TRANSFER_MODE, FEATURE_LOOK_AHEAD = 0x02, 0x03, 0xAA
 FEATURE_NO_WRITE_CACHE, FEATURE_NO_LOOK_AHEAD = 0x82, 0x55
 
-SETTINGS: Final = attrgetter(*Settings.__slots__)
+SETTINGS: Final = attrgetter(*names_in(Settings))
 
 
 class DriveError(Exception):

@@ -37,9 +37,15 @@ def is_record(kind: object) -> bool:
     return isinstance(kind, type) and "_fields_" in vars(kind)
 
 
+def names_in(kind: type) -> tuple[str, ...]:
+    """Return the names of a record's fields, in order."""
+    names: tuple[str, ...] = kind._fields_  # type: ignore[attr-defined]
+    return names
+
+
 def as_dict(value: object) -> dict[str, Any]:
     """Return the fields of a record by name; those of records in them are not taken apart."""
-    return {name: getattr(value, name) for name in type(value)._fields_}  # type: ignore[attr-defined]
+    return {name: getattr(value, name) for name in names_in(type(value))}
 
 
 def assign(value: object, fields: Mapping[str, Any]) -> None:

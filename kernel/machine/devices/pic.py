@@ -9,7 +9,7 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import Any, Final
 
-from callgate.kernel.common.record import record
+from callgate.kernel.common.record import names_in, record
 from callgate.kernel.machine.memory.bus import DeviceBase
 
 ICW1 = 0x10
@@ -97,7 +97,7 @@ class Controller:
         self.levels = self.levels | bit if level else self.levels & ~bit
 
 
-REGISTERS: Final = attrgetter(*Controller.__slots__)
+REGISTERS: Final = attrgetter(*names_in(Controller))
 
 
 class InterruptController(DeviceBase):

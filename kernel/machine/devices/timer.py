@@ -7,7 +7,7 @@ latch and the status part of the read-back command (8254 data sheet).  OUT drive
 from operator import attrgetter
 from typing import Any, Final
 
-from callgate.kernel.common.record import record
+from callgate.kernel.common.record import names_in, record
 from callgate.kernel.machine.memory.bus import DeviceBase
 
 HZ = 1_193_182
@@ -30,7 +30,7 @@ class TimerState:
     read_high: bool = False
 
 
-REGISTERS: Final = attrgetter(*TimerState.__slots__)
+REGISTERS: Final = attrgetter(*names_in(TimerState))
 
 
 class Timer(DeviceBase):

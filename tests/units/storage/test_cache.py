@@ -1,19 +1,20 @@
 """The block cache and its changed blocks alone: kept and evicted blocks, waits, and reserves."""
 
 import copy
-import pickle
 from dataclasses import fields
 
 import pytest
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.disks.disk import DiskStatus
 from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.common.record import as_dict
 from callgate.kernel.core.coroutines import RoutineCall
 from callgate.kernel.core.errors import GivenUp
 from callgate.kernel.storage.cache import SPARE_LEAST
 from callgate.kernel.storage.cache_records import Block, CacheState
 from callgate.kernel.storage.changed_blocks import ChangedBlocks
 from callgate.kernel.storage.read_ahead import read_ahead
+from callgate.kernel.watching.snapshots.record_forms import FORMS
 from plain_cache import DISK, OTHER, CacheRig
 from plain_guest import drive, refusal
 
@@ -338,13 +339,14 @@ def test_the_records_come_back_as_they_were_from_a_snapshot() -> None:
     rig.cache.notify(held.missing, 0x208)
     one = rig.state.blocks[DISK, 4]
     one.changed, one.family, one.writers, one.doomed = True, 5, 2, True
-    again = pickle.loads(pickle.dumps(rig.state))  # noqa: S301 - of our own
-    for each in fields(CacheState):
-        assert getattr(again, each.name) == getattr(rig.state, each.name)
+    again, form = CacheState(), FORMS[CacheState]
+    form.fill(again, form.content(rig.state))
+    assert as_dict(again) == as_dict(rig.state)
     assert list(again.idle) == list(rig.state.idle)
     assert list(again.blocks) == list(rig.state.blocks)
     assert again.blocks[DISK, 3].run is again.blocks[DISK, 4].run, "blocks that are read together share what reads them"
-    assert pickle.loads(pickle.dumps(CacheState())).blocks == {}  # noqa: S301
+    form.fill(again, form.content(CacheState()))
+    assert again.blocks == {}
 
 
 # Reading ahead for files that lie one after the other.
