@@ -108,4 +108,4 @@ def runs_of(columns: Columns) -> Iterable[Run]:
 
 def size_of_columns(columns: Columns) -> int:
     """Return about how many bytes they take."""
-    return len(columns.keys) * 3 * 8 + len(columns.others) * 128
+    return len(columns.keys) * 3 * 8 + len(columns.others) * 96

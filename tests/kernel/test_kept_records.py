@@ -1,5 +1,7 @@
 """What snapshots keep of policy's records: all of it, although only records that were touched are copied."""
 
+import copy
+import pickle
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -169,6 +171,9 @@ def test_a_write_a_removal_and_the_reading_of_a_list_each_touch_a_record_and_rea
     del owner.fault
     owner.fault = ""
     assert copied() == 1
+    copies = copy.copy(owner), pickle.loads(pickle.dumps(owner))  # noqa: S301 - our own
+    assert [(type(each), each.name, len(each.threads)) for each in copies] == [(Process, "p", 1)] * 2
+    assert copied() == 2
     assert type(owner) is not Process
     assert isinstance(owner, Process)
     assert repr(owner) == "<process 1 'p', 1 threads>"

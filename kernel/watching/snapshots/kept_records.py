@@ -39,7 +39,12 @@ def sealed(form: Form) -> type:
 
         return property(look)
 
-    functions = {"__slots__": (), "__setattr__": change, "__delattr__": remove}
+    def reduce(record: Any, protocol: int) -> Any:
+        """Return how to make a copy, of the class that everybody else knows."""
+        set_class(record, kind)
+        return record.__reduce_ex__(protocol)
+
+    functions = {"__slots__": (), "__setattr__": change, "__delattr__": remove, "__reduce_ex__": reduce}
     return type(f"Sealed{kind.__name__}", (kind,), {name: looker(name) for name in form.guarded} | functions)
 
 
