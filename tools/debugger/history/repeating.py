@@ -37,6 +37,7 @@ class Repeating:
         self.around: list[Around] = []  # each is entered while something from outside comes again
         self.silent = False
         self.due = math.inf  # CPU time from which on a run is to end where a checkpoint can be taken
+        self.asked = math.inf  # the clock's time before which CPU time is not asked for: it takes ten times as long
         self.machine.host_calls.answered = self._answered
 
     @property
@@ -104,7 +105,7 @@ class Repeating:
 
     def _answered(self) -> None:
         """Pause after a host call at which a checkpoint is due and can be taken."""
-        if time.process_time() >= self.due and self.target.quiet():
+        if time.perf_counter() >= self.asked and time.process_time() >= self.due and self.target.quiet():
             self.machine.control.pause()
 
     @contextmanager
@@ -113,11 +114,11 @@ class Repeating:
 
         That is after a host call: what one takes differs, so that a number of instructions says little.
         """
-        self.due = time.process_time() + seconds
+        self.due, self.asked = time.process_time() + seconds, time.perf_counter() + seconds
         try:
             yield
         finally:
-            self.due = math.inf
+            self.due = self.asked = math.inf
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         self.checkpoints.restore(checkpoint)
