@@ -1,9 +1,10 @@
 """How long a drive takes, in virtual time."""
 
-from typing import NamedTuple
+from callgate.kernel.common.record import record
 
 
-class Latency(NamedTuple):
+@record(frozen=True)
+class Latency:
     """How long commands take, in ns of virtual time: fixed part, per sector, and whether NCQ may reorder."""
 
     command: int = 1000

@@ -5,7 +5,6 @@ disk is kept up to there, and so are all others.
 """
 
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
 
 from callgate.disk.partitioning.gpt import scan_gpt
 from callgate.disk.partitioning.layout import (
@@ -26,7 +25,7 @@ from callgate.kernel.abi.disks.volumes import (
     ISO_IDENTIFIER,
     ISO_LOGICAL_SECTOR,
 )
-from callgate.kernel.common.record import replaced
+from callgate.kernel.common.record import record, replaced
 
 __all__ = [
     "SECTOR",
@@ -48,7 +47,8 @@ FIRST_LOGICAL = 5
 Judge = Callable[[Partition], Awaitable[str | None]]
 
 
-class Extended(NamedTuple):
+@record(frozen=True)
+class Extended:
     """An extended partition: first sector, number of sectors, and those of the disk."""
 
     base: int

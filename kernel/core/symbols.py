@@ -9,8 +9,9 @@ of every symbol and be imported while a fault is handled.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final
 
+from callgate.kernel.common.record import record
 from callgate.asm.assembler.output.elf_format import (
     HEADER,
     SECTION_HEADER,
@@ -27,7 +28,8 @@ SECTIONS: Final = 256  # most sections of a file that is read
 NAMED = (STT_NOTYPE, STT_OBJECT, STT_FUNC)
 
 
-class SymbolTable(NamedTuple):
+@record(frozen=True)
+class SymbolTable:
     """The parts of a program's file that a fault report needs: bounded by SYMBOLS, SYMBOL_NAMES_BYTES and SECTIONS."""
 
     sections: tuple[tuple[int, int], ...]  # (address, bytes) by section number

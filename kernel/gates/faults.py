@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Coroutine
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.errors import ERROR_TEXT, ErrorCode
 from callgate.kernel.abi.selectors import SELECTOR_USER_CODE
 from callgate.kernel.abi.thread import ThreadControlBlock, TrapFrame
+from callgate.kernel.common.record import record, replaced
 from callgate.kernel.core.control_block import ControlBlock, word
 from callgate.kernel.core.coroutines import routine
 from callgate.kernel.core.errors import GivenUp, KernelPanic, PolicyError
@@ -61,7 +62,8 @@ NAMES = {
 }
 
 
-class Fault(NamedTuple):
+@record(frozen=True)
+class Fault:
     """The facts of an exception for its report."""
 
     vector: int
@@ -201,7 +203,7 @@ class Faults:
         if self._handled(process, fault):
             frame["eax"], frame["eip"] = fault.error, process.file_handler[0]
             return
-        fault = fault._replace(symbol=symbol_of(process.symbols, fault.eip))
+        fault = replaced(fault, symbol=symbol_of(process.symbols, fault.eip))
         title = f"process {process.number} ({process.name}) ended by {fault.describe()}"
         self.log.urgent([title, *self._report(process, fault)], process)
         if self.fpu.touched(thread):
@@ -229,14 +231,14 @@ class Faults:
             frame["eip"] = resume
             self.guest.words[tcb + FAULT_ERROR] = fault.error or ErrorCode.BAD_ADDRESS
             return
-        fault = fault._replace(symbol=self.guest.image.symbol_at(fault.eip))
+        fault = replaced(fault, symbol=self.guest.image.symbol_at(fault.eip))
         report = "\n".join(self._report(None, fault))
         raise KernelPanic(f"ring 0: {fault.describe()}\n{report}")
 
 
 def refused(fault: Fault, code: ErrorCode) -> Fault:
     """Return a fault in a file window with the reason why its page cannot be provided or written."""
-    return fault._replace(reason=f"{ERROR_TEXT[code]} (a page of a file)", error=code)
+    return replaced(fault, reason=f"{ERROR_TEXT[code]} (a page of a file)", error=code)
 
 
 def leave_virtual_mode(frame: ControlBlock) -> bool:

@@ -3,10 +3,11 @@
 Every value that later code computes with is bounded here, so later code can trust it.
 """
 
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 from callgate.kernel.abi.disks.volumes import FAT12_CLUSTERS, FAT16_CLUSTERS, FAT32_CLUSTERS, FAT_EXTENDED_SIGNATURE
 from callgate.kernel.abi.memory import SECTOR_SIZE
+from callgate.kernel.common.record import record, replaced
 from callgate.server.errors import MountError
 from callgate.server.fat.structures import (
     DIRTY_BIT,
@@ -27,7 +28,8 @@ _RANGE: Final = "1 or more"
 Record = TypeVar("Record", bound=BootSector)
 
 
-class FatLayout(NamedTuple):
+@record(frozen=True)
+class FatLayout:
     """Where everything is.  Sectors are disk sectors of 512 bytes from the partition's start."""
 
     bits: int  # of a FAT entry: 12, 16 or 32
@@ -153,7 +155,8 @@ def _total_sectors(boot: BootSector) -> int:
     return total
 
 
-class _Regions(NamedTuple):
+@record(frozen=True)
+class _Regions:
     """Sizes in the volume's own sectors ("FAT Type Determination")."""
 
     root: int
@@ -233,7 +236,8 @@ def _layout32(boot: BootSector32, total: int) -> FatLayout:
         raise _wrong(boot, "BPB_ExtFlags", f"an active FAT below {boot.BPB_NumFATs}, the number of FATs")
     scale = boot.BPB_BytsPerSec // SECTOR_SIZE
     has_fsinfo = 0 < boot.BPB_FSInfo < boot.BPB_RsvdSecCnt
-    return _layout(boot, boot.BPB_FATSz32, 32, total, regions)._replace(
+    return replaced(
+        _layout(boot, boot.BPB_FATSz32, 32, total, regions),
         active_fat=active,
         mirrored=mirrored,
         root_start=0,

@@ -1,6 +1,7 @@
 """Which layout a volume has, where its boot sector leaves a choice: a backup, a field that contradicts the others."""
 
 from callgate.kernel.abi.memory import SECTOR_SIZE
+from callgate.kernel.common.record import replaced
 from callgate.server.disk import SectorReader
 from callgate.server.errors import FileSystemError, MountError
 from callgate.server.fat.boot_sector import FatLayout, parse_boot_sector
@@ -55,7 +56,7 @@ async def _judge_root_entries(reader: SectorReader, layout: FatLayout) -> tuple[
     room = min(
         (layout.sectors - data_start) // layout.cluster_sectors, layout.fat_sectors * SECTOR_SIZE // 4 - FIRST_CLUSTER
     )
-    without = layout._replace(data_start=data_start, clusters=room, root_bytes=0)
+    without = replaced(layout, data_start=data_start, clusters=room, root_bytes=0)
     complaint = f"boot sector: BPB_RootEntCnt is {layout.root_bytes // RECORD_SIZE}, expected 0 on FAT32"
     if not await _has_root(reader, layout) and await _has_root(reader, without):
         return without, f"{complaint}; it is not used"

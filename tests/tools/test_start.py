@@ -87,7 +87,7 @@ MODULES = 286
 # The standard library compiles the methods of each dataclass, and of each named tuple its `__new__`: 0.2 to 0.6 ms and
 # 0.1 ms.  These are worth it; what else can change is a record (kernel/common/record.py).
 DATACLASSES = ["Block", "CacheState", "Entry", "KernelState", "Unit"]
-NAMED_TUPLES = 67
+NAMED_TUPLES = 58
 
 
 @pytest.fixture(scope="module")

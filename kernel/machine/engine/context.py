@@ -10,8 +10,8 @@ once, and the engine's version is pinned (docs/emulator-notes.md).
 import ctypes
 import struct
 from functools import cache
-from typing import NamedTuple
 
+from callgate.kernel.common.record import record
 from unicorn import UC_ARCH_X86, UC_HOOK_INTR, UC_MODE_32, Uc, UcError
 from unicorn import x86_const as x86
 from unicorn.unicorn_py3.unicorn import uclib
@@ -38,7 +38,8 @@ class UnsupportedEmulator(RuntimeError):
     """This build of Unicorn keeps its state in other places than the known ones."""
 
 
-class ContextLayout(NamedTuple):
+@record(frozen=True)
+class ContextLayout:
     """Byte offsets within a saved context."""
 
     size: int
@@ -208,22 +209,11 @@ def _layout(scratch: Scratch) -> ContextLayout:
         raise UnsupportedEmulator("EIP does not follow the registers")
     # env: regs, eip, eflags, then lazily evaluated flags (cc_dst, cc_src, cc_src2, cc_op), df, hflags.
     hflags = eip + 48
-    error_code = only(
-        [
-            offset
-            for offset in range(eip, len(first) - 3, 4)
-            if word(first, offset) == 0x1238 and word(second, offset) == 0x5678
-        ],
-        "error code",
-    )
-    old_exception = only(
-        [
-            offset
-            for offset in range(error_code, len(first) - 3, 4)
-            if word(first, offset) == 13 and word(second, offset) == 13 and word(software, offset) == 0xFFFF_FFFF
-        ],
-        "exception in flight",
-    )
+    columns = (struct.unpack_from(f"<{(len(first) - eip) // 4}I", state, eip) for state in (first, second, software))
+    rows = list(zip(*columns, strict=True))
+    error_code = eip + 4 * only([at for at, row in enumerate(rows) if row[:2] == (0x1238, 0x5678)], "error code")
+    in_flight = [eip + 4 * at for at, row in enumerate(rows) if row == (13, 13, 0xFFFF_FFFF)]
+    old_exception = only([at for at in in_flight if at > error_code], "exception in flight")
     is_int = error_code + 4
     if word(software, is_int) != 1 or word(first, is_int) != 0:
         raise UnsupportedEmulator("the mark of software interrupts does not follow the error code")
@@ -243,9 +233,8 @@ def _find_efer(scratch: Scratch) -> int:
     before = scratch.state()
     scratch.uc.msr_write(MSR_EFER, EFER_NXE)
     after = scratch.state()
-    values = ((0).to_bytes(8, "little"), EFER_NXE.to_bytes(8, "little"))
-    offsets = range(0, len(after) - 7, 8)
-    return only([at for at in offsets if (before[at : at + 8], after[at : at + 8]) == values], "EFER")
+    columns = (struct.unpack(f"<{len(state) // 8}Q", state[: len(state) // 8 * 8]) for state in (before, after))
+    return only([8 * index for index, row in enumerate(zip(*columns, strict=True)) if row == (0, EFER_NXE)], "EFER")
 
 
 def _check_segments(scratch: Scratch, layout: ContextLayout) -> None:

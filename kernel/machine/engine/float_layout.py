@@ -8,8 +8,9 @@ found exactly once (docs/emulator-notes.md).
 
 import struct
 from functools import cache
-from typing import Final, NamedTuple
+from typing import Final
 
+from callgate.kernel.common.record import record
 from callgate.kernel.machine.engine.context import CODE, RawContext, UnsupportedEmulator, only, unique
 from unicorn import UC_ARCH_X86, UC_MODE_32, Uc
 
@@ -20,7 +21,8 @@ MXCSR, STATUS, CONTROL = 0x5FA5, 0x4502, 0x0B7F  # values that are found nowhere
 RESULTS: Final = ((1, 2, 0x20), (1, 0, 4), (0, 0, 1), (3, 3, 0x28))  # dividend, divisor (3: a product), exceptions
 
 
-class FloatLayout(NamedTuple):
+@record(frozen=True)
+class FloatLayout:
     """Byte offsets within a saved context."""
 
     mxcsr: int

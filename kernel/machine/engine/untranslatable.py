@@ -33,6 +33,7 @@ SA_NODEFER: Final = 0x4000_0000  # the jump does not come back to unblock the si
 THREADS: Final = 32  # that may run machines at the same time; one more runs without this protection
 FIRST_CPU: Final = -1
 SEARCHED: Final = 1 << 16  # bytes of the engine's CPU before its registers
+PIECE: Final = 1 << 11  # that are looked at in one step
 MARKS: Final = (0x1357_9BDF, 0x0246_8ACE)  # EAX and ECX, which lie first
 
 
@@ -149,9 +150,10 @@ class Rescue:
             engine.reg_write(register, mark)
         base = self.cpu(engine._uch)
         wanted = struct.pack("<QQ", *MARKS)
-        for offset in range(0, SEARCHED, 16):
-            if ctypes.string_at(base + offset, 16) == wanted:
-                return offset
+        for offset in range(0, SEARCHED, PIECE):  # the registers' structure is larger than a piece
+            found = ctypes.string_at(base + offset, PIECE).find(wanted)
+            if found >= 0 and found % 16 == 0:
+                return offset + found
         raise OSError("the engine's registers are not where they were")
 
     def install(self) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from callgate.kernel.abi.fpu import MXCSR_INITIAL
-from callgate.kernel.common.record import record
+from callgate.kernel.common.record import as_dict, record
 from callgate.kernel.machine.cpu.cpu import CR0_EM, CR0_TS, CR4_OSFXSR, CR4_OSXMMEXCPT
 from callgate.kernel.machine.cpu.environment import Environment
 from callgate.kernel.machine.cpu.exceptions import GP, MF, UD, XM
@@ -104,7 +104,7 @@ class Floating:
         if self.environment.known:
             state.late_flags = self.environment.address(cpu.layout.flags_source)
             state.cr0 = self.environment.address(cpu.layout.control)
-            for name, offset in self.layout._asdict().items():
+            for name, offset in as_dict(self.layout).items():
                 setattr(state, name, self.environment.address(offset))
 
     # Sites.

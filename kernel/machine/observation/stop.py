@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+from callgate.kernel.common.record import record
+
 
 class Stop(NamedTuple):
     """The end of a run: reason, retired instructions, and details of the reason.
@@ -38,7 +40,8 @@ class Occurrence(NamedTuple):
         return f"at {self.clock} ns {self.name}, error code {self.error_code:#x}, EIP {self.eip:#010x}"
 
 
-class TripleFaultReport(NamedTuple):
+@record(frozen=True)
+class TripleFaultReport:
     """The report of a CPU that shuts down.
 
     `chain` says what failed, event by event; `code` are bytes at EIP, `stack` the dwords on top, as far as
