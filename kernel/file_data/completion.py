@@ -105,10 +105,10 @@ class Completion:
 
     def ready(self, file: FileObject, span: Span) -> None:
         """Put the pages of a span together, publish them, and wake its readers; NO_MEMORY for a copied page."""
-        make = self.pages.make
-        span.frames = [parts if isinstance(parts, int) else make(span, parts) for parts in span.parts]
+        parts, make = span.parts, self.pages.make
+        span.frames = [one if isinstance(one, int) else make(span, one) for one in parts]
         # A block of the cache with nothing else in it is whole.
-        span.whole = [isinstance(parts, int) and parts >= HIGH_MEMORY for parts in span.parts]
+        span.whole = [isinstance(one, int) and one >= HIGH_MEMORY for one in parts]
         span.parts = []
         span.state = SpanState.READY
         self._settle(span)

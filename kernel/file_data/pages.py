@@ -78,42 +78,24 @@ class FilePages:
             pages[0] = [span.begun]
             begin += span.begun.size
         for frames, first, sectors in pieces:
-            size = sectors * SECTOR_SIZE
+            after = at + sectors * SECTOR_SIZE
+            wanted, until = max(at, begin), min(after, end)
             if not frames:
-                self._spread(file, max(at, begin), min(at + size, end), 0, pages, span.first_page)
-            elif len(frames) * PAGE_SIZE != size or (at + file.shift) % PAGE_SIZE:
-                self._spread_blocks(file, (at, begin, end), (frames, first * SECTOR_SIZE, size), pages, span.first_page)
-            else:
-                # Blocks are pages of the file, but for those that are not wanted whole.
-                low = min(len(frames), max(0, -(-(begin - at) // PAGE_SIZE)))
-                high = max(low, min(len(frames), (end - at) // PAGE_SIZE))
-                page = file.page_of(at) - span.first_page
+                self._spread(file, wanted, until, 0, pages, span.first_page)
+            base = at - first * SECTOR_SIZE  # where the first block begins, were all of it of the file
+            low = high = 0  # blocks that are pages of the file as they are
+            if frames and not (base + file.shift) % PAGE_SIZE:
+                low = -(-(wanted - base) // PAGE_SIZE)
+                high = max(low, (until - base) // PAGE_SIZE)
+                page = file.page_of(base) - span.first_page
                 pages[page + low : page + high] = frames[low:high]
-                for some, offset in ((frames[:low], 0), (frames[high:], high * PAGE_SIZE)):
-                    place = some, 0, len(some) * PAGE_SIZE
-                    self._spread_blocks(file, (at + offset, begin, end), place, pages, span.first_page)
-            at += size
+            for index, frame in enumerate(frames):
+                if not low <= index < high:
+                    block = base + index * PAGE_SIZE
+                    begins, ends = max(block, wanted), min(block + PAGE_SIZE, until)
+                    self._spread(file, begins, ends, frame + begins - block, pages, span.first_page)
+            at = after
         span.parts = pages
-
-    def _spread_blocks(
-        self,
-        file: FileObject,
-        bounds: tuple[int, int, int],
-        place: tuple[list[int], int, int],
-        pages: list[int | list[Part]],
-        first_page: int,
-    ) -> None:
-        """Note those bytes of blocks that are wanted: the blocks begin at `at` of the file, wanted is `begin` to `end`.
-
-        `place` is the frames, the first byte within the first of them, and the bytes in all.
-        """
-        at, begin, end = bounds
-        frames, offset, size = place
-        for frame in frames:
-            length = min(size, PAGE_SIZE - offset)
-            low, high = max(at, begin), min(at + length, end)
-            self._spread(file, low, high, frame + offset + low - at, pages, first_page)
-            at, size, offset = at + length, size - length, 0
 
     def _absorb(self, file: FileObject, span: Span) -> bool:
         """Take over the beginning of the first page from the span that ends there; False if there is none.

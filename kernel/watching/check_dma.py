@@ -64,7 +64,7 @@ class DmaWatch:
         kernel = self.kernel
         if physical == polled_data(kernel) and length <= SECTOR_SIZE:
             return
-        if not kernel.state.high.holders.keys() >= set(frames_of(physical, length)):
+        if not all(map(kernel.state.high.holders.__contains__, frames_of(physical, length))):
             self.found.append(f"{length} bytes of DMA went to {physical:#x}, which is not a held frame of the cache")
 
 

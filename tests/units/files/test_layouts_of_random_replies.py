@@ -18,14 +18,14 @@ def random_pieces(chance: random.Random) -> Pieces:
     pieces: Pieces = []
     frame = HIGH_MEMORY
     for _ in range(chance.randrange(1, 7)):
-        kind, first = chance.choice(["run", "run", "part", "hole"]), chance.randrange(SECTORS_PER_PAGE)
+        kind, first = chance.choice(["run", "run", "part", "hole"]), chance.choice([0, chance.randrange(1, 8)])
         count = chance.randrange(1, 6) if kind == "run" else 1
         frames = [frame + 2 * PAGE * index for index in range(count)]
         frame = frames[-1] + 2 * PAGE
         if kind == "run":
             pieces.append((frames, 0, count * SECTORS_PER_PAGE))
         else:
-            sectors = chance.randrange(1, SECTORS_PER_PAGE - first + 1)
+            sectors = SECTORS_PER_PAGE - first if chance.random() < 0.7 else 1
             pieces.append((frames if kind == "part" else [], first, sectors))
     return pieces
 
