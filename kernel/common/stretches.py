@@ -10,7 +10,7 @@ def stretches(values: Sequence[int], step: int) -> list[tuple[int, int]]:
     if not values:
         return []
     first, count = values[0], len(values)
-    if values[-1] - first == (count - 1) * step and list(values) == list(range(first, first + count * step, step)):
+    if list(values) == list(range(first, first + count * step, step)):
         return [(0, count)]  # nearly always
     breaks = [index for index in range(1, count) if values[index] - values[index - 1] != step]
     return list(zip([0, *breaks], [*breaks, count], strict=True))

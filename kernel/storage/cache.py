@@ -71,7 +71,7 @@ class Cache:
         blocks = state.blocks
         keys = [(disk, number) for number in numbers]
         found = list(map(blocks.get, keys))
-        if found and not any(found) and len(set(numbers)) == len(numbers):
+        if not any(found) and len(set(numbers)) == len(numbers):
             return self._lock_new(keys, numbers)
         locked = Locked([], [], [], [], [])
         try:

@@ -35,7 +35,6 @@ ARRIVED = 1 << SECTOR_LINK_SHIFT + SECTOR_ARRIVED_BIT
 ENTRIES = SectorList.entries.offset
 HEAD = struct.Struct("<IHHII")
 REMAINING = word(SpanRecord, "remaining")
-FIRST_LINK = SECTOR_LINK_MASK << SECTOR_LINK_SHIFT
 NEXT_ENTRY = SECTORS_PER_PAGE | 1 << SECTOR_LINK_SHIFT  # from the entry of a whole block to that of the next one
 
 
@@ -91,8 +90,8 @@ class SectorLists:
     def read(self, frame: int, count: int) -> tuple[list[int], list[int]]:
         """Return the blocks in the order of the entries now, and the place there of each entry as it was written."""
         words = struct.unpack_from(f"<{count}Q", self.guest.ram.view(frame + ENTRIES, 8 * count))
-        begin = words[0] if words else 0
-        if words == tuple(range(begin, begin + count * NEXT_ENTRY, NEXT_ENTRY)) and not begin & FIRST_LINK:
+        begin = next(iter(words), 0)
+        if words == tuple(range(begin, begin + count * NEXT_ENTRY, NEXT_ENTRY)):
             first = sector_of(begin) // SECTORS_PER_PAGE
             return list(range(first, first + count)), list(range(count))  # blocks in order, as nearly always
         places = [0] * count

@@ -309,6 +309,15 @@ def test_a_request_that_no_command_can_express_fails_at_once(bench, content, fie
     assert not b.disk(0).issued
 
 
+def test_a_request_for_more_sectors_than_a_command_takes_fails_at_once_although_its_runs_have_room(bench, content):
+    b = bench.ahci(AhciController([MemoryMedium(content(64))]))
+    requests = [b.request(0, 0, 8 * DISK_REQUEST_PAGES + more, [HIGH_MEMORY | 1023]) for more in (1, 8, 0)]
+    b.submit(*requests)
+    b.run_until_idle()
+    assert [b.at(request).error & 0xFFFF for request in requests] == [0x0441, 0x0441, 0x1051]
+    assert b.done == requests, "the last one is for the drive to refuse: it has 64 sectors"
+
+
 @pytest.mark.parametrize("number", [1, 35, 36, 0xFFFF])
 def test_a_request_for_no_disk_ends_at_once(bench, content, number):
     b = bench.ahci(AhciController([MemoryMedium(content(64))]))
