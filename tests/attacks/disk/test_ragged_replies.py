@@ -35,6 +35,7 @@ RUNS = {
     "a run of 506 blocks": ([entry(8 * at, 8) for at in range(506)], "sector 64 lies outside"),
     "a run from far outside": ([entry((1 << 60) - 24 + 8 * at, 8) for at in range(3)], f"sector {(1 << 60) - 24} lies"),
     "a run that wraps at 64 bits": ([(-8 + 8 * at) % (1 << 64) for at in range(3)], "a hole of 8 sectors at"),
+    "a run of parts of blocks": ([entry(SECTORS - 8 + 8 * at, 1) for at in range(3)], "sector 64 lies outside"),
     "a run over the ends of blocks": ([entry(4 + 8 * at, 8) for at in range(3)], "8 sectors at 4 cross a block"),
 }
 
