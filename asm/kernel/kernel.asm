@@ -31,6 +31,7 @@
         .include "threads/switch.asm"
         .include "entry/policy.asm"
         .include "entry/usercopy.asm"
+        .include "ipc/hand_over.asm"
         .include "ipc/post.asm"
         .include "ipc/batch.asm"
         .include "threads/watch_thread.asm"

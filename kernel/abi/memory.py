@@ -16,7 +16,9 @@ USER_PROGRAM: Final = 0x0040_0000  # where programs are linked
 USER_HEAP: Final = 0x1000_0000  # memory given by SystemCall.ALLOCATE grows from here
 USER_FILES: Final = 0x4000_0000  # file windows and directory pages mapped into clients
 USER_FILES_END: Final = 0xA000_0000
-USER_MESSAGES: Final = 0xA000_0000  # the 32 message pages of a server, page i at +4096*i
+# The numbers of message pages and of a program's first pages differ in the lower six bits, by which the engine's TLB
+# finds an entry: else a server's code would drop its message's.
+USER_MESSAGES: Final = 0xA002_0000  # the 32 message pages of a server, page i at +4096*i
 USER_METADATA: Final = 0xA020_0000  # disk blocks locked by a server (read-only)
 USER_METADATA_END: Final = 0xB000_0000
 USER_STACK_TOP: Final = 0xBFFF_F000  # first thread's stack ends here; the page above stays unmapped

@@ -184,7 +184,7 @@ class Endpoint(Layout):
         "handles": "the handle that answers the slot's present request: slot index + generation * 256",
         "state": "SlotState",
         "replies": "replies taken from servers",
-        "blocking_waits": "waits of clients for a reply, but for those that took the direct switch",
+        "blocking_waits": "waits of clients for a reply, or data of a READ, but for those that took the direct switch",
         "full_waits": "waits of clients for a slot",
         "bad_replies": "replies refused by the kernel",
         "aborted": "requests given up: client or server died, disk unplugged",

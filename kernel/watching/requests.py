@@ -1,7 +1,7 @@
 """The requests in an endpoint's slots, as a person looks at them: whose they are, where they stand, what they say.
 
 >>> system.slots("d0p1")[0]
-<slot 0 of d0p1: SERVED, client 9 'shell', page 0x… at 0xa0000000 in the server, OPEN>
+<slot 0 of d0p1: SERVED, client 9 'shell', page 0x… at 0xa0020000 in the server, OPEN>
 >>> system.request().message.operation
 """
 

@@ -10,11 +10,15 @@ from callgate.kernel.system import System, SystemOptions
 
 
 def booting() -> Iterator[Callable[[str], System]]:
-    """Boot the demo image with commands for the shell; nothing has run yet.  The systems are closed at the end."""
+    """Boot the demo image with commands for the shell; nothing has run yet.  The systems are closed at the end.
+
+    Without the fast path each request is posted, and each thread goes on where it waits.
+    """
     systems: list[System] = []
 
-    def boot(commands: str = "dir") -> System:
-        system = System([open_image(demo_image(cache_directory()))], SystemOptions(commands=commands))
+    def boot(commands: str = "dir", *, fast_path: bool = True) -> System:
+        options = SystemOptions(commands=commands, fast_path=fast_path)
+        system = System([open_image(demo_image(cache_directory()))], options)
         systems.append(system)
         return system
 

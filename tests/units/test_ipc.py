@@ -22,7 +22,7 @@ def ipc() -> Ipc:
 
 def test_a_new_endpoint_has_32_unused_slots_and_a_ring_with_nothing_in_it(ipc: Ipc) -> None:
     block = Endpoint.from_buffer(ipc.guest.ram.view(ipc.endpoint.block, 4096))
-    assert (block.unused, block.free, block.window_base, block.number) == (0xFFFF_FFFF, 0, 0xA000_0000, 0)
+    assert (block.unused, block.free, block.window_base, block.number) == (0xFFFF_FFFF, 0, 0xA002_0000, 0)
     assert bytes(block.ring) == b"\xe0" * 32
     assert ipc.guest.kernel_words["endpoints"] == 1
 

@@ -175,7 +175,7 @@ class HostedThread:
         self.server.results = []
         system.hosted.servers[self.process.number] = self.server
 
-    def step(self, message: int = 0xA000_0000) -> int:
+    def step(self, message: int = 0xA002_0000) -> int:
         return self.system.hosted.step(self.thread, message)
 
     @property

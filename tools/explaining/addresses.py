@@ -20,6 +20,7 @@ REGIONS: Final = (  # first address, what lies from there on
     (memory.USER_PROGRAM, "ring 3: the program"),
     (memory.USER_HEAP, "ring 3: memory given by ALLOCATE"),
     (memory.USER_FILES, "ring 3: windows on files, directories, pages of file objects"),
+    (memory.USER_FILES_END, "not mapped"),
     (memory.USER_MESSAGES, "ring 3 of servers: the 32 message pages"),
     (memory.USER_MESSAGES + 32 * memory.PAGE_SIZE, "not mapped"),
     (memory.USER_METADATA, "ring 3 of servers: disk blocks that they have locked"),

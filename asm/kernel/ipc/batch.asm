@@ -57,10 +57,7 @@ ipc_batch:
         mov     ecx, ebx
         .event  ipc.fill slot=ecx operation=Operation.BATCH
 
-        .ledger requests
-        call    post_slot
-        .event  ipc.post slot=ecx
-        call    signal_and_wait
+        call    post_and_wait
         mov     eax, ErrorCode.INTERRUPTED
         jc      .fail
         .event  ipc.wake slot=ecx

@@ -26,31 +26,32 @@ ipc_gate:
 .taken:
         .event  ipc.take slot=ecx endpoint=gs
 
-        ; Fill: between take and post the page is ours alone.
-        mov     ebp, ecx
-        shl     ebp, SLOT_RECORD_SHIFT
-        mov     es, word ptr gs:[Endpoint.slots + ebp + SlotRecord.selector]
-        mov     gs:[Endpoint.slots + ebp + SlotRecord.client], fs
-        mov     es:[Message.eax], eax
-        mov     es:[Message.ebx], ebx
-        mov     es:[Message.edx], edx
-        mov     es:[Message.esi], esi
-        mov     es:[Message.edi], edi
+        ; Fill: between take and post the page is ours alone.  EBP goes through SS, as the kernel's words do.
+        lea     ebp, [ecx + ecx]
+        mov     ebp, gs:[Endpoint.slots + ebp * 8 + SlotRecord.physical]
+        mov     [ebp + KERNEL_BASE + Message.eax], eax
+        mov     [ebp + KERNEL_BASE + Message.ebx], ebx
+        mov     [ebp + KERNEL_BASE + Message.edx], edx
+        mov     [ebp + KERNEL_BASE + Message.esi], esi
+        mov     [ebp + KERNEL_BASE + Message.edi], edi
         mov     ebx, gs:[Endpoint.handles + ecx * 4]
-        mov     es:[Message.handle], ebx
+        mov     [ebp + KERNEL_BASE + Message.handle], ebx
         mov     eax, [esp + GateFrame.ecx]
-        mov     es:[Message.ecx], eax
+        mov     [ebp + KERNEL_BASE + Message.ecx], eax
         movzx   ebx, word ptr [esp + GateFrame.ebp]
-        mov     es:[Message.operation], ebx
-        mov     dword ptr es:[Message.flags], 0
+        mov     [ebp + KERNEL_BASE + Message.operation], ebx
+        mov     dword ptr [ebp + KERNEL_BASE + Message.flags], 0
         .event  ipc.fill slot=ecx operation=ebx
         DIRECT_REQUEST .post, .undo
 
         ; Post, and hand the CPU to a sleeping server thread.
 .undo:
+        mov     fs, word ptr ss:[kernel_words + KernelWords.current]
         UNDO_WAIT
 .post:
         ENTER_FULLY eax
+        lea     edx, [ecx + ecx]
+        mov     gs:[Endpoint.slots + edx * 8 + SlotRecord.client], fs
         test    dword ptr gs:[Endpoint.flags], EndpointFlags.DEAD
         jnz     .dead
         .ledger requests
@@ -171,14 +172,25 @@ resume_call:
         jne     ipc_gate.again
         jmp     ipc_gate.done
 
+; post_and_wait: hand a request over, or post it and signal a sleeping server thread, and wait for the reply.
 ; signal_and_wait: signal a sleeping server thread, if there is one, and wait for the reply.
 ; wait_for_reply: wait, because every server thread is awake already.
 ; check_reply: wait, unless the reply has come already.
-;   in:        gs   endpoint, ecx  slot index, posted; fs  thread
+;   in:        gs   endpoint, ecx  slot index, filled for post_and_wait, else posted; fs  thread
 ;   out:       CF=0  replied, the page is the client's again     CF=1  killed or interrupted, the slot is no longer ours
-;   clobbers:  eax, edx, es, flags
+;   clobbers:  eax, edx, es, flags; post_and_wait ebx, too
 ;   state:     ring 0, any IF
 ;   leaves by: ret
+post_and_wait:
+        mov     eax, ThreadState.BLOCKED | WaitReason.REPLY << 16
+        push    gs
+        call    hand_over_request
+        pop     gs
+        jnc     check_reply
+        .ledger requests
+        call    post_slot
+        .event  ipc.post slot=ecx
+
 signal_and_wait:
         bsf     eax, gs:[Endpoint.idle]
         jz      wait_for_reply
@@ -270,10 +282,7 @@ ipc_request:
         mov     eax, fs:[ThreadControlBlock.request_operation]
         mov     es:[Message.operation], eax
         .event  ipc.fill slot=ecx operation=eax
-        .ledger requests
-        call    post_slot
-        .event  ipc.post slot=ecx
-        call    signal_and_wait
+        call    post_and_wait
         jc      .abandoned
         .event  ipc.wake slot=ecx
         mov     fs:[ThreadControlBlock.slot], ecx

@@ -9,42 +9,55 @@
 ;
 ; A thread that has given the CPU away here can be resumed by any other way, too: it leaves the SwitchFrame of a thread
 ; that waits at the gate.
+;
+; What asks from within the kernel (policy, a batch) hands its request over in the same way (`hand_over_request`), and
+; waits where its reply can be looked at: the reply of registers goes straight back there (ANSWER_INSIDE).
 
-; DIRECT_SWITCH: the thread with selector EDX, whose control block is in ES, runs from here on.
-; Out: ESP = its GateFrame, page tables and LDT are its own.  Clobbers EBX.  FS keeps the last thread's block.
+; A descriptor costs a look into the GDT, and a load of ES or DS the engine's way from one block of code to the next as
+; well.  So none is loaded that can be done without: a message page is reached where all low memory is mapped, a thread's
+; own block above its stack, where EBP and ESP go through SS; FS is the other thread's block.
+
+; The thread's own control block lies above its stack, at whose top the GateFrame is.
+OWN_BLOCK = sizeof(GateFrame)
+
+; DIRECT_SWITCH resume: the thread with selector EDX, whose control block is in FS, runs from here on, and this one goes
+; on at `resume` when it is woken.
         .macro DIRECT_SWITCH resume
         push    offset \resume
         push    KERNEL_EFLAGS
         pushad
-        mov     fs:[ThreadControlBlock.esp], esp
-        mov     dword ptr es:[ThreadControlBlock.state], ThreadState.RUNNING
+        mov     [esp + sizeof(SwitchFrame) + OWN_BLOCK + ThreadControlBlock.esp], esp
+        mov     dword ptr fs:[ThreadControlBlock.state], ThreadState.RUNNING
         .ledger fast_handoffs
         mov     ss:[kernel_words + KernelWords.next], edx
         .endm
 
 ; DIRECT_SPACE: the second half: stack, page tables and LDT.
+; Out: ESP = the thread's GateFrame.  Clobbers EDX.
         .macro DIRECT_SPACE
         mov     ss:[kernel_words + KernelWords.current], edx
-        mov     ebx, es:[ThreadControlBlock.esp0]
-        .event  thread.switch to=es
-        mov     ss:[task_state + TaskState.esp0], ebx
-        lea     esp, [ebx - sizeof(GateFrame)]
+        mov     edx, fs:[ThreadControlBlock.esp0]
+        .event  thread.switch to=fs
+        mov     ss:[task_state + TaskState.esp0], edx
+        lea     esp, [edx - sizeof(GateFrame)]
         .frame  like leave_gate
-        mov     ebx, es:[ThreadControlBlock.cr3]
+.arrived:
+        mov     edx, fs:[ThreadControlBlock.cr3]
         .ledger cr3_loads
-        mov     cr3, ebx
-        lldt    word ptr es:[ThreadControlBlock.ldt]
+        mov     cr3, edx
+        lldt    word ptr fs:[ThreadControlBlock.ldt]
         .endm
 
 ; NOTE_WAIT reason, undo: the current thread blocks; at `undo` if it must not (it is killed, or a wake-up has come).
 ; The flags are looked at after the store: a wake-up from outside has left SIGNALLED before it, or finds us blocked.
         .macro NOTE_WAIT reason, undo
-        mov     dword ptr fs:[ThreadControlBlock.state], ThreadState.BLOCKED | \reason << 16
-        test    dword ptr fs:[ThreadControlBlock.flags], ThreadFlags.KILLED | ThreadFlags.INTERRUPTED | ThreadFlags.SIGNALLED
+        mov     dword ptr [esp + OWN_BLOCK + ThreadControlBlock.state], ThreadState.BLOCKED | \reason << 16
+        test    dword ptr [esp + OWN_BLOCK + ThreadControlBlock.flags], ThreadFlags.KILLED | ThreadFlags.INTERRUPTED | ThreadFlags.SIGNALLED
         jnz     \undo
         .endm
 
-; UNDO_WAIT: it does not block after all.  A wake-up that has come since NOTE_WAIT is kept.  Clobbers EDX and flags.
+; UNDO_WAIT: it does not block after all.  A wake-up that has come since NOTE_WAIT is kept.  In: FS = the thread's block.
+; Clobbers EDX and flags.
         .macro UNDO_WAIT
         mov     edx, ThreadState.RUNNING
         xchg    fs:[ThreadControlBlock.state], edx
@@ -55,8 +68,8 @@
         .endm
 
 ; DIRECT_REQUEST post, undo: hand the request in slot ECX, whose page is filled, to a server thread that sleeps.
-;   in:        gs   endpoint, fs  thread, ebp  offset of the slot record, [esp]  GateFrame; IF=0
-;   leaves by: retf to the server's ring 3; at `post` or `undo` nothing has changed but EBX, EDX, EDI, ES and flags,
+;   in:        gs   endpoint, ebp  physical address of the page, [esp]  GateFrame; IF=0
+;   leaves by: retf to the server's ring 3; at `post` or `undo` nothing has changed but EBX, EDX, EDI, FS and flags,
 ;              and at `undo` the thread's state
         .macro DIRECT_REQUEST post, undo
 .direct:
@@ -68,8 +81,8 @@
         bsf     edi, gs:[Endpoint.idle]
         jz      \post
         movzx   edx, word ptr gs:[Endpoint.servers + edi * 2]
-        mov     es, edx
-        cmp     dword ptr es:[ThreadControlBlock.state], ThreadState.BLOCKED | WaitReason.REQUEST << 16
+        mov     fs, edx
+        cmp     dword ptr fs:[ThreadControlBlock.state], ThreadState.BLOCKED | WaitReason.REQUEST << 16
         jne     \post
         NOTE_WAIT WaitReason.CALL, \undo
         lock btr dword ptr gs:[Endpoint.idle], edi
@@ -80,58 +93,51 @@
         .ledger blocking_waits
         lock inc dword ptr gs:[Endpoint.fast]
         .event  ipc.post slot=ecx
+        mov     gs:[Endpoint.server_of + ecx * 2], dx
+        mov     byte ptr gs:[Endpoint.state + ecx], SlotState.SERVED
+        mov     ebx, ss:[kernel_words + KernelWords.current]
         DIRECT_SWITCH resume_call
 .turn:
         DIRECT_SPACE
 
         ; Serve: the page appears in the server.
         .event  ipc.fetch slot=ecx
-        mov     byte ptr gs:[Endpoint.state + ecx], SlotState.SERVED
-        mov     gs:[Endpoint.server_of + ecx * 2], dx
+        lea     edx, [ecx + ecx]
+        mov     gs:[Endpoint.slots + edx * 8 + SlotRecord.client], bx
         mov     ebx, gs:[Endpoint.window_table]
-        mov     edx, gs:[Endpoint.slots + ebp + SlotRecord.physical]
-        or      edx, MESSAGE_PAGE_BITS
+        add     ebp, MESSAGE_PAGE_BITS
         .ledger pte_writes
-        mov     ss:[ebx + ecx * 8], edx
-        mov     ebx, gs:[Endpoint.slots + ebp + SlotRecord.linear]
+        mov     ss:[ebx + ecx * 8], ebp
+        mov     ebx, gs:[Endpoint.slots + edx * 8 + SlotRecord.linear]
         .event  ipc.map slot=ecx linear=ebx
         mov     [esp + GateFrame.ebx], ebx
         and     dword ptr [esp + GateFrame.eflags], ~CARRY_FLAG
-        test    dword ptr es:[ThreadControlBlock.flags], ThreadFlags.KILLED
+        test    dword ptr [esp + OWN_BLOCK + ThreadControlBlock.flags], ThreadFlags.KILLED
         jnz     exit_thread
-        LEAVE_KERNEL
+        mov     eax, es
+        cmp     ax, [esp + GateFrame.es]
+        jne     .other_segment
+        pop     gs
+        pop     fs
+        add     esp, 4
+        pop     ds
+.loaded:
         popad
         popfd
 .leaving:
         retf
+
+.other_segment:
+        LEAVE_KERNEL
+        jmp     .loaded
         .endm
 
-; DIRECT_REPLY reply, undo: hand the reply of registers to its client, if that waits at the gate, and sleep.
-;   in:        gs   endpoint, fs  thread, ebx  handle, [esp]  GateFrame; IF=0
-;   leaves by: retf to the client's ring 3; at `reply` or `undo` nothing has changed but EAX, ECX, EDX, EBP, EDI, ES and
-;              flags, and at `undo` the thread's state and its bit in `idle`
-        .macro DIRECT_REPLY reply, undo
-.direct:
-        cmp     dword ptr ss:[kernel_words + KernelWords.arm_timer], 0
-        jne     \reply
-        mov     ebp, ebx
-        and     ebp, SLOTS - 1
-        cmp     ebx, gs:[Endpoint.handles + ebp * 4]
-        jne     \reply
-        mov     edx, fs
-        cmp     gs:[Endpoint.server_of + ebp * 2], dx
-        jne     \reply
-        mov     edi, ebp
-        shl     edi, SLOT_RECORD_SHIFT
-        movzx   edx, word ptr gs:[Endpoint.slots + edi + SlotRecord.client]
-        test    edx, edx
-        jz      \reply
-        mov     es, edx
-        cmp     dword ptr es:[ThreadControlBlock.state], ThreadState.BLOCKED | WaitReason.CALL << 16
-        jne     \reply
-
+; ANSWER undo: have the thread EDX, which waits for the reply in slot EBP, run in place of this one, which sleeps until
+; there is a request.
+;   in:        gs   endpoint, fs  the client's block, edi  twice the slot, [esp]  GateFrame
+        .macro ANSWER undo
         ; Announce the sleep, then look for requests.
-        mov     ecx, fs:[ThreadControlBlock.server_index]
+        mov     ecx, [esp + OWN_BLOCK + ThreadControlBlock.server_index]
         lock bts dword ptr gs:[Endpoint.idle], ecx
         mov     eax, gs:[Endpoint.head]
         cmp     eax, gs:[Endpoint.tail]
@@ -145,51 +151,87 @@
         mov     dword ptr ss:[ebx + ebp * 8], 0
         .event  ipc.unmap slot=ebp
         add     dword ptr gs:[Endpoint.handles + ebp * 4], 1 << HANDLE_GENERATION_SHIFT
-        mov     word ptr gs:[Endpoint.slots + edi + SlotRecord.client], 0
+        mov     word ptr gs:[Endpoint.slots + edi * 8 + SlotRecord.client], 0
         mov     word ptr gs:[Endpoint.server_of + ebp * 2], 0
         .ledger fast_replies
         lock inc dword ptr gs:[Endpoint.replies]
         DIRECT_SWITCH next_request.woken
+        .endm
+
+; DIRECT_REPLY reply, undo: hand the reply of registers to its client, if that waits at the gate, and sleep.
+;   in:        gs   endpoint, ebx  handle, [esp]  GateFrame; IF=0
+;   leaves by: retf to the client's ring 3; at `.inside`, if the client waits for something else; at `reply` or `undo`
+;              nothing has changed but EAX, ECX, EDX, EBP, EDI, FS and flags, and at `undo` the thread's state and its
+;              bit in `idle`, ECX
+        .macro DIRECT_REPLY reply, undo
+.direct:
+        cmp     dword ptr ss:[kernel_words + KernelWords.arm_timer], 0
+        jne     \reply
+        mov     ebp, ebx
+        and     ebp, SLOTS - 1
+        cmp     ebx, gs:[Endpoint.handles + ebp * 4]
+        jne     \reply
+        mov     edx, ss:[kernel_words + KernelWords.current]
+        cmp     gs:[Endpoint.server_of + ebp * 2], dx
+        jne     \reply
+        lea     edi, [ebp + ebp]
+        movzx   edx, word ptr gs:[Endpoint.slots + edi * 8 + SlotRecord.client]
+        test    edx, edx
+        jz      \reply
+        mov     fs, edx
+        cmp     dword ptr fs:[ThreadControlBlock.state], ThreadState.BLOCKED | WaitReason.CALL << 16
+        jne     .inside
+        ANSWER  \undo
 .turn:
         DIRECT_SPACE
 
         ; Reload, and release.
         .event  ipc.wake slot=ebp
-        mov     fs, word ptr gs:[Endpoint.slots + edi + SlotRecord.selector]
-        mov     word ptr fs:[Message.reply], ReplyType.REGISTERS
-        mov     eax, fs:[Message.eflags]
+        mov     edi, gs:[Endpoint.slots + edi * 8 + SlotRecord.physical]
+        mov     eax, ss:[edi + KERNEL_BASE + Message.eflags]
         xor     eax, [esp + GateFrame.eflags]
         and     eax, STATUS_FLAGS
         xor     [esp + GateFrame.eflags], eax
         .event  ipc.reload slot=ebp
-        mov     eax, fs:[Message.eax]
-        mov     ebx, fs:[Message.ebx]
-        mov     ecx, fs:[Message.ecx]
-        mov     edx, fs:[Message.edx]
-        mov     esi, fs:[Message.esi]
-        mov     edi, fs:[Message.edi]
+        mov     eax, ss:[edi + KERNEL_BASE + Message.eax]
+        mov     ebx, ss:[edi + KERNEL_BASE + Message.ebx]
+        mov     ecx, ss:[edi + KERNEL_BASE + Message.ecx]
+        mov     edx, ss:[edi + KERNEL_BASE + Message.edx]
+        mov     esi, ss:[edi + KERNEL_BASE + Message.esi]
+        mov     edi, ss:[edi + KERNEL_BASE + Message.edi]
         mov     byte ptr gs:[Endpoint.state + ebp], SlotState.FREE
-        cmp     dword ptr gs:[Endpoint.slot_waiters], 0
-        jne     .give_direct
         lock bts dword ptr gs:[Endpoint.free], ebp
         cmp     dword ptr gs:[Endpoint.slot_waiters], 0
         jne     .rescue_direct
 .released_direct:
         .event  ipc.release slot=ebp
-        mov     ebp, [esp + GateFrame.ebp]
-        test    dword ptr es:[ThreadControlBlock.flags], ThreadFlags.KILLED
+        test    dword ptr [esp + OWN_BLOCK + ThreadControlBlock.flags], ThreadFlags.KILLED
         jnz     exit_thread
-        LEAVE_KERNEL
-        add     esp, PUSHAD_SIZE
+        mov     ebp, es
+        cmp     bp, [esp + GateFrame.es]
+        jne     .other_segments
+        mov     ebp, ds
+        cmp     bp, [esp + GateFrame.ds]
+        jne     .other_segments
+        mov     ebp, [esp + GateFrame.ebp]
+        pop     gs
+        pop     fs
+        add     esp, GateFrame.eflags - GateFrame.es
+.loaded:
         popfd
 .leaving:
         retf
+
+.other_segments:
+        mov     ebp, [esp + GateFrame.ebp]
+        LEAVE_KERNEL
+        add     esp, PUSHAD_SIZE
+        jmp     .loaded
 
         ; A thread waits for a slot: see RELEASE_FAST.
 .rescue_direct:
         lock btr dword ptr gs:[Endpoint.free], ebp
         jnc     .released_direct
-.give_direct:
         push    eax
         mov     eax, gs:[Endpoint.number]
         shl     eax, 16
@@ -197,4 +239,27 @@
         HOST    SLOT_GIVE
         pop     eax
         jmp     .released_direct
+        .endm
+
+; ANSWER_INSIDE reply, undo: the same for a client that waits for its reply within the kernel, with interrupts on: it
+; finds the slot done.
+;   in:        as DIRECT_REPLY leaves it
+;   leaves by: switch_resume; at `reply` and `undo` as DIRECT_REPLY
+        .macro ANSWER_INSIDE reply, undo
+        cmp     dword ptr fs:[ThreadControlBlock.state], ThreadState.BLOCKED | WaitReason.REPLY << 16
+        jne     \reply
+        ANSWER  \undo
+
+        ; Page tables are loaded here whosever they are: the server's entry for the page is in the TLB no longer.
+        mov     ebx, SELECTOR_KERNEL_DATA
+        mov     ds, ebx
+        mov     ebx, fs:[ThreadControlBlock.cr3]
+        .ledger cr3_loads
+        mov     cr3, ebx
+        lldt    word ptr fs:[ThreadControlBlock.ldt]
+        mov     edi, gs:[Endpoint.slots + edi * 8 + SlotRecord.physical]
+        mov     word ptr [edi + KERNEL_BASE + Message.reply], ReplyType.REGISTERS
+        mov     byte ptr gs:[Endpoint.state + ebp], SlotState.DONE
+        mov     eax, edx
+        jmp     switch_resume
         .endm

@@ -17,11 +17,11 @@
         call    fill_registers
         mov     eax, fs:[ThreadControlBlock.request_operation]
         mov     es:[Message.operation], eax
+        .event  ipc.fill slot=ecx operation=eax
         .endm
 
-; POST_FILLED: append slot ECX, whose page is filled, to the ring.  In: EAX = the operation.  Clobbers EAX, EDX, flags.
+; POST_FILLED: append slot ECX, whose page is filled, to the ring.  Clobbers EAX, EDX and flags.
         .macro POST_FILLED
-        .event  ipc.fill slot=ecx operation=eax
         .ledger requests
         POST
         .event  ipc.post slot=ecx
@@ -39,8 +39,9 @@
 ;   leaves by: ret
 ipc_post:
         pushad
-        call    take_and_post
+        call    take_and_fill
         jc      .none
+        POST_FILLED
         call    signal_server
 .posted:
         popad
@@ -55,14 +56,20 @@ ipc_post:
 
 ipc_post_and_wait:
         pushad
-        call    take_and_post
+        call    take_and_fill
         jc      ipc_post.none
+.filled:
+        mov     eax, ThreadState.BLOCKED | WaitReason.FILE << 16
+        call    hand_over_request
+        jnc     ipc_post.posted
+        POST_FILLED
 
         ; From here on an interrupt or a kill is remembered until `handoff`; an earlier one shows in the flags.
         test    dword ptr fs:[ThreadControlBlock.flags], ThreadFlags.KILLED | ThreadFlags.INTERRUPTED
         jnz     .signal
         test    dword ptr gs:[Endpoint.flags], EndpointFlags.DEAD
         jnz     .signal
+        lock inc dword ptr gs:[Endpoint.blocking_waits]
         call    sleeping_server
         test    eax, eax
         jz      .block
@@ -88,7 +95,9 @@ ipc_post_slot:
         mov     ebp, esp
         mov     gs, word ptr fs:[ThreadControlBlock.request_endpoint]
         mov     ecx, fs:[ThreadControlBlock.slot]
-        call    fill_and_post
+        FILL_POSTED
+        mov     dword ptr es:[Message.count], 0
+        POST_FILLED
         call    signal_server
         popad
         ret
@@ -107,11 +116,11 @@ ipc_post_batch:
         popad
         ret
 
-; take_and_post: take a slot, set its token, fill and post it.
+; take_and_fill: take a slot, set its token and fill its page.
 ;   in:        fs   thread, as ipc_post; [esp + 4]  PushedRegisters, the arguments
-;   out:       CF=0  gs  endpoint, ecx  slot index, posted        CF=1  eax  ErrorCode, no slot
+;   out:       CF=0  gs  endpoint, ecx  slot index                CF=1  eax  ErrorCode, no slot
 ;   clobbers:  eax, ebx, ecx, edx, ebp, gs, es, flags
-take_and_post:
+take_and_fill:
         lea     ebp, [esp + 4]
         mov     gs, word ptr fs:[ThreadControlBlock.request_endpoint]
         call    take_slot
@@ -119,19 +128,10 @@ take_and_post:
         .event  ipc.take slot=ecx endpoint=gs
         mov     eax, fs:[ThreadControlBlock.request_token]
         mov     gs:[Endpoint.tokens + ecx * 4], eax
-        call    fill_and_post
-        clc
-.none:
-        ret
-
-; fill_and_post: fill the page of a slot and append its index to the ring.
-;   in:        gs   endpoint, ecx  slot index, owned by the caller, its token set
-;              fs   thread: request_operation; ebp  PushedRegisters, the arguments
-;   clobbers:  eax, ebx, edx, es, flags
-fill_and_post:
         FILL_POSTED
         mov     dword ptr es:[Message.count], 0
-        POST_FILLED
+        clc
+.none:
         ret
 
 ; signal_server: wake a sleeping server thread, if there is one, without waiting.

@@ -26,13 +26,16 @@ server_gate:
         pushad
         ENTER_BRIEFLY
         .ledger server_gates
-        mov     gs, word ptr fs:[ThreadControlBlock.endpoint]
+        mov     gs, word ptr [esp + OWN_BLOCK + ThreadControlBlock.endpoint]
         cmp     eax, ServerCall.REPLY_REGISTERS
         jne     .general
         DIRECT_REPLY .late, .undo
 
+.inside:
+        ANSWER_INSIDE .late, .undo
 .undo:
         lock btr dword ptr gs:[Endpoint.idle], ecx
+        mov     fs, word ptr ss:[kernel_words + KernelWords.current]
         UNDO_WAIT
 .late:
         mov     eax, ServerCall.REPLY_REGISTERS

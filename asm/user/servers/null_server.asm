@@ -8,7 +8,7 @@ null:
         clc
         ret
 
-        .rodata
+        .text
         .align 4
 operations:
         .long   null

@@ -50,7 +50,7 @@ def test_a_server_that_looks_for_requests_of_others_ends_by_a_page_fault(arena: 
     made = endpoint(arena, "look_early")
     assert made.run().reason == "halt"
     assert made.results == [ENDED, ENDED], made.log
-    assert any("#PF page fault: read of 0xa0000000, page not present" in line for line in made.log), made.log
+    assert any("#PF page fault: read of 0xa0020000, page not present" in line for line in made.log), made.log
     made.assert_unharmed()
 
 
@@ -73,7 +73,7 @@ OBJECTS = {
     "a size around the end of the address space": (0xBFFF_E000, 0xFFFF_F000),
     "a range from its own stack to what lies above it": (0xBFFF_E000, 0x2000),
     "more pages than a message holds addresses": (0x1000_0000, 507 * 0x1000),
-    "its message page": (0xA000_0000, 0x1000),
+    "its message page": (0xA002_0000, 0x1000),
 }
 
 

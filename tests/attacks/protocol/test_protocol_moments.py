@@ -72,7 +72,7 @@ def test_a_program_killed_after_the_last_look_on_its_way_out_of_the_kernel_ends(
     assert not victim.threads
 
 
-@pytest.mark.parametrize("at", ["fill_and_post", "post_slot"], ids=["READ", "OPEN"])
+@pytest.mark.parametrize("at", ["ipc_post_and_wait.filled", "post_and_wait"], ids=["READ", "OPEN"])
 def test_a_reader_whose_server_dies_between_its_request_and_its_wait_has_an_error(
     arena: Arenas, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:

@@ -9,11 +9,13 @@ import synthetic_server as synthetic
 from callgate.disk.drives.latency import Latency
 from callgate.disk.images.builder import create_image
 from callgate.disk.media import MemoryMedium
+from callgate.kernel.abi.calls import HostCall
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.thread import ThreadFlags
 from callgate.kernel.machine.devices.serial import IRQ
+from callgate.kernel.machine.observation.stream import Event
 from callgate.kernel.servers import volumes
-from uncached_reads import ANSWERING, ARRIVING, ASKING, calls_of_read
+from uncached_reads import calls_of_read
 
 IMAGE = synthetic.disk(2048)
 DISTURBED = 7
@@ -54,8 +56,9 @@ def test_records_of_what_was_read_leave_with_the_last_file_of_a_server(arena: Ar
 
 
 @pytest.mark.parametrize("how", ["interrupted", "killed", "interrupted before"])
+@pytest.mark.parametrize("fast_path", [True, False], ids=["direct", "the long way"])
 def test_a_reader_that_is_interrupted_or_killed_at_any_instruction_of_asking_does_not_wait_for_its_data(
-    session: Sessions, tmp_path: Path, some_of: Callable[[Iterable[int], int], list[int]], how: str
+    session: Sessions, tmp_path: Path, some_of: Callable[[Iterable[int], int], list[int]], how: str, *, fast_path: bool
 ) -> None:
     """The disk takes 300 µs; a reader that waited for it would have its data."""
     folder, image = tmp_path / "uncached", tmp_path / "uncached.img"
@@ -63,15 +66,22 @@ def test_a_reader_that_is_interrupted_or_killed_at_any_instruction_of_asking_doe
     (folder / "A.BIN").write_bytes(bytes(128 << 10))  # lies where mounting has read, in front of the file
     (folder / "FILE.TXT").write_bytes(b"A file of one page.\n" * 20)
     create_image(image, folder, fs="fat16", size=16 << 20)
-    made = session(image, programs=[("reader", "e/d0/FILE.TXT")], latency=Latency(command=300_000), fast_path=True)
+    made = session(image, programs=[("reader", "e/d0/FILE.TXT")], latency=Latency(command=300_000), fast_path=fast_path)
     made.reach("reader", "start")
     kernel, machine = made.kernel, made.system.machine
     number, kept, begin = made.processes[0].number, made.system.snapshot(), machine.clock.retired
     instants: list[int] = []
-    machine.stream.subscribe(lambda _event: instants.append(machine.clock.retired - begin), kinds=["gate.host"])
+    asking = 0
+
+    def note(event: Event) -> None:
+        nonlocal asking
+        if event.fields["call"] == HostCall.SYSTEM:
+            asking = len(instants)
+        instants.append(machine.clock.retired - begin)
+
+    machine.stream.subscribe(note, kinds=["gate.host"])
     calls_of_read(made)
     machine.stream.listeners.clear()
-    asking = len(instants) - len(ASKING + ANSWERING + ARRIVING)
     last = instants[asking] + 40 if how == "interrupted before" else instants[asking + 1] + 3
     for steps in some_of(range(instants[asking], last), 12):
         made.system.restore(kept)

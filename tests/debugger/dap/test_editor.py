@@ -45,7 +45,7 @@ def test_an_editor_follows_a_request_through_the_gate_into_its_client_and_back_i
     assert threads[SHELL] == "shell: waits for REPLY"
     assert threads[SERVER] == "hosted:d0p1: running, ring 3"
     stack, frames = names(serving, SHELL)
-    kernel = ["signal_and_wait", "ipc_request", "run_coroutine", "system_policy"]
+    kernel = ["post_and_wait", "ipc_request", "run_coroutine", "system_policy"]
     assert stack == [*kernel, "command_df", "run_line", "start"]  # as gdb shows it from the same CFI
     assert {Path(frame["source"]["path"]).parts[-3] for frame in frames} >= {"kernel", "shell"}
     _, (top, *_) = names(serving, SERVER)

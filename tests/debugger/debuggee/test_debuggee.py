@@ -37,7 +37,7 @@ def test_the_cpu_belongs_to_a_thread_named_boot_until_the_first_switch(boot_demo
 
 
 def test_registers_of_a_thread_that_waits_are_those_with_which_it_goes_on(boot_demo: Boot) -> None:
-    debuggee = Debuggee(boot_demo("dir; cat README.TXT; /rom/hello"))
+    debuggee = Debuggee(boot_demo("dir; cat README.TXT; /rom/hello", fast_path=False))
     known: dict[int, dict[str, int | None]] = {}
     resumed = 0
     while debuggee.system.run(until="thread.switch").reason == "until":
@@ -141,7 +141,7 @@ def test_a_watchpoint_names_the_instruction_that_wrote_and_ends_the_run_after_it
     ending = debuggee.run()
     assert ending.access is not None
     assert (ending.access.by, ending.access.write) == ("cpu", True)
-    assert image.symbol_at(ending.access.eip) == "switch_resume"
+    assert image.address("ipc_gate.turn") <= ending.access.eip < image.address("ipc_gate.leaving")
     assert debuggee.machine.read(current, 4) != old
     assert kernel.guest.kernel_words["current"] == int.from_bytes(debuggee.machine.read(current, 4), "little")
 
@@ -202,7 +202,7 @@ def test_memory_is_read_up_to_the_first_byte_that_is_not_mapped_and_written_whol
 
 
 def test_changed_registers_of_a_waiting_thread_are_those_with_which_it_goes_on(boot_demo: Boot) -> None:
-    debuggee = stopped_in_request(boot_demo("dir"))
+    debuggee = stopped_in_request(boot_demo("dir", fast_path=False))
     server = next(thread for thread in debuggee.threads if thread.name.startswith("hosted:d0p1"))
     kept = debuggee.registers.general(server)["ebp"]
     assert kept is not None
@@ -216,7 +216,7 @@ def test_changed_registers_of_a_waiting_thread_are_those_with_which_it_goes_on(b
 
 
 def test_a_step_over_the_switch_names_the_thread_that_it_left_where_that_one_will_resume(boot_demo: Boot) -> None:
-    debuggee = stopped_in_request(boot_demo("dir"))
+    debuggee = stopped_in_request(boot_demo("dir", fast_path=False))
     debuggee.breakpoints.add(debuggee.kernel.image.address("switch_resume"))
     debuggee.run()
     debuggee.breakpoints.clear()
@@ -232,6 +232,21 @@ def test_a_step_over_the_switch_names_the_thread_that_it_left_where_that_one_wil
     assert debuggee.step_thread(left).thread is None
     assert debuggee.threads.running() == left
     assert 0 < debuggee.machine.cpu.eip - resumes < 16
+
+
+def test_a_step_of_a_waiting_thread_ends_in_the_direct_switch_by_which_it_goes_on(boot_demo: Boot) -> None:
+    debuggee = stopped_in_request(boot_demo("dir"))
+    server = next(thread for thread in debuggee.threads if thread.name.startswith("hosted:d0p1"))
+    client = debuggee.threads.running()
+    debuggee.step_thread(server)
+    assert debuggee.threads.running() == server
+    symbol = debuggee.kernel.image.symbol_at(debuggee.machine.cpu.eip)
+    assert symbol.startswith("ipc_gate+")
+    in_ring_3(debuggee)
+    assert debuggee.threads.running() == server
+    while debuggee.threads.running() != client:
+        debuggee.step_thread(client)
+    assert debuggee.kernel.image.symbol_at(debuggee.machine.cpu.eip).startswith("post_and_wait+")
 
 
 def in_ring_3(debuggee: Debuggee) -> None:

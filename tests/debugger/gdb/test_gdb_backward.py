@@ -56,7 +56,7 @@ def test_gdb_goes_back_to_the_write_of_a_slots_client(gdb: Gdb) -> None:
     found, where = parts(
         gdb(
             say(
-                IN_REQUEST + "delete\ntbreak signal_and_wait\ncontinue\n"
+                IN_REQUEST + "delete\ntbreak post_and_wait\ncontinue\n"
                 f"set $at = $gs_base + {client}\nwatch *(unsigned short *)$at\nreverse-continue",
                 "backtrace 1",
             )

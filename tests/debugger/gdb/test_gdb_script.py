@@ -23,7 +23,7 @@ def refused(command: str) -> str:
 def test_the_script_prints_endpoints_slots_and_messages_by_name_and_goes_by_phase(
     gdb: Callable[..., str], boot_demo: Callable[[str], System], serve: Callable[[System], Any]
 ) -> None:
-    system = boot_demo("dir")
+    system = boot_demo("dir", fast_path=False)
     serving = serve(system)
     out = gdb(
         f"source {SCRIPT}\n{refused('print $_endpoint(1)')}{IN_REQUEST}callgate step phase 3\n"

@@ -30,7 +30,7 @@ COMMANDS = "df; cat NOSUCH.TXT; ls -l; cat README.TXT"
 
 
 def demo() -> System:
-    options = SystemOptions(32 << 20, 8 << 20, commands=COMMANDS)
+    options = SystemOptions(32 << 20, 8 << 20, commands=COMMANDS, fast_path=False)
     return System([open_image(Path(demo_image(cache_directory())))], options)
 
 

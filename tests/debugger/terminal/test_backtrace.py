@@ -2,7 +2,9 @@
 
 import io
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import callgate.asm
 import pytest
 from callgate.kernel.system import System
 from callgate.tools.debugger.attached import Attached, attach
@@ -28,7 +30,7 @@ def test_a_client_that_waits_for_a_reply_is_shown_from_its_sleep_to_its_beginnin
     assert routines(debugger) == ["serve"]
     shell = next(thread.number for thread in debugger.bench.debuggee.threads if thread.name == "shell")
     assert routines(debugger, shell) == [
-        "signal_and_wait",
+        "post_and_wait",
         "ipc_request",
         "run_coroutine",
         "system_policy",
@@ -51,7 +53,8 @@ def test_each_caller_is_shown_with_the_line_of_its_call(debugger: Attached) -> N
     prompt.line("bt 12")
     first = output.getvalue().splitlines()
     assert all(line.startswith(f"#{number} ") for number, line in enumerate(first))
-    assert first[0].endswith("asm/kernel/ipc/client.asm:190")
+    source = Path(callgate.asm.__path__[0], "kernel/ipc/client.asm").read_text().splitlines()
+    assert first[0].endswith(f"asm/kernel/ipc/client.asm:{source.index('        call    hand_over_request') + 2}")
     assert "<command_df+" in first[4]
     assert first[4].endswith("asm/user/shell/commands/shell_volumes.asm:92")
 

@@ -67,7 +67,7 @@ def test_registers_are_shown_with_the_names_of_their_bits_and_with_bases(prompt:
 
 
 def test_physical_memory_is_that_of_the_page_which_a_linear_address_leads_to(prompt: Prompt) -> None:
-    linear = said(prompt, "x/8w 0xa0000000").replace("a0000", "00275")
+    linear = said(prompt, "x/8w 0xa0020000").replace("a0020", "00275")
     assert said(prompt, "xp/8w 0x275000") == linear
     stack = said(prompt, "print-stack 4").splitlines()
     assert [line.split()[1] for line in stack] == said(prompt, "x/4w esp").split()[1:5]

@@ -282,7 +282,7 @@ def test_a_break_at_a_slot_stops_at_each_change_of_its_state_in_order(prompt: Pr
     said(prompt, "break slot 0 of d0p1")
     stops = [said(prompt, "continue").splitlines() for _ in range(5)]
     routines = [stop[0].split("<")[1].split("+")[0].rstrip(">") for stop in stops]
-    assert routines == ["reply", "release_slot", "take_slot", "post_slot", "serve"]
+    assert routines == ["reply", "release_slot", "take_slot", "hand_over_request", "server_gate"]
     back = [said(prompt, "back continue").splitlines()[0] for _ in range(4)]
     assert back == [stop[0] for stop in stops[3::-1]]
 

@@ -22,11 +22,11 @@ from unicorn.x86_const import UC_X86_REG_AL, UC_X86_REG_EFLAGS
 
 
 @pytest.fixture
-def boot_bench(boot_demo: Callable[[str], System]) -> Iterator[Callable[[str], Workbench]]:
+def boot_bench(boot_demo: Callable[..., System]) -> Iterator[Callable[..., Workbench]]:
     benches: list[Workbench] = []
 
-    def boot(commands: str) -> Workbench:
-        system = boot_demo(commands)
+    def boot(commands: str, *, fast_path: bool = True) -> Workbench:
+        system = boot_demo(commands, fast_path=fast_path)
         benches.append(Workbench(system, History(system)))
         return benches[-1]
 
@@ -144,9 +144,9 @@ def test_a_link_is_gone_to_by_its_number(boot_bench: Callable[[str], Workbench])
 
 def test_a_write_by_the_last_instruction_is_the_last_write(boot_bench: Callable[[str], Workbench]) -> None:
     bench = boot_bench("df")
-    carry_out(bench, "until ipc.load if op == FREE_SPACE", "watch endpoint[1].head", "continue")
+    carry_out(bench, "until ipc.load if op == FREE_SPACE", "watch endpoint[1].fast", "continue")
     written_by = bench.machine.clock.retired
-    linear, size = bench.meanings.place(Expression("endpoint[1].head"))
+    linear, size = bench.meanings.place(Expression("endpoint[1].fast"))
     link = next(bench.chain.links(bench.chain.location(linear, size), 1))
     assert link.moment.position.retired == written_by - 1
 
@@ -249,9 +249,9 @@ def test_each_way_to_go_on_from_the_end_of_a_chain_leads_to_another_place(
 
 
 def test_the_client_of_a_slot_is_followed_to_where_policy_chose_its_thread(
-    boot_bench: Callable[[str], Workbench],
+    boot_bench: Callable[..., Workbench],
 ) -> None:
-    bench = boot_bench("df")
+    bench = boot_bench("df", fast_path=False)
     carry_out(bench, "until ipc.load if op == FREE_SPACE")
     text = carry_out(bench, "why -c slot[0].client")
     assert re.search(r"^#1 word .*\n.*mov word ptr gs:\[eax \+ 0xe\], fs\n.*\n#2 fs = 0x0238\n", text)

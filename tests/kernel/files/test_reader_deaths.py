@@ -135,9 +135,9 @@ def test_a_reader_that_waits_for_data_another_one_requested_has_them_although_th
 ) -> None:
     """The reader that asks waits for a slot of the server, all of which are taken, when it is killed."""
     made = session(image, programs=[("reader", "c/d0/A.BIN"), ("reader", "c/d0/A.BIN")], latency=SLOW)
-    made.run(until=made.kernel.guest.address("take_and_post"))
+    made.run(until=made.kernel.guest.address("take_and_fill"))
     made.system.machine.step()
-    made.run(until=made.kernel.guest.address("take_and_post"))  # the next data, before they are needed
+    made.run(until=made.kernel.guest.address("take_and_fill"))  # the next data, before they are needed
     first = made.kernel.scheduler.current.process
     second = next(process for process in made.processes if process is not first)
     file = next(iter(made.kernel.files.objects.values()))
@@ -168,7 +168,7 @@ def test_a_server_that_dies_while_a_shared_file_is_opened_leaves_no_file_object(
     operation = None
     while operation != Operation.CLOSE:
         made.system.machine.step()
-        assert made.run(until=kernel.guest.address("fill_and_post")).reason == "until"
+        assert made.run(until=kernel.guest.address("ipc_post_slot")).reason == "until"
         operation = kernel.threads.block(kernel.scheduler.current)["request_operation"]
     opener = made.processes[1]
     assert opener.exit_code is None

@@ -82,7 +82,7 @@ def test_a_batch_of_a_volumes_server_has_the_results_of_single_requests(volume: 
 
 
 def test_a_look_at_a_slot_says_how_many_requests_a_batch_is_and_which_one_is_served(rig: Rigs) -> None:
-    made = rig("inverter", BATCHER, THREADS=1)
+    made = rig("inverter", BATCHER, THREADS=1, options={"fast_path": False})
     made.system.run(until="signal_and_wait")
     (slot,) = [slot for slot in made.system.slots("rig") if slot.state is SlotState.POSTED]
     assert slot.operation == "BATCH of 4"
@@ -98,6 +98,7 @@ def test_a_lone_batch_is_handed_over_without_a_host_call_in_either_direction(rig
     made.system.run(until=made.label_of_client("after"))
     spent = made.machine.ledger.counts() - before
     assert (sum(spent.host_calls.values()), spent.fast_handoffs, spent.requests) == (0, 2, 1)
+    assert (spent.fast_requests, spent.fast_replies) == (1, 1)
 
 
 @pytest.mark.parametrize("fast", [True, False])

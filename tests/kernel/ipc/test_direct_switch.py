@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 from callgate.kernel.abi.calls import WaitReason
+from callgate.kernel.abi.layout import size_of
 from callgate.kernel.abi.selectors import SELECTOR_KERNEL_DATA, SLOTS
-from callgate.kernel.abi.thread import KernelWords, ThreadState
+from callgate.kernel.abi.thread import GateFrame, KernelWords, ThreadState
 from callgate.kernel.core.control_block import word
 from callgate.kernel.core.records import Thread
 from callgate.kernel.tasks.fpu import CR0_TS
@@ -16,7 +17,11 @@ from callgate.tools.bench.ipc import Bench
 Rigs = Callable[..., Any]
 SomeOf = Callable[[Iterable[int], int], list[int]]
 REQUEST, REPLY = "ipc_gate.direct", "server_gate.direct"
+INSIDE, BACK_INSIDE = "hand_over_request", "server_gate.direct of a batch"  # of a client that waits within the kernel
+PLACES = (REQUEST, REPLY, INSIDE, BACK_INSIDE)
+REPLIES = (REPLY, BACK_INSIDE)
 ARM_TIMER = word(KernelWords, "preempt") + 1
+CLIENTS = ({"program": "client", "count": 1}, {"program": "batcher", "entries": 2, "count": 1})
 FUEL = 20_000
 INTERRUPT_FLAG = 1 << 9
 LONGEST = 2000  # instructions from a gate to ring 3, switches to other threads included
@@ -25,20 +30,21 @@ LONGEST = 2000  # instructions from a gate to ring 3, switches to other threads 
 @pytest.fixture(scope="module")
 def before() -> Iterator[Callable[[str], Bench]]:
     """A system with one client of a null server, just before it hands over its request, or takes its reply."""
-    bench = Bench(clients=1)
-    bench.system.run(fuel=FUEL)
-    kept = {}
-    for place in (REQUEST, REPLY):
-        bench.system.run(until=bench.kernel.guest.address(place))
-        kept[place] = bench.system.snapshot()
+    kept, benches = {}, {}
+    for program, places in (("bench_client", (REQUEST, REPLY)), ("bench_batch", (INSIDE, BACK_INSIDE))):
+        bench = Bench(clients=1, program=program)
+        bench.system.run(fuel=FUEL)
+        for place in places:
+            bench.system.run(until=bench.kernel.guest.address(place.split()[0]))
+            benches[place], kept[place] = bench, bench.system.snapshot()
 
     def stand(place: str) -> Bench:
-        bench.system.restore(kept[place])
-        return bench
+        benches[place].system.restore(kept[place])
+        return benches[place]
 
     yield stand
-    stand(REQUEST)
-    bench.close()
+    for place in (REQUEST, INSIDE):
+        stand(place).close()
 
 
 def both(bench: Bench) -> tuple[Thread, Thread]:
@@ -74,6 +80,43 @@ def test_a_request_and_its_reply_take_the_direct_switch(before: Callable[[str], 
     assert (scheduler.state_of(server), scheduler.reason_of(server)) == (ThreadState.BLOCKED, WaitReason.REQUEST)
     assert 0 < machine.ledger.turns.retired(client.selector) - charged < 60, "the server's instructions are its own"
     assert bench.kernel.check() == []
+
+
+def test_a_request_from_within_the_kernel_and_its_reply_take_the_direct_switch(before: Callable[[str], Bench]) -> None:
+    bench = before(INSIDE)
+    client, server = both(bench)
+    scheduler, machine = bench.kernel.scheduler, bench.system.machine
+    earlier = machine.ledger.counts()
+    assert go_on(bench) == (1, 0)
+    assert scheduler.current is server
+    assert (scheduler.state_of(client), scheduler.reason_of(client)) == (ThreadState.BLOCKED, WaitReason.REPLY)
+    charged = machine.ledger.turns.retired(client.selector)
+    bench.system.run(until=bench.kernel.guest.address(REPLY))
+    assert go_on(bench) == (0, 1)
+    assert scheduler.current is client
+    assert (scheduler.state_of(server), scheduler.reason_of(server)) == (ThreadState.BLOCKED, WaitReason.REQUEST)
+    assert 0 < machine.ledger.turns.retired(client.selector) - charged < 200, "the server's instructions are its own"
+    spent = machine.ledger.counts() - earlier
+    assert (spent.host_calls, spent.cr3_loads, spent.pte_writes, spent.tlb_invalidations) == ({}, 2, 2, 0)
+    assert bench.kernel.check() == []
+
+
+@pytest.mark.parametrize("register", ["es", "ds", "fs", "gs"])
+@pytest.mark.parametrize("place", PLACES)
+def test_a_thread_that_is_switched_to_has_its_own_segment_registers(
+    before: Callable[[str], Bench], place: str, register: str
+) -> None:
+    """It has others than the thread before: no selector, in one of them."""
+    bench = before(place)
+    thread = both(bench)[place not in REPLIES]
+    top = bench.kernel.threads.block(thread)["esp0"]
+    frame = bench.kernel.threads.overlay(thread, GateFrame, top - size_of(GateFrame))
+    kept = {name: frame[name] for name in ("es", "ds", "fs", "gs")}
+    assert kept[register] if register in ("es", "ds") else not kept[register]
+    frame[register] = 0 if register in ("es", "ds") else kept["ds"]
+    assert go_on(bench)[place in REPLIES] == 1
+    cpu = bench.system.machine.cpu
+    assert {name: getattr(cpu, name) for name in kept} == kept | {register: frame[register]}
 
 
 def wake(which: int) -> Callable[[Bench], None]:
@@ -112,7 +155,7 @@ def use_the_fpu(bench: Bench) -> None:
 LONG_WAY = (wake(0), wake(1), interrupt_the_client, let_it_ask, wake_another, let_one_sleep, use_the_fpu)
 
 
-@pytest.mark.parametrize("place", [REQUEST, REPLY])
+@pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("moment", LONG_WAY, ids=lambda moment: moment.__name__)
 def test_the_long_way_is_taken_where_there_is_something_to_choose_to_arm_or_to_tell(
     before: Callable[[str], Bench], place: str, moment: Callable[[Bench], None]
@@ -130,7 +173,7 @@ def test_the_long_way_is_taken_where_there_is_something_to_choose_to_arm_or_to_t
     assert bench.kernel.check() == []
 
 
-@pytest.mark.parametrize("place", [REQUEST, REPLY])
+@pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("moment", LONG_WAY, ids=lambda moment: moment.__name__)
 def test_no_selector_of_a_thread_that_may_end_is_left_where_interrupts_come(
     before: Callable[[str], Bench], place: str, moment: Callable[[Bench], None]
@@ -139,6 +182,7 @@ def test_no_selector_of_a_thread_that_may_end_is_left_where_interrupts_come(
     bench = before(place)
     moment(bench)
     cpu = bench.system.machine.cpu
+    bench.system.machine.step(3 if place == INSIDE else 0)  # it turns interrupts off
     while not cpu.eflags & INTERRUPT_FLAG:
         bench.system.machine.step()
         assert cpu.cpl == 0
@@ -148,25 +192,44 @@ def test_no_selector_of_a_thread_that_may_end_is_left_where_interrupts_come(
 
 @pytest.mark.breaks_invariants
 @pytest.mark.parametrize("state", [ThreadState.READY, ThreadState.RUNNING, ThreadState.DEAD])
-@pytest.mark.parametrize("place", [REQUEST, REPLY])
+@pytest.mark.parametrize("place", PLACES)
 def test_a_thread_that_does_not_wait_for_it_is_not_switched_to(
     before: Callable[[str], Bench], place: str, state: ThreadState
 ) -> None:
     bench = before(place)
-    bench.kernel.guest.words[both(bench)[place == REQUEST].tcb + TCB_STATE] = state
-    assert go_on(bench)[place == REPLY] == 0
+    bench.kernel.guest.words[both(bench)[place not in REPLIES].tcb + TCB_STATE] = state
+    assert go_on(bench)[place in REPLIES] == 0
 
 
 @pytest.mark.breaks_invariants
-@pytest.mark.parametrize("reason", [WaitReason.REPLY, WaitReason.SLOT, WaitReason.FILE, WaitReason.SLEEP])
-@pytest.mark.parametrize("place", [REQUEST, REPLY])
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        (place, reason)
+        for place in PLACES
+        for reason in (WaitReason.REPLY, WaitReason.SLOT, WaitReason.FILE, WaitReason.SLEEP)
+        if (place in REPLIES, reason) != (True, WaitReason.REPLY)  # which is the wait within the kernel
+    ],
+)
 def test_a_thread_that_waits_for_something_else_is_not_switched_to(
     before: Callable[[str], Bench], place: str, reason: WaitReason
 ) -> None:
     """It is woken, and looks at its condition, as after every wait."""
     bench = before(place)
-    bench.kernel.scheduler.note_wait(both(bench)[place == REQUEST], reason)
-    assert go_on(bench)[place == REPLY] == 0
+    bench.kernel.scheduler.note_wait(both(bench)[place not in REPLIES], reason)
+    assert go_on(bench)[place in REPLIES] == 0
+
+
+@pytest.mark.breaks_invariants
+@pytest.mark.parametrize("place", [REQUEST, INSIDE])
+def test_a_request_for_which_no_thread_of_the_server_sleeps_is_posted(
+    before: Callable[[str], Bench], place: str
+) -> None:
+    bench = before(place)
+    fields = bench.kernel.slots.block(bench.endpoint)
+    fields["idle"], fields["head"], fields["tail"] = 0, 5, 5
+    assert go_on(bench) == (0, 0)
+    assert fields["tail"] == 6
 
 
 def test_a_request_waits_its_turn_after_one_that_is_in_the_ring(rig: Rigs) -> None:
@@ -187,26 +250,29 @@ def test_a_request_waits_its_turn_after_one_that_is_in_the_ring(rig: Rigs) -> No
     assert (made.codes, made.unaccounted()) == ([0, 0], [])
 
 
-def test_a_reply_lets_the_server_take_what_came_meanwhile(rig: Rigs) -> None:
-    """A second client posts while the server works on the only request of the first, and waits."""
-    made = rig("echo", {"count": 1}, THREADS=1, options={"fast_path": True})
-    made.system.run(until="ipc_gate.leaving")
-    made.machine.step()
+@pytest.mark.parametrize("client", CLIENTS, ids=["one", "two"])
+def test_a_reply_lets_the_server_take_what_came_meanwhile(rig: Rigs, client: dict[str, Any]) -> None:
+    """A second client posts while the server works on the only request of the first, or its only batch, and waits."""
+    made = rig("inverter", client, THREADS=1, options={"fast_path": True})
+    made.system.run(until="ipc.map")
+    while made.machine.cpu.cpl != 3:
+        made.machine.step()
     server = made.kernel.scheduler.running
-    late = made.start_client(count=1, seed=0x2000)
+    late = made.start_client(program="client", count=1, seed=0x2000)
     made.kernel.scheduler.request_yield()
     made.attention()
     made.system.run(until="server_gate.direct")
     assert made.kernel.scheduler.running is server
     assert made.kernel.scheduler.reason_of(late.threads[0]) is WaitReason.REPLY
     assert made.block["tail"] - made.block["head"] == 1
+    made.system.run(until="serve")
+    assert made.machine.ledger.fast_replies == 0, "the client is woken the long way"
     assert made.run().reason == "halt"
     assert (made.codes, late.exit_code, made.unaccounted()) == ([0], 0, [])
-    assert made.machine.ledger.fast_replies == 0, "the client is woken the long way"
 
 
 def test_a_client_that_waits_for_a_slot_is_given_that_of_a_direct_reply(rig: Rigs) -> None:
-    """It begins to wait at any instruction of the reply: before the looks at the waiters, between them, after."""
+    """It begins to wait at any instruction of the reply: before the look at the waiters, and after it."""
     made = rig("echo", {"count": 2}, THREADS=1, options={"fast_path": True})
     made.system.run(until=made.label("after"))
     made.system.run(until="server_gate.direct")
@@ -214,10 +280,8 @@ def test_a_client_that_waits_for_a_slot_is_given_that_of_a_direct_reply(rig: Rig
     start = made.machine.clock.retired
     made.system.run(until="server_gate.leaving")
     length = made.machine.clock.retired - start
-    places = {made.kernel.guest.address(f"server_gate.{name}"): name for name in ("give_direct", "rescue_direct")}
-    seen: set[str] = set()
-    for address, name in places.items():
-        made.machine.probe(address, lambda name=name: seen.add(name))
+    given: list[int] = []
+    made.machine.probe(made.kernel.guest.address("server_gate.rescue_direct"), lambda: given.append(made.block["free"]))
     for steps in range(length):
         made.system.restore(kept)
         made.machine.step(steps)
@@ -226,7 +290,7 @@ def test_a_client_that_waits_for_a_slot_is_given_that_of_a_direct_reply(rig: Rig
         made.machine.step(length - steps)
         fields["slot_waiters"] -= 1
         assert fields["free"].bit_count() + fields["unused"].bit_count() == SLOTS, steps
-    assert seen == set(places.values())
+    assert 0 < len(given) < length, "only of those that begin to wait before the last look"
 
 
 EVENTS = ("ipc.take", "ipc.fill", "ipc.post", "ipc.fetch", "ipc.map", "ipc.reply", "ipc.unmap", "ipc.wake")
@@ -244,121 +308,3 @@ def test_both_ways_report_the_same_events(rig: Rigs) -> None:
     direct, posted = found
     for kind in (*EVENTS, "ipc.reload", "ipc.release"):
         assert [one for one in direct if one[0] == kind] == [one for one in posted if one[0] == kind], kind
-
-
-def kill_the_client(made: Any) -> None:
-    made.kernel.processes.kill(made.clients[0], 9)
-
-
-def kill_the_server(made: Any) -> None:
-    made.kernel.servers.kill(made.endpoint.process, "killed by the test")
-
-
-def wake_the_client(made: Any) -> None:
-    made.kernel.scheduler.wake(made.clients[0].threads[0])
-
-
-def wake_the_server(made: Any) -> None:
-    made.kernel.scheduler.wake(made.endpoint.process.threads[0])
-
-
-def interrupt(made: Any) -> None:
-    made.kernel.threads.interrupt(made.clients[0].threads[0])
-
-
-@pytest.mark.parametrize("act", [kill_the_client, kill_the_server, wake_the_client, wake_the_server, interrupt])
-def test_what_comes_from_outside_at_any_instruction_of_it_is_neither_lost_nor_harmful(
-    rig: Rigs, act: Callable[[Any], None], some_of: SomeOf
-) -> None:
-    """From the client's gate to its return, without an interrupt that would say so: a wake-up may be all there is."""
-    made = rig("echo", {"count": 3}, {"count": 3, "seed": 0x2000}, THREADS=1, options={"fast_path": True})
-    made.system.run(until=made.label("after"))
-    made.system.run(until=made.label("before"))
-    first = made.kernel.scheduler.current.process
-    made.clients.sort(key=lambda process: process is not first)
-    numbers = [process.number for process in made.clients]
-    kept = made.system.snapshot()
-    start = made.machine.clock.retired
-    made.machine.step()
-    made.system.run(until=made.label("after"))
-    for steps in some_of(range(made.machine.clock.retired - start), 4):
-        made.system.restore(kept)
-        made.clients = [made.kernel.state.tasks.processes[number] for number in numbers]
-        made.machine.step(steps)
-        act(made)
-        made.attention()
-        assert made.run().reason == "halt", steps
-        died, stopped = (100 + made.error(name) for name in ("SERVER_DIED", "INTERRUPTED"))
-        allowed = {
-            kill_the_client: [{9}, {0}],
-            kill_the_server: [{died}, {died}],
-            interrupt: [{0, stopped}, {0}],
-        }.get(act, [{0}, {0}])
-        assert all(code in codes for code, codes in zip(made.codes, allowed, strict=True)), (steps, made.codes)
-        assert made.unaccounted() == [], steps
-
-
-def test_a_thread_of_a_dying_server_that_has_ended_is_not_switched_to(rig: Rigs) -> None:
-    """It is killed before it announces its sleep, does so, and ends; another thread of the server is still there."""
-    made = rig("echo", {"count": 3}, THREADS=2, options={"fast_path": False})
-    made.system.run(until=made.label("after"))
-    made.system.run(until="next_request.empty")
-    endpoint, ending = made.endpoint, made.kernel.scheduler.current
-    made.kernel.servers.kill(endpoint.process, "killed by the test")
-    announced = 0
-    while ending.selector in made.kernel.state.tasks.threads:
-        made.machine.step()
-        announced |= made.block["idle"]
-    assert announced >> ending.server_index & 1
-    assert endpoint.process.threads
-    assert not endpoint.swept
-    assert made.block["idle"] == 0
-    assert made.kernel.check() == []
-
-
-@pytest.mark.parametrize("place", ["ipc_gate", "server_gate"])
-def test_a_thread_that_is_killed_while_it_is_switched_to_does_not_come_to_ring_3(rig: Rigs, place: str) -> None:
-    """No interrupt tells of the kill: the last look at the flag does."""
-    made = rig("echo", {"count": 3}, THREADS=1, options={"fast_path": True})
-    made.system.run(until=made.label("after"))
-    made.system.run(until=f"{place}.turn")
-    process = made.endpoint.process if place == "ipc_gate" else made.clients[0]
-    thread = process.threads[0]
-    made.kernel.processes.kill(process, 9)
-    for _ in range(LONGEST):
-        made.machine.step()
-        assert made.machine.cpu.cpl == 0 or made.kernel.scheduler.running is not thread
-    assert process.exit_code == 9
-
-
-@pytest.mark.parametrize("place", ["ipc_gate.leaving", "server_gate.leaving"])
-def test_a_thread_killed_before_the_return_of_a_direct_switch_does_not_compute_again(rig: Rigs, place: str) -> None:
-    """The interrupt that tells of the kill comes at the RETF, after the last look at the flag."""
-    made = rig("echo", {"count": 3}, THREADS=1, options={"fast_path": True})
-    made.system.run(until=made.label("after"))
-    made.system.run(until=place)
-    process = made.clients[0] if place.startswith("server") else made.endpoint.process
-    thread = process.threads[0]
-    made.kernel.processes.kill(process, 9)
-    made.attention()
-    for _ in range(LONGEST):
-        made.machine.step()
-        assert made.machine.cpu.cpl == 0 or made.kernel.scheduler.running is not thread
-    assert process.exit_code == 9
-
-
-def test_an_interrupt_at_any_instruction_of_a_request_ends_the_wait_for_a_server_that_never_answers(rig: Rigs) -> None:
-    made = rig("keeper", {"count": 1}, options={"fast_path": True})
-    made.system.run(until=made.label("before"))
-    number = made.clients[0].number
-    kept = made.system.snapshot()
-    start = made.machine.clock.retired
-    made.system.run(until="ipc_gate.leaving")
-    for steps in range(made.machine.clock.retired - start):
-        made.system.restore(kept)
-        client = made.kernel.state.tasks.processes[number]
-        made.machine.step(steps)
-        made.kernel.threads.interrupt(client.threads[0])
-        made.attention()
-        assert made.run().reason == "halt", steps
-        assert client.exit_code == 100 + made.error("INTERRUPTED"), steps

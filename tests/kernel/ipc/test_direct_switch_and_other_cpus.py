@@ -98,7 +98,7 @@ def test_a_server_that_is_killed_between_its_note_and_its_look_ends(made: Any) -
     def kill() -> None:
         made.kernel.servers.kill(server, "killed by the test")
 
-    done = meanwhile(made, "server_gate.direct", "test    dword ptr fs:[ThreadControlBlock.flags]", kill)
+    done = meanwhile(made, "server_gate.direct", "test    dword ptr [esp + OWN_BLOCK + ThreadControlBlock.flags]", kill)
     made.attention()
     assert made.run().reason == "halt"
     assert (len(done), server.threads) == (1, [])

@@ -28,7 +28,7 @@ def test_a_request_says_whose_it_is_and_what_it_asks_for(at_load: System) -> Non
     assert (request.client and request.client.name, request.server and request.server.process.endpoint) == ("shell", 1)
     assert request.message is not None
     assert request.message.operation is Operation.FREE_SPACE
-    assert request.record.linear == 0xA000_0000
+    assert request.record.linear == 0xA002_0000
     assert repr(request).startswith("<slot 0 of d0p1: SERVED, client 12 'shell', page 0x")
 
 

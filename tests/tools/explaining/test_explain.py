@@ -129,7 +129,7 @@ def test_values_are_summed_up(words: tuple[str, ...], said: str) -> None:
 
 
 def test_a_message_page_and_a_ring_3_program_are_found_by_address() -> None:
-    assert one("0xa0005028").notes == ["slot 5, offset 0x28 in its page"]
+    assert one("0xa0025028").notes == ["slot 5, offset 0x28 in its page"]
     entry = program_image("hello").entry
     answer = addresses.explain(entry, "hello")
     assert [part.name for part in answer.parts] == [".text"]

@@ -175,7 +175,7 @@ def list_(desk: Desk, rest: str) -> None:
     "x",
     "[/NF] ADDRESS",
     "N numbers of memory; F is b, h, w or g: 1, 2, 4 or 8 bytes, or i: instructions",
-    examples=("x esp", "x/16b message.data", "x/8w 0xa0000000", "x/5i eip"),
+    examples=("x esp", "x/16b message.data", "x/8w 0xa0020000", "x/5i eip"),
 )
 def examine(desk: Desk, rest: str) -> None:
     """Show memory, or instructions."""
@@ -251,7 +251,7 @@ def message(desk: Desk, rest: str) -> None:
     desk.show(views.request(found))
 
 
-@command("walk|page", "ADDRESS", "the page tables' way to a linear address", examples=("walk 0xa0000000", "walk esp"))
+@command("walk|page", "ADDRESS", "the page tables' way to a linear address", examples=("walk 0xa0020000", "walk esp"))
 def walk(desk: Desk, rest: str) -> None:
     """Show a page walk."""
     if not rest:

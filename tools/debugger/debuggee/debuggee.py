@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Protocol
 
 from callgate.kernel.core.errors import KernelPanic
@@ -40,6 +41,7 @@ STARTED = "debugger started"
 THREADS = "debugger threads"
 ENDED = "debugger ended"
 RESUMED = "debugger resumed"
+DIRECT_SWITCHES = ("ipc_gate.arrived", "server_gate.arrived")  # where the thread that is switched to has its stack
 REASONS = {
     "fuel": Reason.STEP,
     "until": Reason.INTERRUPTED,
@@ -187,23 +189,35 @@ class Debuggee:
     def _until_returned(self, thread: DebugThread, incident: Incident | None, wanted: Wanted | None) -> Ending | None:
         """Run a handler until it has returned to what it interrupted; None if it has."""
         assert incident is not None
-        return self._until(incident.eip, lambda: self.threads.running() == thread, wanted)
+        return self._until(lambda: self.threads.running() == thread, wanted, incident.eip)
 
     def _until_resumed(self, thread: DebugThread, wanted: Wanted | None) -> Ending | None:
-        """Run until a thread that does not run has come to where its registers say it stands; None if it has."""
+        """Run until a thread that does not run has come to where its registers say it stands; None if it has.
+
+        Or to a direct switch, by which it goes on elsewhere: the next instruction is its own.
+        """
         values = self.registers.general(thread)
         eip, esp = values["eip"], values["esp"]
         assert eip is not None
-        return self._until(eip, lambda: self.machine.cpu.esp == esp, wanted)
+        words, image = self.kernel.guest.kernel_words, self.kernel.image
 
-    def _until(self, address: int, condition: Wanted, wanted: Wanted | None) -> Ending | None:
+        def resumed() -> bool:
+            if self.machine.cpu.eip == eip:
+                return self.machine.cpu.esp == esp
+            return words["current"] == thread.selector
+
+        return self._until(resumed, wanted, eip, *map(image.address, DIRECT_SWITCHES))
+
+    def _until(self, condition: Wanted, wanted: Wanted | None, *addresses: int) -> Ending | None:
         """Run until the CPU is at an address and `condition` holds; the ending, if another one comes before that."""
 
         def reached() -> None:
             if condition():
                 self.machine.request_stop(RESUMED)
 
-        with self.machine.probing(address, reached):
+        with ExitStack() as probes:
+            for address in addresses:
+                probes.enter_context(self.machine.probing(address, reached))
             ending = self._run(None, wanted)
         return None if ending.stop is not None and ending.stop.reason == RESUMED else ending
 
