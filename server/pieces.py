@@ -39,7 +39,8 @@ def cut(start: int, sector: int, count: int, limit: int = MESSAGE_ADDRESSES) -> 
         sector += to_boundary
     whole = max(0, min((end - sector) // SECTORS_PER_PAGE, limit - len(entries)))
     last = sector + whole * SECTORS_PER_PAGE
-    entries.extend(range(sector | _WHOLE, last | _WHOLE, SECTORS_PER_PAGE))
+    first = sector | _WHOLE
+    entries.extend(range(first, first + last - sector, SECTORS_PER_PAGE))
     if last < end and len(entries) < limit:
         entries.append(_entry(last, min(end - last, SECTORS_PER_PAGE)))
     return entries

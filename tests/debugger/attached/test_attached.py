@@ -52,7 +52,7 @@ def twins(at_place: tuple[Attached, Prompt]) -> Iterator[tuple[Attached, Prompt]
         (lambda debugger: debugger.back(5), "back stepi 5"),
         (lambda debugger: debugger.back_over(2), "back nexti 2"),
         (lambda debugger: debugger.back_line(2), "back step 2"),
-        (lambda debugger: debugger.go(14_500), "goto 14500"),
+        (lambda debugger: debugger.go(9_000), "goto 9000"),
     ],
 )
 def test_a_method_leads_to_where_its_command_leads(

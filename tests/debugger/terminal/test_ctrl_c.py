@@ -15,8 +15,8 @@ from callgate.tools.debugger.workbench.failure import CommandError
 from callgate.tools.debugger.workbench.workbench import Workbench
 from debugger_lines import said
 
-HERE = 15_500  # instructions; each command below passes `take_slot` on its way, in the middle of which Ctrl-C comes
-THERE = 12_100
+HERE = 14_260  # instructions; each command below passes `take_slot` on its way, in the middle of which Ctrl-C comes
+THERE = 10_860
 SEARCHES = (
     "back stepi 1000",
     "back step 600",

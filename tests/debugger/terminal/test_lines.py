@@ -24,7 +24,7 @@ def line_beginnings(bench: Workbench, count: int) -> list[Moment]:
 
 
 @pytest.mark.thorough(one_in=2)
-@pytest.mark.parametrize("begin", [3_600, 100, 14_360, 11_790])
+@pytest.mark.parametrize("begin", [3_200, 100, 13_120, 10_550])
 def test_steps_by_line_stop_where_single_steps_come_to_another_line_and_go_back_the_same_way(
     bench: Workbench, begin: int
 ) -> None:
