@@ -119,11 +119,13 @@ def digest(paths: Sequence[Path], options: Mapping[str, Any]) -> str:
 def own_digest() -> str:
     """Return a digest of the assembler's sources and of the ABI; RuntimeError without a home.
 
-    It is kept for as long as these files are the same by name, time and size, as Python keeps what it has compiled of
-    them.
+    It is kept for as long as these files are the same by name, size and times, which Python goes by as well for what
+    it has compiled of them.
     """
     states = [
-        (name, state.st_mtime_ns, state.st_size) for folder in (ASSEMBLER, ABI) for name, state in modules(folder)
+        (name, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+        for folder in (ASSEMBLER, ABI)
+        for name, state in modules(folder)
     ]
     known = hashlib.sha256(json.dumps([sys.version, states]).encode("utf-8", "surrogateescape")).hexdigest()[:32]
     kept = cache_directory() / f"assembler-{known}"
@@ -133,7 +135,7 @@ def own_digest() -> str:
     if found is None:
         found = content_digest()
         write_checked(kept, found)
-    return found.decode()
+    return found.decode("ascii", "replace")
 
 
 def content_digest() -> bytes:
