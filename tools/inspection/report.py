@@ -85,7 +85,10 @@ def look_at(mounted: Mounted) -> Volume:
 
 def as_dict(inspection: Inspection) -> dict[str, Any]:
     """Return it as plain data, for JSON."""
-    return asdict(inspection)
+    found = asdict(inspection)
+    for volume, plain in zip(inspection.volumes, found["volumes"], strict=True):
+        plain["partition"] = volume.partition._asdict()
+    return found
 
 
 def render(inspection: Inspection) -> str:
