@@ -32,11 +32,6 @@ def record(cls: Class | None = None, /, *, eq: bool = False, frozen: bool = Fals
     return _make(cls, eq, frozen)
 
 
-def is_record(kind: object) -> bool:
-    """Tell whether something is a class that `record` has made."""
-    return isinstance(kind, type) and "_fields_" in vars(kind)
-
-
 def names_in(kind: type) -> tuple[str, ...]:
     """Return the names of a record's fields, in order."""
     names: tuple[str, ...] = kind._fields_  # type: ignore[attr-defined]

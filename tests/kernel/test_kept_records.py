@@ -11,6 +11,7 @@ from callgate.asm.assembler.cache import cache_directory
 from callgate.disk.images.demo import demo_image
 from callgate.disk.media import ImageFile
 from callgate.kernel.core.records import Process, ReleaseQueue, Thread
+from callgate.kernel.storage.disk_requests import Run
 from callgate.kernel.system import System, SystemOptions
 from callgate.kernel.watching.snapshots.kept_records import RecordKeeper, set_class
 from callgate.kernel.watching.snapshots.record_forms import FORMS, RECORDS, Form
@@ -174,6 +175,14 @@ def test_a_write_a_removal_and_the_reading_of_a_list_each_touch_a_record_and_rea
     copies = copy.copy(owner), pickle.loads(pickle.dumps(owner))  # noqa: S301 - our own
     assert [(type(each), each.name, len(each.threads)) for each in copies] == [(Process, "p", 1)] * 2
     assert copied() == 2
+    runs = [Run([(1, 2)]), Run([(1, 2)]), Run([(1, 3)])]
+    RecordKeeper(runs).keep()
+    assert [repr(runs[0]), type(runs[0]) is Run] == ["Run(keys=[(1, 2)], status=None, watched=False)", True]
+    RecordKeeper(runs).keep()
+    assert (runs[0] == runs[1], runs[1] == runs[0], runs[0] == runs[2]) == (True, True, False)
+    RecordKeeper(runs[:1]).keep()
+    assert (runs[1] == runs[0], runs[0] == Run([(1, 2)]), runs[0] == 1) == (True, True, False)
+    copied()
     assert type(owner) is not Process
     assert isinstance(owner, Process)
     assert repr(owner) == "<process 1 'p', 1 threads>"

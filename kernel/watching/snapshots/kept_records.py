@@ -21,7 +21,7 @@ set_class: Final = vars(object)["__class__"].__set__  # whatever the class of th
 
 
 def sealed(form: Form) -> type:
-    """Return the subclass whose objects become `form.kind` before they can change."""
+    """Return the subclass whose objects become `form.kind` before they can change; it looks like that class."""
     kind = form.kind
 
     def change(record: Any, name: str, value: object) -> None:
@@ -44,8 +44,21 @@ def sealed(form: Form) -> type:
         set_class(record, kind)
         return record.__reduce_ex__(protocol)
 
-    functions = {"__slots__": (), "__setattr__": change, "__delattr__": remove, "__reduce_ex__": reduce}
-    return type(f"Sealed{kind.__name__}", (kind,), {name: looker(name) for name in form.guarded} | functions)
+    def equal(record: Any, other: Any) -> bool:
+        """Compare records as their class does, which compares only objects of one class."""
+        for each in (record, other):
+            if type(each) is subclass:
+                set_class(each, kind)
+        return bool(record == other)
+
+    members: dict[str, Any] = {name: looker(name) for name in form.guarded}
+    members |= {"__slots__": (), "__setattr__": change, "__delattr__": remove, "__reduce_ex__": reduce}
+    members |= {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
+    if kind.__eq__ is not object.__eq__:
+        members |= {"__eq__": equal, "__hash__": kind.__hash__}
+    subclass = type(kind.__name__, (kind,), members)
+    subclass.__slots__ = form.slots  # type: ignore[attr-defined]  # as code sees them that goes through the fields
+    return subclass
 
 
 SEALED: Final = {kind: sealed(form) for kind, form in FORMS.items()}

@@ -9,14 +9,12 @@ from __future__ import annotations
 import sys
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import is_dataclass
 from enum import Enum
 from itertools import chain
 from operator import attrgetter
 from types import NoneType, UnionType
 from typing import Any, Final, NamedTuple, get_args, get_origin, get_type_hints
 
-from callgate.kernel.common.record import is_record
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.log import LogState
 from callgate.kernel.core.records import Endpoints, EndpointState, Process, Tasks, Thread, Version
@@ -78,7 +76,9 @@ def way_of(kind: Any) -> Way:
         return Way(leads=lambda record: (record,))
     if kind in FIXED or (isinstance(kind, type) and issubclass(kind, Enum)):
         return Way()
-    if is_record(kind) or (is_dataclass(kind) and isinstance(kind, type)):
+    if isinstance(kind, type) and issubclass(kind, tuple):
+        return of_tuple([way_of(part) for part in get_type_hints(kind).values()])
+    if isinstance(kind, type) and vars(kind).get("__slots__"):
         return of_object(kind)
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is UnionType:
@@ -191,7 +191,8 @@ class Form:
         """TypeError if one of its fields has no type, or one of which it is not known how it is kept."""
         types = get_type_hints(kind)
         self.kind = kind
-        names = [name for name in getattr(kind, "__slots__", ()) if (kind, name) not in NOT_KEPT]
+        self.slots = getattr(kind, "__slots__", ())
+        names = [name for name in self.slots if (kind, name) not in NOT_KEPT]
         if not names or not types.keys() >= set(names):
             raise TypeError(f"{kind.__name__} does not say which type each of its fields has")
         self.names = tuple(names)

@@ -19,7 +19,7 @@ ITEMS = (list, deque, set)
 @cache
 def slots_of(kind: type) -> tuple[type, tuple[tuple[str, Callable[[object], object]], ...]]:
     """Return the class that declares the fields of a class's objects, and what reads each; not the memory of a span."""
-    own = next(each for each in kind.__mro__ if each.__dict__.get("__slots__"))
+    own = next(each for each in reversed(kind.__mro__) if each.__dict__.get("__slots__"))
     names = [name for name in own.__dict__["__slots__"] if name != "words"]
     return own, tuple((name, own.__dict__[name].__get__) for name in names)
 
