@@ -54,7 +54,7 @@ def sealed(form: Form) -> type:
     members: dict[str, Any] = {name: looker(name) for name in form.guarded}
     members |= {"__slots__": (), "__setattr__": change, "__delattr__": remove, "__reduce_ex__": reduce}
     members |= {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
-    if kind.__eq__ is not object.__eq__:
+    if "__eq__" in vars(kind):
         members |= {"__eq__": equal, "__hash__": kind.__hash__}
     subclass = type(kind.__name__, (kind,), members)
     subclass.__slots__ = form.slots  # type: ignore[attr-defined]  # as code sees them that goes through the fields
