@@ -8,6 +8,7 @@ most of which is shared with the one before if no host call has come between.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass
@@ -130,14 +131,20 @@ class Checkpoints:
     def _thin(self) -> None:
         """Drop checkpoints where the distance that results is smallest, compared with how far back it lies."""
         present = self.kept[-1].effort
+        prices = [self._price(present, index) for index in range(len(self.kept))]
         while self.stored > self.budget - self.budget // RELIEF:
-            candidates = [
-                index for index in range(1, len(self.kept) - NEAR) if not self.versions.in_use(self.kept[index].moment)
-            ]
-            if not candidates:
+            least = min(prices)
+            if least == math.inf:
                 return
-            self._drop(min(candidates, key=partial(self._price, present)))
+            index = prices.index(least)
+            self._drop(index)
+            del prices[index]
+            for near in (index - 1, index):
+                prices[near] = self._price(present, near)
 
     def _price(self, present: float, index: int) -> float:
+        """Return what dropping a checkpoint costs; infinity for one that is to stay."""
+        if not 0 < index < len(self.kept) - NEAR or self.versions.in_use(self.kept[index].moment):
+            return math.inf
         before, at, after = (self.kept[index + step].effort for step in (-1, 0, 1))
         return (after - before) / (present - at + EVEN)
