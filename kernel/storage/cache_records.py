@@ -1,20 +1,13 @@
-"""The records of the disk cache, and how snapshots keep them."""
+"""The records of the disk cache."""
 
 from __future__ import annotations
 
-from array import array
 from collections import Counter, OrderedDict
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from operator import attrgetter
-from typing import Any, Final, NamedTuple
 
 from callgate.kernel.abi.disks.disk import DiskStatus
 from callgate.kernel.common.record import record
 from callgate.kernel.storage.disk_requests import Key, Run
-
-REST: Final = ("locks", "changed", "family", "writers", "doomed", "waiters")  # mostly those of a new block
-OTHERS = attrgetter(*REST)
 
 
 @dataclass(slots=True)
@@ -68,44 +61,3 @@ class CacheState:
     held: Counter[int] = field(default_factory=Counter)  # by family: blocks that it has changed, and its claims
     lost: int = 0  # changed blocks that went with their disk
     ahead: dict[int, tuple[int, int]] = field(default_factory=dict)  # of disks, for `read_ahead`
-
-
-class Columns(NamedTuple):
-    """Blocks with their keys, in order, as a snapshot keeps them: there are thousands, and most are alike."""
-
-    keys: tuple[Key, ...]
-    frames: array[int]
-    runs: list[Run | None]
-    others: dict[int, tuple[Any, ...]]  # the fields of REST, by place, of blocks with one that is not as in a new one
-
-
-def columns_of(blocks: dict[Key, Block]) -> Columns:
-    """Return blocks as columns."""
-    values = [*blocks.values()]
-    others = {
-        place: OTHERS(block)
-        for place, block in enumerate(values)
-        if block.locks or block.changed or block.family or block.writers or block.doomed or block.waiters
-    }
-    frames = array("q", [block.frame for block in values])
-    return Columns(tuple(blocks), frames, [block.run for block in values], others)
-
-
-def blocks_of(columns: Columns) -> dict[Key, Block]:
-    """Return the blocks that `columns_of` was given."""
-    made = [Block(frame, run=run) for frame, run in zip(columns.frames, columns.runs, strict=True)]
-    for place, fields in columns.others.items():
-        for name, value in zip(REST, fields, strict=True):
-            setattr(made[place], name, value)
-    return dict(zip(columns.keys, made, strict=True))
-
-
-def runs_of(columns: Columns) -> Iterable[Run]:
-    """Return the runs of blocks; those that lie side by side mostly have the same."""
-    runs = columns.runs
-    return [run for run, before in zip(runs, [None, *runs], strict=False) if run is not before and run is not None]
-
-
-def size_of_columns(columns: Columns) -> int:
-    """Return about how many bytes they take."""
-    return len(columns.keys) * 3 * 8 + len(columns.others) * 96

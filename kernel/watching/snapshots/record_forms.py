@@ -28,19 +28,18 @@ from callgate.kernel.memory.frames import FramePool
 from callgate.kernel.memory.page_tables import KernelSpace
 from callgate.kernel.servers.disk_changes import DiskChangesState
 from callgate.kernel.servers.mounting import MountingState
-from callgate.kernel.storage.cache_records import (
-    Block,
-    CacheState,
+from callgate.kernel.storage.cache_records import Block, CacheState
+from callgate.kernel.storage.disk_requests import DiskRequestsState, Key, Run
+from callgate.kernel.storage.disk_watch import DiskWatchState
+from callgate.kernel.storage.sector_lists import SectorListsState
+from callgate.kernel.tasks.scheduler import SchedulerState
+from callgate.kernel.watching.snapshots.cache_columns import (
     Columns,
     blocks_of,
     columns_of,
     runs_of,
     size_of_columns,
 )
-from callgate.kernel.storage.disk_requests import DiskRequestsState, Key, Run
-from callgate.kernel.storage.disk_watch import DiskWatchState
-from callgate.kernel.storage.sector_lists import SectorListsState
-from callgate.kernel.tasks.scheduler import SchedulerState
 
 RECORDS: Final = (
     *(SchedulerState, Tasks, Endpoints, KernelSpace, FramePool, DiskWatchState, DiskRequestsState, CacheState),
