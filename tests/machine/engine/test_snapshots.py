@@ -170,3 +170,26 @@ def test_policy_can_save_state_in_a_snapshot(machine):
     state["threads"].append(3)
     machine.restore(snapshot)
     assert state == {"threads": [1, 2]}
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_only_code_in_pages_that_were_written_is_compared_where_the_host_tells_them_quickly(bare, assemble, quick):
+    machine = bare("inc eax; nop; hlt")
+    snapshot = machine.snapshot()
+    region, backing = machine.ram.regions[0], snapshot.memory.backings[0]
+    region.page_map.quick = quick
+    machine.step()
+    machine.restore(snapshot)
+    assert (0x1000 not in backing.pages, backing.pages == {}) == (quick, quick)
+    machine.ram.write(0x1000, assemble("dec eax"))
+    machine.code_changed(0x1000, 1)
+    machine.step()
+    assert machine.cpu.eax == 0xFFFF_FFFF
+    machine.restore(snapshot)
+    assert 0x1000 in backing.pages
+    assert len(backing.pages) == 1 or not quick
+    machine.step()
+    assert machine.cpu.eax == 1
+    machine.ram.write(0x8000, b"x")
+    machine.restore(snapshot)
+    assert (region.written(), machine.ram.u8(0x8000)) == ([], 0)
