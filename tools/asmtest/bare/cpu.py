@@ -3,8 +3,8 @@ r"""The bare CPU: one routine in flat memory, called like a function.
     cpu.load("double:\n add eax, eax\n ret\n")
     assert cpu.call("double", eax=21).eax == 42
 
-One machine serves every test.  A loaded program is kept as a snapshot, so a reset is one mapping of
-memory.  Every operation is written into a journal: a failed test can be repeated, step by step, to show its last
+One machine serves every test.  A loaded program is kept as a snapshot, so a reset drops the pages that were
+written.  Every operation is written into a journal: a failed test can be repeated, step by step, to show its last
 instructions without slowing down the tests that pass.
 """
 

@@ -3,7 +3,7 @@
 They lie densely near the present and thinly further back, by the CPU time that it takes to run from one to the next: an
 instruction of a loop and one that calls policy differ by a factor of a hundred.  The memory of a checkpoint is what
 changed since the one before (`PageVersions`); the rest of it is up to a hundred kilobytes and what hosted servers keep,
-most of which is shared with the one before if no host call has come between.
+of which only what was touched since the one before is its own.
 """
 
 from __future__ import annotations
