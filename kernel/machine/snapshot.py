@@ -1,9 +1,9 @@
 """Snapshots: the whole machine as it stood at a quiescent point, to go back to any number of times.
 
 RAM is a private mapping of a memory file.  A snapshot writes the pages in use to a new file and maps that; restoring is
-dropping the copies of the pages written since, or mapping the file once more.  The rest is registers and plain data.  Translated code
-survives as long as the pages it came from are the same in the snapshot, which is what makes hundreds of restored tests
-a second possible.
+dropping the copies of the pages written since, or mapping the file once more.  The rest is registers and plain data.
+Translated code survives as long as the pages it came from are the same in the snapshot, which is what makes hundreds of
+restored tests a second possible.
 
 Where many snapshots of one run are kept, their memory is a moment of `PageVersions` instead of a file of its own.
 """
