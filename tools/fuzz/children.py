@@ -10,7 +10,9 @@ import json
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock
 
 EVERY = 5.0  # seconds between two lines of progress
 INTERRUPTED = 130  # exit status after Ctrl-C
@@ -21,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser, programs: int) -> None:
     parser.add_argument("--programs", type=int, default=programs, help=f"how many (default {programs})")
     parser.add_argument("--seconds", type=float, help="begin no more programs after this many seconds")
     parser.add_argument("--seed", type=int, default=1, help="the first program's seed (default 1)")
+    parser.add_argument("--jobs", type=int, default=1, help="child processes at a time (default 1)")
     parser.add_argument("--here", action="store_true", help="run them in this process, and print counts as JSON")
 
 
@@ -33,6 +36,7 @@ class Children:
         self.size = size
         self.done = 0
         self.counts: Counter[str] = Counter()
+        self.lock = Lock()
 
     @property
     def so_far(self) -> str:
@@ -43,19 +47,27 @@ class Children:
     def run(self, options: argparse.Namespace, same: str) -> int:
         """Run programs as the options say; return the tool's exit status.  `same` is said where nothing differed."""
         begun = told = time.monotonic()
-        try:
-            while self.done < options.programs:
-                now = time.monotonic()
-                if options.seconds is not None and now - begun >= options.seconds:
-                    break
-                if now - told >= EVERY:
-                    told = now
-                    print(f"{self.so_far}, {now - begun:.0f} s", file=sys.stderr, flush=True)
-                if not self._some(options.seed + self.done, min(self.size, options.programs - self.done)):
-                    return 1
-        except KeyboardInterrupt:
-            print(f"interrupted after {self.so_far}: no difference and no crash up to there")
-            return INTERRUPTED
+        given = 0
+        pending: deque[Future[bool]] = deque()
+        with ThreadPoolExecutor(max(1, options.jobs)) as pool:
+            try:
+                while True:
+                    now = time.monotonic()
+                    late = options.seconds is not None and now - begun >= options.seconds
+                    while not late and given < options.programs and len(pending) < max(1, options.jobs):
+                        size = min(self.size, options.programs - given)
+                        pending.append(pool.submit(self._some, options.seed + given, size))
+                        given += size
+                    if not pending:
+                        break
+                    if now - told >= EVERY:
+                        told = now
+                        print(f"{self.so_far}, {now - begun:.0f} s", file=sys.stderr, flush=True)
+                    if not pending.popleft().result():
+                        return 1
+            except KeyboardInterrupt:
+                print(f"interrupted after {self.so_far}: no difference and no crash up to there")
+                return INTERRUPTED
         print(f"{self.so_far} from seed {options.seed}: {same}; no difference and no crash")
         return 0
 
@@ -65,6 +77,7 @@ class Children:
         if run.returncode:
             print(f"programs {seed} to {seed + programs - 1} ended with {run.returncode}: {run.stderr[-3000:]}")
             return False
-        self.done += programs
-        self.counts.update(json.loads(run.stdout))
+        with self.lock:
+            self.done += programs
+            self.counts.update(json.loads(run.stdout))
         return True

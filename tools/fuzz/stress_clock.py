@@ -26,7 +26,7 @@ from callgate.tools.fuzz.clock_subject import OTHER_CODE, USER, Subject
 SPENT = 2_500  # instructions of a program
 SLICES = 120
 MORE = 100_000  # seeds from this one on make programs with call gates and two address spaces as well
-CASES = 50  # programs in one child process
+CASES = 100  # programs in one child process
 
 
 class Difference(AssertionError):

@@ -16,7 +16,8 @@ class AccessState(ctypes.Structure):
     """What the routines read: high memory (physical address, bytes, address in this process), and low memory.
 
     `code_pages` is the address of a byte for each page of low memory, which is 0 if no code was translated from it;
-    `loads` and `stores` are the engine's own routines.
+    `loads` and `stores` are the engine's own routines.  `exit_at` is the address of a word that is negative while the
+    engine is to stop, and `check` its routine that does so, given `uc`.
     """
 
     _fields_ = [
@@ -27,6 +28,9 @@ class AccessState(ctypes.Structure):
         ("memory_size", ctypes.c_uint64),
         ("code_pages", ctypes.c_uint64),
         ("clock", ctypes.c_uint64),
+        ("exit_at", ctypes.c_uint64),
+        ("check", ctypes.c_uint64),
+        ("uc", ctypes.c_uint64),
         ("loads", ORIGINALS),
         ("stores", ORIGINALS),
     ]
@@ -76,7 +80,22 @@ kernel:
     {load}
     ret
 other:
-    jmp [r11+{original}]
+    push rcx
+    push r11
+    sub rsp, 8
+    call [r11+{original}]
+    add rsp, 8
+    pop r11
+    pop rcx
+    mov r8, [r11+{exit_at}]
+    cmp dword ptr [r8], 0
+    jl leave
+    ret
+leave:
+    mov [rsp], rcx
+    mov rdi, [r11+{uc}]
+    xor esi, esi
+    jmp [r11+{check}]
 """
 
 # store(rdi=registers, rsi=address, rdx=value, ecx=kind of access, r8=return address within the block, to which it goes)
@@ -111,7 +130,17 @@ STORE_TEMPLATE: Final = """
     {store}
     ret
 other:
-    jmp [r11+{original}]
+    push r11
+    call [r11+{original}]
+    pop r11
+    mov r8, [r11+{exit_at}]
+    cmp dword ptr [r8], 0
+    jl leave
+    ret
+leave:
+    mov rdi, [r11+{uc}]
+    xor esi, esi
+    jmp [r11+{check}]
 """
 LOADS: Final = {
     1: "movzx eax, byte ptr [r9]",
@@ -149,43 +178,43 @@ LOAD_CODE: Final = (
     bytes.fromhex(
         "89d083e00fc1e0044989f049c1e8064c234407c04c034407c84189f24181e2ff0f00004d8b084931f14d31d14981f90002000075"
         "3941f7c20000000075304d8b48184d2b0b4d3b4b0873234d01d14d034b104d8b533031c041807a48007504498b4268498344c250"
-        "01410fb601c341ff6338"
+        "01410fb601c35141534883ec0841ff53504883c408415b594d8b4338418338007c01c348890c24498b7b4831f641ff6340"
     ),
     bytes.fromhex(
         "89d083e00fc1e0044989f049c1e8064c234407c04c034407c84189f24181e2ff0f00004d8b084931f14d31d14981f90002000075"
         "3941f7c20100000075304d8b48184d2b0b4d3b4b0873234d01d14d034b104d8b533031c041807a48007504498b4268498344c250"
-        "02410fb701c341ff6340"
+        "02410fb701c35141534883ec0841ff53584883c408415b594d8b4338418338007c01c348890c24498b7b4831f641ff6340"
     ),
     bytes.fromhex(
         "89d083e00fc1e0044989f049c1e8064c234407c04c034407c84189f24181e2ff0f00004d8b084931f14d31d14981f90002000075"
         "3841f7c203000000752f4d8b48184d2b0b4d3b4b0873224d01d14d034b104d8b533031c041807a48007504498b4268498344c250"
-        "04418b01c341ff6348"
+        "04418b01c35141534883ec0841ff53604883c408415b594d8b4338418338007c01c348890c24498b7b4831f641ff6340"
     ),
     bytes.fromhex(
         "89d083e00fc1e0044989f049c1e8064c234407c04c034407c84189f24181e2ff0f00004d8b084931f14d31d14981f90002000075"
         "3841f7c207000000752f4d8b48184d2b0b4d3b4b0873224d01d14d034b104d8b533031c041807a48007504498b4268498344c250"
-        "08498b01c341ff6350"
+        "08498b01c35141534883ec0841ff53684883c408415b594d8b4338418338007c01c348890c24498b7b4831f641ff6340"
     ),
 )
 STORE_CODE: Final = (
     bytes.fromhex(
         "89c883e00fc1e0044989f149c1e9064c234c07c04c034c07c889f025ff0f00004d8b51084931f24931c24981fa0004000075343d"
         "ff0f0000772d4d8b51204901f24c89d0492b4318493b4320731948c1e80c49034328803800750c49816108fffbffff418812c341"
-        "ff6358"
+        "5341ff5370415b4d8b4338418338007c01c3498b7b4831f641ff6340"
     ),
     bytes.fromhex(
         "89c883e00fc1e0044989f149c1e9064c234c07c04c034c07c889f025ff0f00004d8b51084931f24931c24981fa0004000075353d"
         "fe0f0000772e4d8b51204901f24c89d0492b4318493b4320731a48c1e80c49034328803800750d49816108fffbffff66418912c3"
-        "41ff6360"
+        "415341ff5378415b4d8b4338418338007c01c3498b7b4831f641ff6340"
     ),
     bytes.fromhex(
         "89c883e00fc1e0044989f149c1e9064c234c07c04c034c07c889f025ff0f00004d8b51084931f24931c24981fa0004000075343d"
         "fc0f0000772d4d8b51204901f24c89d0492b4318493b4320731948c1e80c49034328803800750c49816108fffbffff418912c341"
-        "ff6368"
+        "5341ff9380000000415b4d8b4338418338007c01c3498b7b4831f641ff6340"
     ),
     bytes.fromhex(
         "89c883e00fc1e0044989f149c1e9064c234c07c04c034c07c889f025ff0f00004d8b51084931f24931c24981fa0004000075343d"
         "f80f0000772d4d8b51204901f24c89d0492b4318493b4320731948c1e80c49034328803800750c49816108fffbffff498912c341"
-        "ff6370"
+        "5341ff9388000000415b4d8b4338418338007c01c3498b7b4831f641ff6340"
     ),
 )

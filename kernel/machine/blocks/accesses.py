@@ -18,10 +18,11 @@ from __future__ import annotations
 import ctypes
 import struct
 import weakref
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from callgate.kernel.abi.memory import PAGE_SHIFT, PAGE_SIZE
 from callgate.kernel.machine.blocks.access_code import CODE_AT, LOAD_CODE, SIZES, STEP, STORE_CODE, AccessState
+from callgate.kernel.machine.blocks.known_checks import check, exit_word, leave_out
 from callgate.kernel.machine.blocks.known_tables import calls, mark_again, originals, tables_are_known
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ REACH: Final = 1 << 31
 LIKELY: Final = (1 << 24, 1 << 30, 5 << 28)  # how far from a block there may be room
 EXECUTABLE: Final = 7
 PRIVATE_ANONYMOUS: Final = 0x22
+NEVER_NEGATIVE: Final = ctypes.c_int32(0)
 R11: Final = b"\x49\xbb"  # MOV R11, and 8 bytes
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -56,16 +58,24 @@ def page_near(address: int) -> int:
     return int(page)
 
 
+class Engine(NamedTuple):
+    """Addresses of an engine, and of its own record of its CPU."""
+
+    uc: int
+    cpu: int
+
+
 class Accesses:
     """The host code of one machine, made when the first block wants it."""
 
-    def __init__(self, counter: CounterState, cpu: int, low: Region, high: Region | None) -> None:
-        """Take the state of the clock, the address of the engine's record of its CPU, and the machine's memory."""
+    def __init__(self, counter: CounterState, engine: Engine, low: Region, high: Region | None) -> None:
+        """Take the state of the clock, the engine, and the machine's memory."""
         self.counter = counter
-        self.cpu = cpu
+        self.engine = engine
         self.low, self.high = low, high
         self.code_pages = bytearray(low.size >> PAGE_SHIFT)
         self.page = 0  # its address; 0: none yet
+        self.checked = False  # it makes the engine's checks
         self.useless = False
         self.held = (ctypes.c_char * len(self.code_pages)).from_buffer(self.code_pages)
 
@@ -75,7 +85,7 @@ class Accesses:
             if page < len(self.code_pages) and not self.code_pages[page]:
                 self.code_pages[page] = 1
                 if self.page:
-                    mark_again(self.cpu, self.low.address + (page << PAGE_SHIFT))
+                    mark_again(self.engine.cpu, self.low.address + (page << PAGE_SHIFT))
 
     def forget(self) -> None:
         """All translations are gone."""
@@ -85,7 +95,8 @@ class Accesses:
         """Lead the calls of a block for loads and stores to the host code here."""
         if self.useless:
             return
-        for call in calls(ctypes.string_at(block.code, block.length), block.code):
+        host, all_led = ctypes.string_at(block.code, block.length), True
+        for call in calls(host, block.code):
             if not self._ready(block.code):
                 return
             routine = self.page + CODE_AT + (call.stores * len(SIZES) + call.width) * STEP
@@ -94,6 +105,10 @@ class Accesses:
                 ctypes.c_uint64.from_address(block.code + call.slot).value = routine
             elif abs(relative) < REACH:
                 ctypes.c_int32.from_address(block.code + call.at).value = relative
+            else:
+                all_led = False
+        if self.page and all_led and self.checked:
+            leave_out(block, host, self.engine.uc)
 
     def _ready(self, near: int) -> bool:
         """Whether there is host code; it is made now if there is none yet."""
@@ -113,6 +128,11 @@ class Accesses:
             state.window_base, state.window_size = self.high.base, self.high.size
             state.window_host = self.high.address
         state.memory, state.memory_size = self.low.address, self.low.size
+        state.exit_at, state.check = exit_word(*self.engine), check()
+        state.uc = self.engine.uc
+        self.checked = bool(state.exit_at)
+        if not self.checked:
+            state.exit_at = ctypes.addressof(NEVER_NEGATIVE)
         state.code_pages, state.clock = ctypes.addressof(self.held), ctypes.addressof(self.counter)
         for address, (stores, index) in originals().items():
             (state.stores if stores else state.loads)[index] = address

@@ -30,7 +30,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from callgate.kernel.abi.memory import KERNEL_BASE
-from callgate.kernel.machine.blocks.accesses import Accesses
+from callgate.kernel.machine.blocks.accesses import Accesses, Engine
 from callgate.kernel.machine.blocks.block_code import ASKS, HOOKED, KNOWN, LENGTH, SHAPE_SHIFT
 from callgate.kernel.machine.blocks.known_engine import (
     BLOCK_HOOK,
@@ -111,7 +111,7 @@ class BlockCounter(NativeCounter):
         self.callback = BLOCK_HOOK(self._asked)
         self.state.block_call = address_of(self.callback)
         low, *high = translations.paging.ram.regions
-        self.accesses = Accesses(self.state, engine, low, high[0] if high else None)
+        self.accesses = Accesses(self.state, Engine(self.uc, engine), low, high[0] if high else None)
         hook_blocks(self.uc, self.state)
         translations.edges = False
         translations.flushed = self._flushed

@@ -26,6 +26,17 @@ NO_PAGE: Final = (1 << 64) - 1
 NO_CACHE: Final = 1 << 16  # of cflags: to be executed once
 
 
+CALLS: Final = re.compile(rb"\xe8|\xff\x15")  # CALL, near and through memory, without the operand
+
+
+def target(host: bytes, code: int, operand: int, *, near: bool) -> int:
+    """Return where a call goes whose operand lies at an offset in host code at an address; 0 if that is not known."""
+    at = operand + 4 + int.from_bytes(host[operand : operand + 4], "little", signed=True)
+    if near:
+        return code + at
+    return int.from_bytes(host[at : at + 8], "little") if 0 <= at <= len(host) - 8 else 0
+
+
 class Translated(NamedTuple):
     """A block as the engine has translated it."""
 
@@ -45,15 +56,10 @@ class Translated(NamedTuple):
 
     def calls(self, function: int) -> int:
         """Return how often its host code calls a function."""
-        host, found = ctypes.string_at(self.code, self.length), 0
-        for call in re.finditer(rb"(?=(?:\xe8|\xff\x15)(....))", host, re.DOTALL):
-            near = host[call.start()] == 0xE8
-            target = self.code + call.end(1) + int.from_bytes(call[1], "little", signed=True)
-            if not near:
-                held = target - self.code
-                target = int.from_bytes(host[held : held + 8], "little") if 0 <= held <= len(host) - 8 else 0
-            found += target == function
-        return found
+        host = ctypes.string_at(self.code, self.length)
+        return sum(
+            target(host, self.code, call.end(), near=len(call[0]) == 1) == function for call in CALLS.finditer(host)
+        )
 
     def put_word(self, word: int) -> None:
         """Have the block pass a word in place of its size."""
