@@ -337,7 +337,7 @@ class Kernel:
 
     def _before_idle(self) -> None:
         """Do what was put off until the CPU idles."""
-        self.releases.send_put_off()
+        self.releases.send_put_off(disk_works=bool(self.state.disk_requests.in_flight))
 
     def _count_wait(self, reason: int) -> None:
         """Count a wait that policy was asked for; one for a reply also in its endpoint, GS's."""

@@ -217,9 +217,10 @@ class Fetching:
 
         Releasing data in the cache, or in other servers' memory, would not help it.
         """
-        if not self.letting_go.reclaim(server=file.endpoint):
+        endpoint, releases = self.endpoints.by_number[file.endpoint], self.letting_go.releases
+        if not self.letting_go.reclaim(server=file.endpoint) and not releases.send_now(endpoint):
             raise error.fresh()
-        await self.letting_go.releases.said(self.endpoints.by_number[file.endpoint])
+        await releases.said(endpoint)
 
     async def _complete(self, file: FileObject, span: Span, patience: Patience) -> bool:
         """Whether a READY span may be mapped: it ends with a page.  If not, ask for the rest of its last page.

@@ -185,12 +185,16 @@ class Directories:
         if version is None:
             return False
         self._retire(version)
+        self.releases.send_now(version.server)
         return True
 
     def _drop(self, version: Version) -> None:
         self.pins.release(version.pins)
         version.pins = []
-        self.releases.add(version.server, Operation.UNLOCK_DIRECTORY, version.server_lock)
+        if len(version.frames) > 1:
+            self.releases.add(version.server, Operation.UNLOCK_DIRECTORY, version.server_lock)  # for its memory
+        else:
+            self.releases.add_unlock(version.server, version.server_lock)
 
     def _lock_root(self, process: Process) -> DirectoryLock:
         volumes = [ListedFile(endpoint.name, VOLUME) for endpoint in listed(self.endpoints)]

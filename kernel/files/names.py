@@ -11,7 +11,7 @@ from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.limits import ABSENT_NAMES
 from callgate.kernel.abi.memory import KERNEL_BASE
-from callgate.kernel.core.errors import GivenUp, NameAbsent, Shortage
+from callgate.kernel.core.errors import GivenUp, NameAbsent, ServerShortage, Shortage
 from callgate.kernel.core.records import EndpointState
 from callgate.kernel.ipc.deferred_releases import DeferredReleases
 from callgate.kernel.ipc.requests import RequestReply, Requests
@@ -56,7 +56,14 @@ class Names:
         key = operation, self._name(path)
         changes = endpoint.name_changes
         try:
-            return await self.requests.make(endpoint, operation, ecx=ecx, esi=esi, data=path)
+            try:
+                return await self.requests.make(endpoint, operation, ecx=ecx, esi=esi, data=path)
+            except ServerShortage:
+                # It may lack what it holds for directories that no process has locked: it has not been told of all.
+                if not self.releases.send_now(endpoint):
+                    raise
+                await self.releases.said(endpoint)
+                return await self.requests.make(endpoint, operation, ecx=ecx, data=path)
         except NameAbsent:
             # A directory that has changed since the request was made may have the name by now.  The endpoint is alive:
             # what is raised for one that is not is its own error (`Requests.error_of`).

@@ -44,7 +44,9 @@ class DeferredReleasesState:
 
     thread: Thread | None = None
     due: list[EndpointState] = field(default_factory=list)
-    put_off: list[EndpointState] = field(default_factory=list)  # whose only entry is a CLOSE for the next OPEN to carry
+    put_off: list[EndpointState] = field(
+        default_factory=list
+    )  # with a CLOSE for the next OPEN to carry, or UNLOCKs only
     ending: bool = False  # the shell has ended: the machine stops when all servers have been told, or at `last`
     last: int = 0  # clock
 
@@ -144,9 +146,28 @@ class DeferredReleases:
         entries.append((Operation.CLOSE, number))
         self.state.put_off.append(endpoint)
 
+    def add_unlock(self, endpoint: EndpointState, number: int) -> None:
+        """As `add` of UNLOCK_DIRECTORY, but put off until a batch has gathered, or the CPU idles and no disk works.
+
+        A walk through a tree gives back a directory for each one that it locks, and a message for each would be as many
+        switches.  Only for a server that holds little, and while it is to be told nothing else.
+        """
+        queue = endpoint.releases
+        entries = queue.entries
+        alone = all(operation is Operation.UNLOCK_DIRECTORY for operation, _ in entries)
+        roomy = endpoint.held < self.limit // 2 and not self.state.ending
+        if endpoint.dead or queue.busy or queue.one_by_one or not alone or not roomy:
+            self.add(endpoint, Operation.UNLOCK_DIRECTORY, number)
+            return
+        entries.append((Operation.UNLOCK_DIRECTORY, number))
+        if len(entries) >= BATCH_ENTRIES:
+            self._next(endpoint)
+        elif endpoint not in self.state.put_off:
+            self.state.put_off.append(endpoint)
+
     def take_along(self, endpoint: EndpointState) -> int:
         """Return the file that the OPEN which is about to be sent is to close, 0 for none; it is told by that."""
-        if endpoint not in self.state.put_off:
+        if endpoint not in self.state.put_off or endpoint.releases.entries[0][0] is not Operation.CLOSE:
             return 0
         self.state.put_off.remove(endpoint)
         _, number = endpoint.releases.entries.popleft()
@@ -159,10 +180,21 @@ class DeferredReleases:
             self.taken(endpoint)
             self.add(endpoint, Operation.CLOSE, number)
 
-    def send_put_off(self) -> None:
-        """Send what was put off: the CPU is about to idle, or the end has come."""
+    def send_put_off(self, *, disk_works: bool = False) -> None:
+        """Send what was put off: the CPU is about to idle, or the end has come.
+
+        While a disk works, the CPU idles for a moment only: UNLOCKs wait on.
+        """
         for endpoint in list(self.state.put_off):
-            self._next(endpoint)
+            if not disk_works or endpoint.releases.entries[0][0] is not Operation.UNLOCK_DIRECTORY:
+                self._next(endpoint)
+
+    def send_now(self, endpoint: EndpointState) -> bool:
+        """Send what was put off for one server, whose memory is wanted; False if nothing was."""
+        if endpoint not in self.state.put_off:
+            return False
+        self._next(endpoint)
+        return True
 
     def _next(self, endpoint: EndpointState) -> None:
         """Have the oldest entry queue up for a slot of its endpoint, unless one is under way."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from callgate.kernel.abi.calls import WaitReason
+from callgate.kernel.abi.calls import Operation, WaitReason
 from callgate.kernel.abi.file import SpanState
 from callgate.kernel.abi.layout import offset_of, size_of
+from callgate.kernel.abi.limits import BATCH_ENTRIES
 from callgate.kernel.abi.memory import (
     KERNEL_BASE,
     PTE_ACCESSED,
@@ -259,7 +260,9 @@ def releases_are_on_their_way(facts: Facts) -> Iterator[str]:
         if facts.quiescent and not endpoint.dead and in_flight != bool(queue.posted):
             yield f"{endpoint.name}: {len(queue.posted)} deferred releases are posted, in flight is {in_flight}"
         put_off = facts.kernel.releases.state.put_off.count(endpoint)
-        if put_off and (put_off > 1 or endpoint.dead or queue.busy or len(queue.entries) != 1):
+        kinds = {operation for operation, _ in queue.entries}
+        few = len(queue.entries) == 1 or (kinds == {Operation.UNLOCK_DIRECTORY} and len(queue.entries) < BATCH_ENTRIES)
+        if put_off and (put_off > 1 or endpoint.dead or queue.busy or not few):
             yield f"{endpoint.name}: {len(queue.entries)} deferred releases are put off, {put_off} times"
         if not endpoint.dead and queue.entries and started and not queue.busy and not put_off:
             yield f"{endpoint.name}: {len(queue.entries)} deferred releases that are not being sent"

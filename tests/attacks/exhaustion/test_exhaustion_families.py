@@ -263,7 +263,7 @@ def test_clients_that_open_and_close_faster_than_the_server_is_told_are_not_refu
 def test_a_client_that_waits_for_an_overloaded_server_can_be_killed(
     crowd: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(servers.Silent, "silent", frozenset([Operation.CLOSE]))
+    monkeypatch.setattr(servers.Silent, "silent", frozenset([Operation.CLOSE, Operation.BATCH]))
     patron = crowd.start("patron", bytes([100]) + b"/d0\0/d0/f\0")
     (endpoint,) = (p for p in crowd.kernel.state.endpoints.by_number.values() if p.name == "d0")
     attention(crowd)

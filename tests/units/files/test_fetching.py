@@ -6,7 +6,7 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.file import SpanState
 from callgate.kernel.abi.limits import SPANS_OF_FILE
 from callgate.kernel.core.coroutines import RoutineCall
-from callgate.kernel.core.errors import GivenUp, ServerAnswer
+from callgate.kernel.core.errors import GivenUp, ServerAnswer, ServerShortage
 from callgate.kernel.core.records import EndpointState
 from callgate.kernel.file_data.fetching import SPAN_BYTES
 from callgate.kernel.file_data.hunger import TRIES
@@ -124,6 +124,31 @@ def test_a_servers_error_reaches_its_reader_and_another_reader_asks_again(data: 
     with refusal(ErrorCode.IO_ERROR):
         drive(data.fetching.obtain(file, 0, 1), ipc_post_and_wait=fail)
     assert len(asked) == 2 * TRIES + 1
+
+
+@pytest.mark.parametrize("told", ["what was put off", "of idle data", ""])
+def test_a_reader_of_a_server_without_memory_asks_again_if_that_is_told_something(data: FileData, told: str) -> None:
+    file = data.new_file(PAGE)
+    if told == "what was put off":
+        data.back.add_unlock(data.endpoint, 5)
+    elif told:
+        data.put(data.new_file(PAGE), 0, 1, request=3)
+    asked = []
+
+    def answer(call: RoutineCall) -> None:
+        asked.append(call.eax)
+        if len(asked) == 1:
+            data.completion.fail(file, file.spans[0], ServerShortage(ErrorCode.NO_MEMORY))
+        else:
+            Server(data).ipc_post_and_wait(call)
+
+    obtained = data.fetching.obtain(file, 0, 1)
+    if told:
+        drive(obtained, ipc_post_and_wait=answer)
+    else:
+        with refusal(ErrorCode.NO_MEMORY):
+            drive(obtained, ipc_post_and_wait=answer)
+    assert (len(asked), data.back.state.put_off) == (1 + bool(told), [])
 
 
 def test_a_server_that_never_returns_the_wanted_data_is_asked_100_times(data: FileData) -> None:

@@ -103,6 +103,46 @@ def test_a_bounded_number_of_idle_versions_is_kept_and_the_least_recently_used_i
     assert volume.noted() == [(Operation.UNLOCK_DIRECTORY, 3)]
 
 
+def test_a_directory_of_several_pages_is_given_back_at_once_and_one_of_a_single_page_with_others(
+    volume: Volume,
+) -> None:
+    releases = volume.directories.releases
+    for name, pages in ((b"/d0p1/A", 1), (b"/d0p1/B", 2)):
+        number, lock = volume.lock(name)
+        version = lock.of
+        version.current = False
+        del volume.directories.state.versions[volume.endpoint.number, name[6:]]
+        version.frames = version.frames * pages
+        volume.directories.unlock(volume.shell, number)
+        assert (releases.state.put_off == [volume.endpoint]) == (pages == 1)
+
+
+@pytest.mark.parametrize("put_off", [True, False])
+def test_a_server_without_memory_is_told_first_what_was_put_off_and_then_asked_again(
+    volume: Volume, *, put_off: bool
+) -> None:
+    releases = volume.directories.releases
+    if put_off:
+        releases.add_unlock(volume.endpoint, 5)
+    asked: list[int] = []
+
+    def short(call: RoutineCall) -> RoutineResult:
+        asked.append(call.esi)
+        if len(asked) > 1:
+            return volume.directory(call)
+        volume.take(state=SlotState.DONE)
+        return returned(call, failed=True, eax=ErrorCode.NO_MEMORY)
+
+    locked = volume.directories.lock(volume.shell, b"/d0p1", PATH)
+    if put_off:
+        drive(locked, ipc_request=short, ipc_finish=volume.finish)
+        assert releases.state.put_off == []
+    else:
+        with refusal(ErrorCode.NO_MEMORY):
+            drive(locked, ipc_request=short, ipc_finish=volume.finish)
+    assert len(asked) == 1 + put_off
+
+
 def test_directories_of_a_dead_server_are_no_longer_current(volume: Volume) -> None:
     number, _ = volume.lock(b"/d0p1")
     volume.directories.endpoint_died(volume.endpoint, ErrorCode.SERVER_DIED)
