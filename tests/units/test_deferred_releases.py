@@ -9,6 +9,7 @@ from callgate.kernel.abi.thread import ThreadState
 from callgate.kernel.core.coroutines import RoutineCall
 from callgate.kernel.ipc.deferred_releases import LAST_WORDS, DeferredReleases, DeferredReleasesState
 from plain_guest import drive, refusal
+from plain_ipc import Ipc
 from plain_releases import ReleasesRig
 
 
