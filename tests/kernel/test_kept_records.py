@@ -175,13 +175,13 @@ def test_a_write_a_removal_and_the_reading_of_a_list_each_touch_a_record_and_rea
     copies = copy.copy(owner), pickle.loads(pickle.dumps(owner))  # noqa: S301 - our own
     assert [(type(each), each.name, len(each.threads)) for each in copies] == [(Process, "p", 1)] * 2
     assert copied() == 2
-    runs = [Run([(1, 2)]), Run([(1, 2)]), Run([(1, 3)])]
+    runs = [Run(1, 2, 1), Run(1, 2, 1), Run(1, 3, 1)]
     RecordKeeper(runs).keep()
-    assert [repr(runs[0]), type(runs[0]) is Run] == ["Run(keys=[(1, 2)], status=None, watched=False)", True]
+    assert [repr(runs[0]), type(runs[0]) is Run] == ["Run(disk=1, first=2, count=1, status=None, watched=False)", False]
     RecordKeeper(runs).keep()
     assert (runs[0] == runs[1], runs[1] == runs[0], runs[0] == runs[2]) == (True, True, False)
     RecordKeeper(runs[:1]).keep()
-    assert (runs[1] == runs[0], runs[0] == Run([(1, 2)]), runs[0] == 1) == (True, True, False)
+    assert (runs[1] == runs[0], runs[0] == Run(1, 2, 1), runs[0] == 1) == (True, True, False)
     copied()
     assert type(owner) is not Process
     assert isinstance(owner, Process)
