@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -74,6 +75,8 @@ class Children:
     def _some(self, seed: int, programs: int) -> bool:
         command = [*self.command, "--seed", str(seed), "--programs", str(programs)]
         run = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+        if run.returncode == -signal.SIGINT:  # as this process
+            return False
         if run.returncode:
             print(f"programs {seed} to {seed + programs - 1} ended with {run.returncode}: {run.stderr[-3000:]}")
             return False
