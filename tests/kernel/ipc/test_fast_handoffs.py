@@ -127,6 +127,26 @@ def test_policy_is_asked_where_there_is_something_to_choose_or_to_arm(
     assert bench.kernel.check() == []
 
 
+@pytest.mark.parametrize("routine", HANDOFFS)
+def test_a_wake_up_from_outside_at_any_instruction_of_a_handoff_ends_its_wait(
+    before: Callable[[str], Bench], routine: str
+) -> None:
+    """No interrupt tells of it: either the handoff sees it, or it finds the thread blocked."""
+    bench = before(routine)
+    machine = bench.system.machine
+    start = machine.clock.retired
+    bench.system.run(until=bench.kernel.guest.address("switch_resume"))
+    for steps in range(machine.clock.retired - start):
+        bench = before(routine)
+        scheduler = bench.kernel.scheduler
+        giver = scheduler.current
+        machine.step(steps)
+        scheduler.wake(giver)
+        bench.system.run(until=bench.kernel.guest.address("switch_resume"))
+        asleep = scheduler.state_of(giver) is ThreadState.BLOCKED
+        assert not (asleep and scheduler.signalled(giver)), steps
+
+
 @pytest.mark.breaks_invariants
 @pytest.mark.parametrize("routine", HANDOFFS)
 @pytest.mark.parametrize("how", ["dead", "descriptor gone", "running"])
