@@ -53,7 +53,6 @@ class OperationCosts:
         self.operations[slot] = self.kernel.machine.cpu.eax
         if slot not in self.begun:  # policy has the slot: a deferred release
             self._take()
-            self.begun[slot].sites["requests"] -= 1  # this one: counts at an address come before its probes
 
     def _release(self) -> None:
         slot = self._slot()

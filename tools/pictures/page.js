@@ -158,9 +158,14 @@ function costWords(cost) {
   return found.map(([key, value]) => `${key.replaceAll("_", " ").replace("guest instructions total", "instructions")} ${value}`).join(", ") || "nothing counted";
 }
 
+// What a step is called, what it means, and where registers move.
+function words(one, each) {
+  return (one.direct && data.direct[each.k]) || data.texts[each.k];
+}
+
 function sentence(one, index) {
   const each = one.steps[index];
-  const [name, meaning] = data.texts[each.k];
+  const [name, meaning] = words(one, each);
   return `${name}${each.d ? ` (${each.d})` : ""}, by ${thread(each.by)} at ${each.t} ns. ${meaning} Cost of this step: ${costWords(each.cost)}.`;
 }
 
@@ -193,7 +198,7 @@ function show(forwards) {
   document.getElementById("back").disabled = request === 0 && step === 0;
   document.getElementById("on").disabled = request === data.requests.length - 1 && step === one.steps.length - 1;
   fill("#pipeline", ...one.steps.map((other, index) => {
-    const button = make("button", data.texts[other.k][0], { type: "button", class: index < step ? "done" : "" });
+    const button = make("button", words(one, other)[0], { type: "button", class: index < step ? "done" : "" });
     if (index === step) button.setAttribute("aria-current", "step");
     button.addEventListener("click", () => go(request, index));
     return make("li", null, {}, button);
@@ -212,7 +217,7 @@ function show(forwards) {
     else button.removeAttribute("aria-current");
   });
   document.querySelectorAll("#requests button")[request].scrollIntoView({ block: "nearest" });
-  if (forwards) fly(data.texts[each.k][2]);
+  if (forwards) fly(words(one, each)[2]);
 }
 
 function go(toRequest, toStep) {
@@ -246,7 +251,7 @@ function printed(one) {
   const six = (values) => (values ? values.map((value) => value.toString(16)).join(" ") : "-");
   const rows = one.steps.map((each, index) => {
     const now = sceneAt(one, index);
-    const cells = [data.texts[each.k][0], each.t, thread(each.by), six(now.client && now.client[1]), six(now.message) + (now.data ? ` ${now.data}` : ""),
+    const cells = [words(one, each)[0], each.t, thread(each.by), six(now.client && now.client[1]), six(now.message) + (now.data ? ` ${now.data}` : ""),
       six(now.server && now.server[1]), now.state, `${hex(now.masks[1])}, ${now.head} to ${now.tail}`, now.pte[1], costWords(each.cost)];
     return make("tr", null, {}, ...cells.map((cell) => make("td", String(cell))));
   });

@@ -23,7 +23,7 @@ from callgate.kernel.abi.message import MessageFlags, ReplyType
 from callgate.kernel.machine.cpu.paging import ADDRESS, NX
 from callgate.kernel.machine.observation.ledger import Counts
 from callgate.tools.pictures.records import REGISTERS, Held, Request, RunRecord, Scene, Step
-from callgate.tools.pictures.steps import TEXTS
+from callgate.tools.pictures.steps import DIRECT, TEXTS
 from callgate.tools.pictures.svg import printable
 
 Plain = dict[str, Any]
@@ -48,6 +48,7 @@ def page_data(recording: RunRecord) -> Plain:
         "registers": list(REGISTERS),
         "operations": {str(one.value): one.name for one in Operation},
         "texts": {kind: list(text) for kind, text in TEXTS.items()},
+        "direct": {kind: list(text) for kind, text in DIRECT.items()},
         "threads": {str(one.number): [one.name, one.process, one.role] for one in recording.threads.values()},
         "requests": [_request(request) for request in recording.requests],
     }
@@ -82,6 +83,7 @@ def _request(request: Request) -> Plain:
         "client": request.client,
         "server": request.server,
         "posted": request.posted,
+        "direct": request.direct,
         "ended": request.ended,
         "error": _name(ErrorCode, request.error) if request.error else "",
         "steps": steps,

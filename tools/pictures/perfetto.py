@@ -14,8 +14,8 @@ from typing import Final
 from callgate.kernel.machine.observation.ledger import describe
 from callgate.tools.pictures import protobuf
 from callgate.tools.pictures.page_data import cost_of
-from callgate.tools.pictures.records import Request, RunRecord, ThreadRecord
-from callgate.tools.pictures.steps import TEXTS
+from callgate.tools.pictures.records import STEPS, Request, RunRecord, ThreadRecord
+from callgate.tools.pictures.steps import text_of
 from callgate.tools.pictures.svg import printable
 
 # Trace.packet; TracePacket.
@@ -201,8 +201,9 @@ def _slots(tracks: Tracks, recording: RunRecord) -> None:
 
 
 def _of_slot(request: Request) -> Slice:
+    names = {kind: text_of(kind, request.direct).name for kind in STEPS}
     phases = [
-        Slice(one.clock, other.clock, TEXTS[other.kind].name, notes={"cost": describe(cost_of(other.cost))})
+        Slice(one.clock, other.clock, names[other.kind], notes={"cost": describe(cost_of(other.cost))})
         for one, other in zip(request.steps, request.steps[1:], strict=False)
     ]
     title = f"#{request.number} {request.operation}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from callgate.kernel.abi.calls import HostCall, Operation, ServerCall, SystemCall
 from callgate.kernel.abi.memory import PAGE_SIZE, USER_MESSAGES
+from callgate.kernel.abi.message import MessageFlags, SlotState
 from callgate.kernel.abi.selectors import GDT_FIRST_ENDPOINT, SLOTS
 from callgate.kernel.machine.observation.ledger import Counts
 from callgate.tools.pictures.records import (
@@ -118,6 +119,10 @@ class Recorder:
         detail = self._learn(request, kind, event, thread)
         client, server = self._find(request.client), self._find(request.server)
         scene = self.scenes.read(kind, endpoint, slot[1], client, server)
+        if kind == "fill":
+            request.posted = bool(scene.message.flags & MessageFlags.POSTED)
+        elif kind == "post":
+            request.direct = scene.slot.state != SlotState.POSTED.name
         request.steps.append(Step(kind, event.clock, thread, counts - self.before[slot], scene, detail))
         self.before[slot] = counts
         if kind == LAST:
@@ -135,7 +140,6 @@ class Recorder:
         """Note what an event says of its request; return what is to be shown beside the step's name."""
         if kind == "fill":
             request.operation = _operation(_number(event, "operation"))
-            request.posted = self.scenes.routine() == "fill_and_post"
         elif kind == "fetch":
             request.server = thread
         elif kind == "load":

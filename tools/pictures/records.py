@@ -133,6 +133,7 @@ class Request:
     client: int  # number of the thread that has taken the slot
     operation: str = "?"
     posted: bool = False  # policy's own: no thread takes the reply
+    direct: bool = False  # it takes the direct switch, past the ring
     server: int = 0  # number of the thread that serves it; 0: not fetched
     steps: list[Step] = field(default_factory=list)
     ended: bool = False

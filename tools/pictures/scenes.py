@@ -35,8 +35,8 @@ T = TypeVar("T", bound=Layout)
 SHOWN: Final = 256  # bytes of data
 ADDRESSES: Final = 4  # of a reply that carries them
 #: Routines that keep the registers of a request in a PushedRegisters of their own, and the register that points to it.
-PUSHED: Final = {"ipc_request": "esp", "take_and_post": "ebp", "fill_and_post": "ebp"}
-STEPS_OF_ASKING: Final = ("take", "fill", "post")
+PUSHED: Final = {"ipc_request": "esp", "take_and_fill": "ebp", "ipc_post_slot": "ebp", "ipc_post_batch": "ebp"}
+STEPS_OF_ASKING: Final = ("take", "fill")
 
 
 class Scenes:
@@ -74,7 +74,7 @@ class Scenes:
             page_entry=self.machine.ram.u64(entry, Account.MACHINE) if tables else 0,
             page_linear=block.window_base + slot * PAGE_SIZE,
             server_cr3=endpoint.process.pointers if endpoint.process else 0,
-            client=self._client(kind, (endpoint.number, slot), client),
+            client=self._client(kind, (endpoint.number, slot), client, bool(message.flags & MessageFlags.POSTED)),
             server=self._server(server) if kind in OF_SERVER else None,
         )
 
@@ -107,7 +107,7 @@ class Scenes:
         thread = self.tasks.threads.get(selector)
         return thread.name if thread else ""
 
-    def _client(self, kind: str, key: tuple[int, int], thread: Thread | None) -> Held | None:
+    def _client(self, kind: str, key: tuple[int, int], thread: Thread | None, posted: bool) -> Held | None:
         """Return the registers of the code that asks.
 
         A client of ring 3 has them in the frame of its gate.  Policy has them on a kernel stack as long as its routine
@@ -121,7 +121,7 @@ class Scenes:
             return self._of_thread(thread)
         frame = PushedRegisters.from_buffer_copy(self.machine.paging.read_linear(address, size_of(PushedRegisters)))
         held = Held("on the kernel stack, for policy", _six(frame))
-        if kind in ("reload", "abandon") or (kind == "post" and self.routine() != "ipc_request"):
+        if kind in ("reload", "abandon") or (kind == "post" and posted):
             del self.pushed[key]
         return held
 

@@ -24,8 +24,7 @@ TEXTS: Final[dict[str, StepText]] = {
     ),
     "post": StepText(
         "posted",
-        "The slot's index is in the ring, and the tail has advanced: the server may fetch it. By a direct switch it is "
-        "handed to a server thread that sleeps instead.",
+        "The slot's index is in the ring, and the tail has advanced: the server may fetch it.",
     ),
     "fetch": StepText("fetched", "A server thread has taken the oldest index out of the ring: the head has advanced."),
     "map": StepText(
@@ -55,3 +54,17 @@ TEXTS: Final[dict[str, StepText]] = {
     ),
     "abandon": StepText("abandoned", "The client was killed or interrupted; the reply will release the slot."),
 }
+DIRECT: Final[dict[str, StepText]] = {
+    "post": StepText(
+        "handed over", "A server thread sleeps, and gets the request by a direct switch: nothing goes through the ring."
+    ),
+    "fetch": StepText(
+        "received", "The server's thread runs in the client's place, with its own stack and page tables."
+    ),
+}
+"""The same of a request that takes the direct switch, where it is different."""
+
+
+def text_of(kind: str, direct: bool) -> StepText:
+    """Return a step in words; `direct`: of a request that takes the direct switch."""
+    return DIRECT.get(kind, TEXTS[kind]) if direct else TEXTS[kind]

@@ -32,15 +32,19 @@ OWN_BLOCK = sizeof(GateFrame)
         mov     ss:[kernel_words + KernelWords.next], edx
         .endm
 
-; DIRECT_SPACE: the second half: stack, page tables and LDT.
+; DIRECT_STACK: the second half: the kernel stack of the thread with selector EDX.
 ; Out: ESP = the thread's GateFrame.  Clobbers EDX.
-        .macro DIRECT_SPACE
+        .macro DIRECT_STACK
         mov     ss:[kernel_words + KernelWords.current], edx
         mov     edx, fs:[ThreadControlBlock.esp0]
         .event  thread.switch to=fs
         mov     ss:[task_state + TaskState.esp0], edx
         lea     esp, [edx - sizeof(GateFrame)]
         .frame  like leave_gate
+        .endm
+
+; DIRECT_SPACE: the third part: page tables and LDT.  Clobbers EDX.
+        .macro DIRECT_SPACE
 .arrived:
         mov     edx, fs:[ThreadControlBlock.cr3]
         .ledger cr3_loads
@@ -98,6 +102,7 @@ OWN_BLOCK = sizeof(GateFrame)
         mov     ebx, ss:[kernel_words + KernelWords.current]
         DIRECT_SWITCH resume_call
 .turn:
+        DIRECT_STACK
         DIRECT_SPACE
 
         ; Serve: the page appears in the server.
@@ -183,6 +188,7 @@ OWN_BLOCK = sizeof(GateFrame)
         jne     .inside
         ANSWER  \undo
 .turn:
+        DIRECT_STACK
         DIRECT_SPACE
 
         ; Reload, and release.

@@ -42,7 +42,8 @@ hand_over_request:
         movzx   ebx, word ptr gs:[Endpoint.slots + ebp * 8 + SlotRecord.client]
         mov     ebp, gs:[Endpoint.slots + ebp * 8 + SlotRecord.physical]
         mov     fs, edx
-        jmp     ipc_gate.turn
+        DIRECT_STACK
+        jmp     ipc_gate.arrived
 
 .undo:
         UNDO_WAIT

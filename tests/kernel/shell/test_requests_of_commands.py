@@ -70,4 +70,4 @@ def test_a_file_that_is_read_in_turn_is_asked_for_ahead_of_its_reader(costs: Cos
     assert spent.host_calls["file_ready"] == 3
     assert spent.requests == 1 + 3 + 1, "OPEN, READ, CLOSE"
     assert spent.blocking_waits == 2, "for the answer to OPEN, and for the first data"
-    assert spent.cr3_loads == 10, "interrupts of the disk among them"
+    assert spent.cr3_loads == 11, "interrupts of the disk among them"

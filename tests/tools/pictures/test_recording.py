@@ -4,10 +4,14 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from callgate.asm.assembler.cache import cache_directory
+from callgate.disk.images.demo import demo_image
+from callgate.disk.media import open_image
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.abi.message import SlotState
 from callgate.kernel.machine.observation.ledger import Counts
+from callgate.kernel.system import System, SystemOptions
 from callgate.tools.bench.ipc import Bench, null_request
 from callgate.tools.pictures.recorder import Recorder
 from callgate.tools.pictures.records import Request, RunRecord
@@ -57,17 +61,38 @@ def test_a_slot_goes_round_its_states_while_masks_and_ring_follow(recording: Run
         scenes = {step.kind: step.scene for step in request.steps}
         bit = 1 << request.slot
         assert not scenes["fill"].endpoint.free & bit
-        assert scenes["post"].slot.state == SlotState.POSTED.name
         tail = scenes["post"].endpoint.tail
-        assert (tail - scenes["fill"].endpoint.tail) & 0xFFFF_FFFF == 1
-        cell = scenes["post"].endpoint.ring[(tail - 1) % 32]
-        assert cell == request.slot + 32 * ((tail - 1) // 32 % 8)
-        assert scenes["fetch"].endpoint.head == tail, "requests are fetched in the order of their tickets"
+        if request.direct:
+            assert scenes["post"].slot.state == SlotState.TAKEN.name
+            assert tail == scenes["fill"].endpoint.tail == scenes["fetch"].endpoint.head, "nothing enters the ring"
+            assert scenes["fetch"].slot.state == SlotState.SERVED.name
+        else:
+            assert scenes["post"].slot.state == SlotState.POSTED.name
+            assert (tail - scenes["fill"].endpoint.tail) & 0xFFFF_FFFF == 1
+            cell = scenes["post"].endpoint.ring[(tail - 1) % 32]
+            assert cell == request.slot + 32 * ((tail - 1) // 32 % 8)
+            assert scenes["fetch"].endpoint.head == tail, "requests are fetched in the order of their tickets"
         assert scenes["map"].slot.linear == scenes["map"].page_linear
         assert scenes["unmap"].page_entry & 1 == 0
         if not request.posted:
             assert scenes["wake"].slot.state == SlotState.DONE.name
             assert scenes["release"].endpoint.free & bit
+    assert {request.direct for request in recording.requests} == {False, True}
+
+
+def test_a_request_whose_reply_policy_takes_is_known_by_its_message() -> None:
+    with System([open_image(demo_image(cache_directory()))], SystemOptions(commands="cat README.TXT; df")) as system:
+        recorder = Recorder(system, RunRecord(("demo.img",), "cat README.TXT; df"))
+        system.run()
+        recorder.finish()
+    (closing,) = (request for request in recorder.recording.requests if request.posted)
+    assert closing.operation == "CLOSE"
+    fill, replied = closing.at("fill"), closing.at("replied")
+    assert fill is not None
+    assert fill.scene.client is not None
+    assert fill.scene.client.where == "on the kernel stack, for policy"
+    assert replied is not None
+    assert replied.scene.client != fill.scene.client
 
 
 def test_the_data_of_a_request_are_shown_until_it_is_answered(recording: RunRecord) -> None:
