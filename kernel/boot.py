@@ -110,7 +110,7 @@ class Loader:
 
     def _sites(self, image: Program) -> None:
         """Count the instructions that `.ledger` marks in the sources, and those of each thread."""
-        for place in ("switch_resume", "ipc_gate.turn", "server_gate.turn"):
+        for place in ("switch_resume", "ipc_gate.turn", "server_gate.turn", "hand_over_request.turn"):
             self.machine.watch_turns(place, 4 * self.kernel.guest.kernel_words.base)
         for mark in image.marks:
             address = mark.address - KERNEL_BASE if image.symbol_at(mark.address).startswith("start+") else mark.address

@@ -32,7 +32,8 @@ OWN_BLOCK = sizeof(GateFrame)
         mov     ss:[kernel_words + KernelWords.next], edx
         .endm
 
-; DIRECT_STACK: the second half: the kernel stack of the thread with selector EDX.
+; DIRECT_STACK: the second half: the kernel stack of the thread with selector EDX, whose turn begins with the first
+; instruction, at `.turn` (`boot.py` has it counted).
 ; Out: ESP = the thread's GateFrame.  Clobbers EDX.
         .macro DIRECT_STACK
         mov     ss:[kernel_words + KernelWords.current], edx

@@ -42,6 +42,7 @@ hand_over_request:
         movzx   ebx, word ptr gs:[Endpoint.slots + ebp * 8 + SlotRecord.client]
         mov     ebp, gs:[Endpoint.slots + ebp * 8 + SlotRecord.physical]
         mov     fs, edx
+.turn:
         DIRECT_STACK
         jmp     ipc_gate.arrived
 

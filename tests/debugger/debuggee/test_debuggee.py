@@ -141,7 +141,7 @@ def test_a_watchpoint_names_the_instruction_that_wrote_and_ends_the_run_after_it
     ending = debuggee.run()
     assert ending.access is not None
     assert (ending.access.by, ending.access.write) == ("cpu", True)
-    assert image.address("ipc_gate.turn") <= ending.access.eip < image.address("ipc_gate.leaving")
+    assert image.address("hand_over_request.turn") <= ending.access.eip < image.address("hand_over_request.undo")
     assert debuggee.machine.read(current, 4) != old
     assert kernel.guest.kernel_words["current"] == int.from_bytes(debuggee.machine.read(current, 4), "little")
 

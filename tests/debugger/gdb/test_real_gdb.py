@@ -80,7 +80,7 @@ def test_steps_cross_the_call_gate_and_watchpoints_show_both_values(gdb: Gdb) ->
     found = re.search(r"Hardware watchpoint \d: .*\n\nOld value = (\d+)\nNew value = (\d+)\n", current)
     assert found, current
     assert found[1] != found[2]
-    assert "ipc_gate" in current
+    assert "hand_over_request" in current
     taken = re.search(r"Old value = (\d+)\nNew value = (\d+)\n", mask)
     assert taken, mask
     before, after = map(int, taken.groups())
