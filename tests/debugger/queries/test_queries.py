@@ -250,6 +250,11 @@ def test_when_a_slot_was_in_a_state_agrees_with_the_events_of_a_run_in_one_go(
     assert all(-40 <= event - at <= 40 for at, event in zip(found, expected, strict=True))
 
 
+def test_a_slot_whose_request_is_posted_was_taken_until_then_and_not_free(prompt: Prompt) -> None:
+    lines = said(prompt, "when was slot 0 of d0p1 posted")
+    assert {re.findall(r": (\w+) becomes posted, ", line)[0] for line in lines} == {"taken"}
+
+
 def test_when_a_field_became_a_value_is_the_moment_at_which_it_has_it(prompt: Prompt) -> None:
     lines = said(prompt, "when endpoint[1].tail >= 3")
     assert len(lines) == 1

@@ -72,7 +72,7 @@ def slot_fact(debuggee: Debuggee, endpoint: EndpointState, index: int, state: Sl
             lambda value: "free" if available(value) >> index & 1 else "taken",
         )
     place = pieces(endpoint, STATE + index, 1)
-    return Fact(name, place, lambda value: value == state, there, state_name)
+    return Fact(name, place, lambda value: value == state, there, state_in_use)
 
 
 def there_is(debuggee: Debuggee, endpoint: EndpointState) -> Callable[[], bool]:
@@ -91,8 +91,9 @@ def available(masks: int) -> int:
     return (masks | masks >> 32) & (1 << SLOTS) - 1
 
 
-def state_name(value: int) -> str:
-    """Return a slot's state in words."""
+def state_in_use(value: int) -> str:
+    """Return in words what `Endpoint.state` says of a slot that a client has: FREE until its request is on the way."""
+    value = value or SlotState.TAKEN
     return SlotState(value).name.lower() if value in set(SlotState) else f"{value:#x}"
 
 
