@@ -231,6 +231,11 @@ def test_a_recording_is_opened_where_commands_of_the_launch_lead(editor, tmp_pat
     answer = other.request("launch", program=str(file), commands=["df"])
     assert "a recording has its own" in answer["message"]
     assert "no-such.img: there is no such file" in other.request("launch", program="no-such.img")["message"]
+    assert other.request("launch", program=5)["message"] == "program must be a text"
+    assert other.request("launch", commands="df")["message"] == "commands must be a list"
+    assert other.request("launch", commands=[5])["message"] == "commands must be a list of texts"
+    assert other.request("launch", execute=[5])["message"] == "execute must be a list of texts"
+    assert other.request("launch", stopOnEntry="no")["message"] == "stopOnEntry must be true or false"
     other.begin(program=str(file))  # a launch that was refused leaves nothing behind
 
 

@@ -179,6 +179,8 @@ class Adapter:
         self.sender.event("initialized")
 
     def _begin(self, arguments: Arguments) -> None:
+        arguments.texts("execute")  # which `_enter` carries out: too late to refuse them
+        arguments.flag("stopOnEntry")
         system, history = self.launch_system(arguments, self._printed)
         self.launched, self.session = arguments, Session(self.sender, system, history, self.numbers)
 

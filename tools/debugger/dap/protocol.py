@@ -16,6 +16,9 @@ SHOWN_WHERE_ASKED: Final = (
 )
 """Requests of a view of the client, which shows there why it has got no answer.  The user is told of all others."""
 
+KINDS: Final = {str: "a text", int: "a whole number", bool: "true or false", list: "a list", dict: "an object"}
+"""What JSON has for the types of arguments, in words."""
+
 
 class Malformed(ValueError):
     """A message that cannot be understood; the stream stands after it."""
@@ -115,7 +118,7 @@ class Arguments:
         """Return a whole number."""
         value = self._typed(name, int, default)
         if isinstance(value, bool):
-            raise RequestError(f"{name} is no number")
+            raise RequestError(f"{name} must be {KINDS[int]}")
         return int(value)
 
     def flag(self, name: str, *, default: bool = False) -> bool:
@@ -128,7 +131,10 @@ class Arguments:
 
     def texts(self, name: str) -> list[str]:
         """Return a list of texts, empty if there is none."""
-        return [str(item) for item in self._typed(name, list, [])]
+        found: list[str] = self._typed(name, list, [])
+        if not all(isinstance(item, str) for item in found):
+            raise RequestError(f"{name} must be a list of texts")
+        return found
 
     def within(self, name: str) -> Arguments:
         """Return an object, an empty one if there is none."""
@@ -145,5 +151,5 @@ class Arguments:
         value = self.values.get(name)
         value = default if value is None else value
         if not isinstance(value, kind):
-            raise RequestError(f"{name} is missing, or no {kind.__name__}")
+            raise RequestError(f"{name} is missing" if value is None else f"{name} must be {KINDS[kind]}")
         return value
