@@ -215,7 +215,8 @@ def extended(vsix: Path) -> int:
     if given != ["vsix"]:
         raise click.UsageError("--vsix: nothing else is given with it")
     if vsix.suffix != ".vsix":
-        raise click.UsageError(f"--vsix: {vsix.with_suffix('.vsix')}: Visual Studio Code wants a name that ends so")
+        named = vsix.with_suffix(".vsix") if vsix.name else "callgate.vsix"
+        raise click.UsageError(f"--vsix: {named}: Visual Studio Code wants a name that ends so")
     return write_extension(vsix)
 
 

@@ -16,7 +16,8 @@ from callgate.tools.debugger.dap import extension
 from callgate.tools.debugger.dap.adapter import Adapter, Launch
 
 LOOPBACK: Final = "127.0.0.1"
-ADAPTER: Final = ("-m", "callgate.tools.cli.main", "debug", "--dap")  # for this Python
+ADAPTER: Final = ("-P", "-m", "callgate.tools.cli.main", "debug", "--dap")
+"""For this Python; -P: no module of the folder in which an editor starts it is imported."""
 EXIT_PORT: Final = 3
 
 

@@ -88,6 +88,7 @@ def test_the_extension_starts_the_adapter_by_a_command_that_works_in_any_folder(
     tmp_path: Path, package: dict[str, Any]
 ) -> None:
     (debugger,) = package["contributes"]["debuggers"]
+    (tmp_path / "json.py").write_text("raise SystemExit('a module of the folder')")
     body = json.dumps({"seq": 1, "type": "request", "command": "initialize"}).encode()
     asked = b"Content-Length: %d\r\n\r\n" % len(body) + body
     command = [debugger["runtime"], *debugger["runtimeArgs"]]
@@ -115,6 +116,7 @@ def test_the_same_extension_is_the_same_bytes(tmp_path: Path) -> None:
         (("their.img", "--vsix", "a.vsix"), "--vsix: nothing else is given with it"),
         (("--vsix", "a.vsix", "--plain"), "--vsix: nothing else is given with it"),
         (("--vsix", "a.zip"), "--vsix: a.vsix: Visual Studio Code wants a name that ends so"),
+        (("--vsix", ""), "--vsix: callgate.vsix: Visual Studio Code wants a name that ends so"),
         (("--vsix", "missing/a.vsix"), "Could not open file 'missing/a.vsix': No such file or directory"),
     ],
 )
