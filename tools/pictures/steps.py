@@ -26,7 +26,11 @@ TEXTS: Final[dict[str, StepText]] = {
         "posted",
         "The slot's index is in the ring, and the tail has advanced: the server may fetch it.",
     ),
-    "fetch": StepText("fetched", "A server thread has taken the oldest index out of the ring: the head has advanced."),
+    "fetch": StepText(
+        "fetched",
+        "A server thread has taken the oldest index out of the ring: the head has advanced. By a direct switch it has "
+        "been given the slot.",
+    ),
     "map": StepText(
         "page mapped", "The message page is mapped in the server, writable and not executable, at the slot's address."
     ),
