@@ -113,7 +113,7 @@ class Scenes:
         A client of ring 3 has them in the frame of its gate.  Policy has them on a kernel stack as long as its routine
         runs: until it has posted, or if it waits for the reply until it loads the registers.
         """
-        register = PUSHED.get(self.routine()) if kind in STEPS_OF_ASKING else None
+        register = PUSHED.get(self.routine()) if kind in ("take", "fill") else None
         if register is not None:
             self.pushed[key] = getattr(self.machine.cpu, register)
         address = self.pushed.get(key)

@@ -18,7 +18,7 @@ from callgate.tools.pictures.recorder import Recorder
 from callgate.tools.pictures.records import RunRecord
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
-COMMANDS = f'dir; cat README.TXT; cat "{HOSTILE}"'
+COMMANDS = f'dir; cat README.TXT; cat "{HOSTILE}"; cat README.TXT'  # whose CLOSE no OPEN carries: policy posts it
 
 
 @dataclass

@@ -4,14 +4,10 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from callgate.asm.assembler.cache import cache_directory
-from callgate.disk.images.demo import demo_image
-from callgate.disk.media import open_image
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.abi.message import SlotState
 from callgate.kernel.machine.observation.ledger import Counts
-from callgate.kernel.system import System, SystemOptions
 from callgate.tools.bench.ipc import Bench, null_request
 from callgate.tools.pictures.recorder import Recorder
 from callgate.tools.pictures.records import Request, RunRecord
@@ -80,19 +76,22 @@ def test_a_slot_goes_round_its_states_while_masks_and_ring_follow(recording: Run
     assert {request.direct for request in recording.requests} == {False, True}
 
 
-def test_a_request_whose_reply_policy_takes_is_known_by_its_message() -> None:
-    with System([open_image(demo_image(cache_directory()))], SystemOptions(commands="cat README.TXT; df")) as system:
-        recorder = Recorder(system, RunRecord(("demo.img",), "cat README.TXT; df"))
-        system.run()
-        recorder.finish()
-    (closing,) = (request for request in recorder.recording.requests if request.posted)
-    assert closing.operation == "CLOSE"
-    fill, replied = closing.at("fill"), closing.at("replied")
-    assert fill is not None
-    assert fill.scene.client is not None
-    assert fill.scene.client.where == "on the kernel stack, for policy"
-    assert replied is not None
-    assert replied.scene.client != fill.scene.client
+def test_requests_of_policys_own_are_told_from_those_that_a_thread_takes_the_reply_of(recording: RunRecord) -> None:
+    kinds = [(request.posted, {step.kind for step in request.steps}) for request in recording.requests]
+    assert all(posted is ("replied" in steps) is ("reload" not in steps) for posted, steps in kinds)
+    assert {posted for posted, _ in kinds} == {True, False}
+
+
+def test_the_registers_that_policy_asks_with_are_those_in_the_page_until_the_reply_is_loaded(
+    recording: RunRecord,
+) -> None:
+    for request in recording.requests:
+        scenes = {step.kind: step.scene for step in request.steps}
+        asked = scenes["fill"].message.registers
+        for kind in ("fill", "post") if request.posted else ("fill", "post", "fetch", "load", "wake", "reload"):
+            held = scenes[kind].client
+            assert held is not None
+            assert (held.where, held.registers) == ("on the kernel stack, for policy", asked)
 
 
 def test_the_data_of_a_request_are_shown_until_it_is_answered(recording: RunRecord) -> None:
