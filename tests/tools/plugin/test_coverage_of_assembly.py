@@ -4,6 +4,8 @@ from importlib.resources import files
 
 import host_programs
 import pytest
+from callgate.kernel.system import SystemOptions, boot
+from callgate.tools.asmtest.coverage.measuring import Coverage, Key
 from plugin_runs import run_within
 
 pytest_plugins = ["pytester"]
@@ -131,6 +133,18 @@ def test_coverage_of_a_booted_system_includes_kernel_and_programs(project):
     places = {line.rstrip(":"): number for number, line in enumerate(lines, 1)}
     assert f"DA:{places['command_echo'] + 1},1\n" in shell
     assert f"DA:{places['command_help'] + 1},0\n" in shell
+
+
+def test_coverage_of_a_server_is_its_own_also_after_a_direct_switch() -> None:
+    def executed(*, fast_path: bool) -> dict[Key, int]:
+        coverage = Coverage()
+        with boot(options=SystemOptions(commands="ls /rom", fast_path=fast_path)) as system:
+            coverage.watch_system(system)
+            system.run()
+            assert bool(system.machine.ledger.counts().fast_requests) is fast_path
+        return {key: flags for key, (_, _, flags) in coverage.results().items() if "/asm/user/" in str(key[0])}
+
+    assert executed(fast_path=True) == executed(fast_path=False)
 
 
 MISTAKES = {

@@ -28,6 +28,8 @@ from callgate.tools.asmtest.bare.cpu import BareCpu
 from callgate.tools.asmtest.coverage.watching import WATCHERS
 from callgate.tools.asmtest.objects.linking import LinkedProgram
 
+SWITCHES: Final = ("switch_resume", "ipc_gate.arrived", "server_gate.arrived")
+"""Where a thread has been switched to: in turn with others, by a direct switch with a request, or with a reply."""
 PREFIXES: Final = b"\x2e\x3e\x67\xf2\xf3"
 Key = tuple[str, int, int, str]  # file, line, number among the line's instructions, mnemonic
 Result = tuple[str, bool, int]  # its text, whether it is a conditional jump, RAN, TAKEN and PASSED
@@ -206,7 +208,8 @@ class Coverage:
                     executed.show(sheet)
 
         kernel.processes.load = loaded  # type: ignore[method-assign]  # only while coverage is measured
-        system.machine.probe("switch_resume", switched)
+        for place in SWITCHES:
+            system.machine.probe(place, switched)
 
     def alias_of(self, program: Program) -> Watched:
         """Return the watched code of a kernel's first instructions, which run before paging is on."""
