@@ -98,8 +98,8 @@ OWN_BLOCK = sizeof(GateFrame)
         .ledger blocking_waits
         lock inc dword ptr gs:[Endpoint.fast]
         .event  ipc.post slot=ecx
-        mov     gs:[Endpoint.server_of + ecx * 2], dx
         mov     byte ptr gs:[Endpoint.state + ecx], SlotState.SERVED
+        mov     gs:[Endpoint.server_of + ecx * 2], dx
         mov     ebx, ss:[kernel_words + KernelWords.current]
         DIRECT_SWITCH resume_call
 .turn:

@@ -31,8 +31,8 @@ hand_over_request:
         .ledger blocking_waits
         lock inc dword ptr gs:[Endpoint.fast]
         .event  ipc.post slot=ecx
-        mov     gs:[Endpoint.server_of + ecx * 2], dx
         mov     byte ptr gs:[Endpoint.state + ecx], SlotState.SERVED
+        mov     gs:[Endpoint.server_of + ecx * 2], dx
         pushad
         mov     fs:[ThreadControlBlock.esp], esp
         mov     dword ptr es:[ThreadControlBlock.state], ThreadState.RUNNING

@@ -232,6 +232,20 @@ def test_a_request_for_which_no_thread_of_the_server_sleeps_is_posted(
     assert fields["tail"] == 6
 
 
+@pytest.mark.parametrize("place", [REQUEST, INSIDE])
+def test_no_invariant_is_broken_between_two_instructions_of_a_direct_switch(
+    before: Callable[[str], Bench], place: str
+) -> None:
+    bench = before(place)
+    machine = bench.system.machine
+    steps = 0
+    while machine.cpu.cpl != 3:
+        assert bench.kernel.check() == [], f"{steps} instructions after {place}"
+        machine.step()
+        steps += 1
+    assert 30 < steps < 100
+
+
 def test_a_request_waits_its_turn_after_one_that_is_in_the_ring(rig: Rigs) -> None:
     """Of two clients the first is preempted between its post and its look for a server that sleeps."""
     made = rig("echo", {"count": 3}, {"count": 3, "seed": 0x2000}, THREADS=1, options={"fast_path": True})
