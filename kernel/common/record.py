@@ -25,7 +25,8 @@ def record(cls: Class | None = None, /, *, eq: bool = False, frozen: bool = Fals
 
     With `eq` or `frozen`, records of one class are equal if their fields are, else only a record and itself; with
     `frozen` they can be hashed too, and fields cannot be assigned: AttributeError.  TypeError if a field without a
-    default follows one that has one.  A record has no base but `object`.
+    default follows one that has one, and for what a dataclass has and a record has not: a base but `object`,
+    `__post_init__`, ClassVar, a default that all records would share and could change.
     """
     if cls is None:
         return lambda cls: _make(cls, eq or frozen, frozen)
@@ -58,6 +59,15 @@ def _make(cls: type, eq: bool, frozen: bool) -> type:
     members = dict(vars(cls))
     names = tuple(cls.__annotations__)
     defaults = {name: members.pop(name) for name in names if name in members}
+    problems = {
+        "a record has no base but object": cls.__bases__ != (object,),
+        "__post_init__ of a record is not called": "__post_init__" in members,
+        "a ClassVar would be a field": any("ClassVar" in str(kind) for kind in cls.__annotations__.values()),
+        "a default that can change needs field(default_factory=...)": any(map(_shared, defaults.values())),
+    }
+    for problem, found in problems.items():
+        if found:
+            raise TypeError(f"{cls.__name__}: {problem}")
     if names[len(names) - len(defaults) :] != tuple(defaults):
         raise TypeError(f"{cls.__name__}: a field without a default follows one that has one")
     for name in ("__dict__", "__weakref__"):
@@ -70,6 +80,11 @@ def _make(cls: type, eq: bool, frozen: bool) -> type:
     own: dict[str, object] = {"__slots__": names, "__match_args__": names, "__qualname__": cls.__qualname__}
     own |= {"_fields_": names, "_defaults_": defaults, "_put_": staticmethod(object.__setattr__) if frozen else setattr}
     return type(cls)(cls.__name__, (), shared | members | own)
+
+
+def _shared(default: object) -> bool:
+    """Whether a default is one object for all records, and can change; what can be hashed is taken not to."""
+    return type(default).__hash__ is None
 
 
 def _init(self: Any, /, *values: object, **named: object) -> None:

@@ -2,9 +2,10 @@
 
 import copy
 import pickle
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from callgate.kernel.common.record import as_dict, assign, record, replaced
@@ -174,6 +175,27 @@ def test_a_field_without_a_default_after_one_that_has_one_is_refused() -> None:
     for make in (record, dataclass):
         with pytest.raises(TypeError, match="default"):
             make(Wrong)
+
+
+class Base:
+    """A class that a record cannot be made from."""
+
+
+@pytest.mark.parametrize(
+    ("bases", "members", "problem"),
+    [
+        ((Base,), {}, "no base but object"),
+        ((), {"__post_init__": print}, "__post_init__ of a record is not called"),
+        ((), {"__annotations__": {"most": "ClassVar[int]"}, "most": 5}, "a ClassVar would be a field"),
+        ((), {"__annotations__": {"most": ClassVar[int]}, "most": 5}, "a ClassVar would be a field"),
+        ((), {"__annotations__": {"pages": list}, "pages": []}, "needs field(default_factory=...)"),
+    ],
+)
+def test_what_a_record_would_do_otherwise_than_a_dataclass_is_refused(
+    bases: tuple[type, ...], members: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(TypeError, match=re.escape(problem)):
+        record(type("Entry", bases, {"__annotations__": {}, **members}))
 
 
 def test_frozen_records_of_two_classes_are_never_equal() -> None:
