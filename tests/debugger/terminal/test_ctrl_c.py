@@ -17,6 +17,7 @@ from debugger_lines import said
 
 HERE = 14_260  # instructions; each command below passes `take_slot` on its way, in the middle of which Ctrl-C comes
 THERE = 10_860
+TAKEN = 13_510  # so soon after a `take_slot` that no checkpoint lies between
 SEARCHES = (
     "back stepi 1000",
     "back step 600",
@@ -25,14 +26,14 @@ SEARCHES = (
     "back continue",
     "back to disk.command",
     "back request 5",
-    "goto 12500",
+    f"goto {TAKEN}",
     "why -c [endpoint[0].window_table]",
     "who reads endpoint[1].free",
     "who writes ebx",
     "when endpoint[1].tail >= 3",
     "when slot 0 of d0p1 taken",
     "list requests",
-    "py history.go(history.moment_at(12_500))",
+    f"py history.go(history.moment_at({TAKEN}))",
 )
 RUNS = (
     "continue",
