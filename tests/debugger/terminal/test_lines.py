@@ -5,6 +5,7 @@ from callgate.tools.debugger.commands.prompt import Prompt
 from callgate.tools.debugger.history import Moment
 from callgate.tools.debugger.workbench.failure import CommandError
 from callgate.tools.debugger.workbench.workbench import Workbench
+from debugger_lines import said
 
 
 def line_beginnings(bench: Workbench, count: int) -> list[Moment]:
@@ -99,3 +100,9 @@ def test_a_step_by_line_passes_handlers_of_interrupts_and_exceptions_both_ways(b
 def test_code_of_the_kernels_half_cannot_be_shown_before_paging_is_on(prompt: Prompt) -> None:
     with pytest.raises(CommandError, match=r"0xc01[0-9a-f]+: no instruction can be read there"):
         prompt.line("disassemble exit_thread")
+
+
+def test_a_system_that_has_ended_says_so_each_time_it_is_continued(prompt: Prompt) -> None:
+    assert "the system has ended with status 0\n" in said(prompt, "continue")
+    for _ in range(2):
+        assert said(prompt, "continue").startswith("the system has ended with status 0, and goes on no further: ")

@@ -67,6 +67,9 @@ def end_in_words(desk: Desk, stop: Stop) -> list[str]:
     if stop.reason == "halt":
         if not desk.bench.debuggee.target.has_kernel:
             return ["the CPU has halted, and no interrupt is to come"]
+        status = desk.bench.system.exit_code
+        if status is not None:
+            return [f"the system has ended with status {status}, and goes on no further: back continue goes back"]
         return ["the system waits for what does not come: type TEXT sends it a line"]
     if stop.reason == "interrupted":
         return ["interrupted"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from callgate.kernel.watching.requests import endpoint_named, request_of
+from callgate.kernel.watching.requests import request_of
 from callgate.tools.debugger.commands import views
 from callgate.tools.debugger.commands.arguments import code_at, numbers_in, place_of
 from callgate.tools.debugger.commands.language import Desk, command, conditional, count_in, words_in
@@ -15,6 +15,7 @@ from callgate.tools.debugger.debuggee.registers import CONTROL, DEBUG, GENERAL, 
 from callgate.tools.debugger.debuggee.watchpoints import Kind
 from callgate.tools.debugger.workbench.code import number_of
 from callgate.tools.debugger.workbench.expressions import Expression
+from callgate.tools.debugger.workbench.facts import endpoints_of
 from callgate.tools.debugger.workbench.failure import CommandError
 from callgate.tools.debugger.workbench.names import REGISTERS
 
@@ -228,11 +229,8 @@ def backtrace(desk: Desk, rest: str) -> None:
 )
 def slots(desk: Desk, rest: str) -> None:
     """Show endpoints."""
-    kernel = desk.bench.system.kernel
-    try:
-        named = [endpoint_named(kernel, rest)] if rest else list(kernel.state.endpoints.by_number.values())
-    except KeyError as error:
-        raise CommandError(str(error.args[0])) from None
+    debuggee = desk.bench.debuggee
+    named = endpoints_of(debuggee, rest) if rest else list(debuggee.kernel.state.endpoints.by_number.values())
     for endpoint in named:
         desk.show(views.endpoint(desk.bench, endpoint))
     if not named:

@@ -43,6 +43,9 @@ def slot_number(text: str) -> int:
 def endpoints_of(debuggee: Debuggee, name: str | None) -> list[EndpointState]:
     """Return the endpoint of a name; without one that of the request of the running thread, or all; CommandError."""
     kernel = debuggee.kernel
+    known = list(kernel.state.endpoints.by_number.values())
+    if not known:
+        raise CommandError("no server takes requests yet; go to a moment at which one does: until ipc.take")
     try:
         if name is not None:
             return [endpoint_named(kernel, name)]
@@ -50,10 +53,7 @@ def endpoints_of(debuggee: Debuggee, name: str | None) -> list[EndpointState]:
         raise CommandError(str(error.args[0])) from None
     record = debuggee.threads.running().record
     request = request_of(kernel, record) if record is not None else None
-    known = list(kernel.state.endpoints.by_number.values())
     mine = [endpoint for endpoint in known if request is not None and endpoint.name == request.endpoint]
-    if not known:
-        raise CommandError("no server takes requests yet; go to a moment at which one does")
     return mine or known
 
 
