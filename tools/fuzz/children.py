@@ -21,11 +21,19 @@ INTERRUPTED = 130  # exit status after Ctrl-C
 
 def add_arguments(parser: argparse.ArgumentParser, programs: int) -> None:
     """Add the options of all such tools; `programs` is how many there are by default."""
-    parser.add_argument("--programs", type=int, default=programs, help=f"how many (default {programs})")
+    parser.add_argument("--programs", type=count, default=programs, help=f"how many (default {programs})")
     parser.add_argument("--seconds", type=float, help="begin no more programs after this many seconds")
     parser.add_argument("--seed", type=int, default=1, help="the first program's seed (default 1)")
-    parser.add_argument("--jobs", type=int, default=1, help="child processes at a time (default 1)")
+    parser.add_argument("--jobs", type=count, default=1, help="child processes at a time (default 1)")
     parser.add_argument("--here", action="store_true", help="run them in this process, and print counts as JSON")
+
+
+def count(text: str) -> int:
+    """Return a number from 1 on: nothing compared is no result."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not a number from 1 on")
+    return number
 
 
 class Children:
@@ -50,12 +58,12 @@ class Children:
         begun = told = time.monotonic()
         given = 0
         pending: deque[Future[bool]] = deque()
-        with ThreadPoolExecutor(max(1, options.jobs)) as pool:
+        with ThreadPoolExecutor(options.jobs) as pool:
             try:
                 while True:
                     now = time.monotonic()
                     late = options.seconds is not None and now - begun >= options.seconds
-                    while not late and given < options.programs and len(pending) < max(1, options.jobs):
+                    while not late and given < options.programs and len(pending) < options.jobs:
                         size = min(self.size, options.programs - given)
                         pending.append(pool.submit(self._some, options.seed + given, size))
                         given += size

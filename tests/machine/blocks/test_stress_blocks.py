@@ -62,3 +62,11 @@ def test_a_tool_says_what_it_has_compared_and_begins_nothing_when_its_time_is_up
     assert line.endswith("no difference and no crash")
     assert tool.main(["--seconds", "0"]) == 0
     assert capsys.readouterr().out.startswith("0 programs from seed 1: ")
+
+
+@pytest.mark.parametrize("option", ["--programs", "--jobs"])
+@pytest.mark.parametrize("tool", [stress_blocks, stress_clock])
+def test_a_tool_that_would_compare_nothing_is_refused(tool, option, capsys):
+    with pytest.raises(SystemExit):
+        tool.main([option, "0"])
+    assert f"argument {option}: 0 is not a number from 1 on" in capsys.readouterr().err
