@@ -207,6 +207,16 @@ def test_an_answer_for_which_the_cache_has_no_room_is_taken_as_far_as_there_is_r
     assert (span.state, span.length) == (SpanState.READY, 3 * PAGE)  # two blocks, and a hole that takes none
 
 
+def test_nothing_of_an_answer_is_taken_after_the_block_for_which_there_is_no_room(data: FileData) -> None:
+    file = data.new_file(5 * PAGE)
+    span = data.expect(file, 0, 5 * PAGE)
+    room = data.cache.fitting(0x100, list(range(1 << 20)))
+    data.cache.lock(0x100, list(range(1000, 1000 + room - 2)))
+    bring(data, span, [sectors(80, 8), *(sectors(16 + 8 * at, 8) for at in range(3)), HOLE | 7 << 60])
+    data.end_runs()
+    assert (span.state, span.length) == (SpanState.READY, 2 * PAGE)  # the hole would lie two pages too early
+
+
 def test_a_span_without_memory_for_its_data_fails_with_no_memory(data: FileData) -> None:
     file = data.new_file(1024)
     span = data.expect(file, 0, 1024)
