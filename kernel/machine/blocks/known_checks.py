@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from callgate.kernel.machine.blocks.known_tables import originals, words
+from callgate.kernel.machine.blocks.known_tables import LOOKED_UP, originals, words
 from callgate.kernel.machine.blocks.translated import CALLS, Translated, target
 from callgate.kernel.machine.engine.counter import address_of
 from unicorn.unicorn_py3.unicorn import uclib
@@ -25,7 +25,6 @@ NOTHING: Final = {  # as long as the one and as the other
     18: bytes.fromhex("660f1f840000000000 660f1f840000000000"),
 }
 NEAREST: Final = 32  # bytes from the hook's third argument to the check after the hook, at most
-LOOK_UP: Final = b"\x48\x03\x7d\xe8"  # ADD RDI, [RBP-18h], which each access has: no call
 # MOV R8, [RDI+the CPU]; MOV EAX, [R8+what is negative]; TEST EAX, EAX; JNS; TEST ESI, ESI; JE
 ROUTINE: Final = re.compile(rb"\x4c\x8b\x87(....)\x41\x8b\x80(....)\x85\xc0\x79.\x85\xf6\x74", re.DOTALL)
 LONGEST: Final = 32
@@ -98,7 +97,8 @@ def leave_out(block: Translated, host: bytes, uc: int) -> None:
 
 def _harmless(host: bytes, code: int) -> bool:
     """Whether all calls of the engine in host code are of routines that are known."""
-    for call in CALLS.finditer(host.replace(LOOK_UP, bytes(len(LOOK_UP)))):
+    # The look-up of an access ends with E8h, which is no call; nothing shorter will do, as it may be a guest's operand.
+    for call in CALLS.finditer(host.replace(LOOKED_UP, bytes(len(LOOKED_UP)))):
         called = target(host, code, call.end(), near=len(call[0]) == 1)
         if called in library() and called not in harmless():
             return False

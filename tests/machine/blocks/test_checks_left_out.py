@@ -126,3 +126,16 @@ def test_a_routine_that_the_engine_does_not_export_is_not_found(monkeypatch):
     assert known_checks.check() in known_checks.library()
     monkeypatch.setattr(known_checks, "check", lambda: 0)
     assert known_checks.exit_word(0, 0) == 0
+
+
+@pytest.mark.parametrize("before", ["be 00 48 03 7d", "90"])  # MOV ESI, an operand that looks like half of a look-up
+def test_a_call_of_the_engine_is_seen_after_an_operand_of_the_guest_that_looks_like_a_look_up(before: str) -> None:
+    engine = known_checks.library()
+    assert known_checks.check() in engine
+    called = engine.start  # a place of the engine's that is none of the routines that are known
+    code = called - 0x10000
+    host = bytes.fromhex(before)
+    relative = called - (code + len(host) + 5)
+    host += b"\xe8" + relative.to_bytes(4, "little", signed=True)
+    assert not known_checks._harmless(host, code)
+    assert known_checks._harmless(known_checks.LOOKED_UP + b"\x90" * 8, code)
