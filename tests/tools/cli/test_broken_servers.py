@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from callgate.disk.images.builder import create_image
+from callgate.kernel.servers import hosted_servers
 
 Command = Callable[..., Any]
 MAGIC = b"broken server's disk"
@@ -197,6 +198,17 @@ def test_a_server_that_cannot_be_started_leaves_other_volumes_alone(
     outcome = command_line("boot", "broken.img", "good.img", "-c", "cat A.TXT /d1/A.TXT")
     assert outcome.stdout == b"text\ntext\n"
     assert f"callgate: d0: not mounted: {reason}\n" in outcome.messages
+
+
+def test_a_server_whose_object_is_never_made_leaves_other_volumes_alone(
+    command_line: Command, install: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosted_servers, "STEP_SECONDS", 0.1)
+    install(HEAD + "    def __init__(self, memory, geometry):\n        while True:\n            pass\n")
+    outcome = command_line("boot", "broken.img", "good.img", "-c", "cat A.TXT /d1/A.TXT")
+    assert outcome.stdout == b"text\ntext\n"
+    said = "its server could not be made: handler did not return within 0.1 s"
+    assert f"callgate: d0: not mounted: {said}\n" in outcome.messages
 
 
 def test_an_exception_whose_text_raises_is_reported_as_well(
