@@ -44,9 +44,7 @@ class DeferredReleasesState:
 
     thread: Thread | None = None
     due: list[EndpointState] = field(default_factory=list)
-    put_off: list[EndpointState] = field(
-        default_factory=list
-    )  # with a CLOSE for the next OPEN to carry, or UNLOCKs only
+    put_off: list[EndpointState] = field(default_factory=list)  # with a CLOSE for the next OPEN, or UNLOCKs only
     ending: bool = False  # the shell has ended: the machine stops when all servers have been told, or at `last`
     last: int = 0  # clock
 

@@ -236,7 +236,7 @@ def test_each_way_to_go_on_from_the_end_of_a_chain_leads_to_another_place(
     boot_bench: Callable[[str], Workbench],
 ) -> None:
     bench = boot_bench("df")
-    carry_out(bench, "break ipc.reload if thread == 12", *["continue"] * 4, "finish", "goto 15180")
+    carry_out(bench, "break ipc.reload if thread == 12", *["continue"] * 4, "finish", "goto 13940")
     ended = [
         link for name in ("eax", "ebx", "ecx", "edx", "esi", "edi") for link in bench.chain.links(InRegister(name))
     ]
