@@ -13,7 +13,7 @@ from functools import cache
 from callgate.kernel.machine import Machine
 from callgate.kernel.machine.cpu.descriptors import Gate, Segment
 from callgate.kernel.machine.cpu.exceptions import NAMES, WITH_ERROR_CODE
-from keystone import KS_ARCH_X86, KS_MODE_32, Ks
+from keystone import KS_ARCH_X86, KS_MODE_32, Ks, KsError
 
 KERNEL = 0xC000_0000
 BOOT, TABLES, USER = 0x10_0000, 0x20_0000, 0x30_0000  # physical
@@ -45,8 +45,15 @@ keystone = Ks(KS_ARCH_X86, KS_MODE_32)
 
 @cache
 def encode(source: str, address: int) -> bytes:
-    """Return the machine code of a few instructions, separated by semicolons."""
-    code, _ = keystone.asm(source, address)
+    """Return the machine code of a few instructions, separated by semicolons.
+
+    Keystone has refused, once in thousands of runs, what it takes in all others: a new one is asked before that is
+    believed.
+    """
+    try:
+        code, _ = keystone.asm(source, address)
+    except KsError:
+        code, _ = Ks(KS_ARCH_X86, KS_MODE_32).asm(source, address)
     return bytes(code or b"")
 
 
