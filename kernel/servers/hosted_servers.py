@@ -21,7 +21,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -84,6 +84,10 @@ class Hosted:
         """Let a server's Python run in a process."""
         self.servers[process.number] = server
         self.changes[process.number] += 1
+
+    def limited(self) -> AbstractContextManager[None]:
+        """Return a context with the CPU time of a step, for a server's Python that no thread steps: HandlerStuck."""
+        return time_limit(self.step_seconds, "its Python")
 
     def touch(self, size: int) -> None:
         """Count an access of hosted Python to its process's memory; HandlerStuck if it is one too many.
@@ -227,16 +231,17 @@ class Alarm:
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self.what = ""  # that is limited
         self.runs = 0  # that keep the handler
         self.before: Any = None  # the handler that is to come back
         self.installed = False
 
-    def set(self, seconds: float) -> None:
-        """Allow the main thread a number of seconds of CPU time from now on."""
+    def set(self, seconds: float, what: str) -> None:
+        """Allow the main thread a number of seconds of CPU time from now on, for what the message names."""
         if not self.installed:
             self.before = signal.signal(signal.SIGVTALRM, self._expired)
             self.installed = True
-        self.seconds = seconds
+        self.seconds, self.what = seconds, what
         signal.setitimer(signal.ITIMER_VIRTUAL, seconds, AGAIN_SECONDS)
 
     def clear(self) -> None:
@@ -263,25 +268,25 @@ class Alarm:
             signal.signal(signal.SIGVTALRM, self.before)
 
     def _expired(self, _signal: int, _frame: FrameType | None) -> None:
-        raise HandlerStuck(f"handler did not return within {self.seconds:g} s")
+        raise HandlerStuck(f"{self.what} did not return within {self.seconds:g} s")
 
 
 ALARM = Alarm()  # of the process, as the signal is
 
 
 @contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Raise HandlerStuck in the block when it has used the CPU time allowed.
+def time_limit(seconds: float, what: str = "handler") -> Iterator[None]:
+    """Raise HandlerStuck in the block when it has used the CPU time allowed; its message names `what`.
 
     By a signal on the main thread, and again every AGAIN_SECONDS while the handler swallows it; elsewhere, where Python
     delivers none, a trace function reads the clock on every line of the handler.
     """
     if threading.current_thread() is not threading.main_thread():
-        with traced_limit(seconds):
+        with traced_limit(seconds, what):
             yield
         return
 
-    ALARM.set(seconds)
+    ALARM.set(seconds, what)
     try:
         yield
     finally:
@@ -289,7 +294,7 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 
 @contextmanager
-def traced_limit(seconds: float) -> Iterator[None]:
+def traced_limit(seconds: float, what: str) -> Iterator[None]:
     """Do what `time_limit` says on a thread that gets no signals."""
     end = time.thread_time() + seconds
     previous = sys.gettrace()
@@ -297,7 +302,7 @@ def traced_limit(seconds: float) -> Iterator[None]:
     def trace(_frame: FrameType, _event: str, _argument: object) -> Callable[..., Any]:
         if time.thread_time() > end:
             sys.settrace(previous)
-            raise HandlerStuck(f"handler did not return within {seconds:g} s")
+            raise HandlerStuck(f"{what} did not return within {seconds:g} s")
         return trace
 
     sys.settrace(trace)

@@ -20,7 +20,7 @@ from callgate.kernel.memory.page_tables import USER_DATA, USER_READ
 from callgate.kernel.programs.executable import Executable
 from callgate.kernel.programs.images import program_executable
 from callgate.kernel.programs.rom_image import build_rom
-from callgate.kernel.servers.hosted_servers import HandlerStuck, Hosted, time_limit
+from callgate.kernel.servers.hosted_servers import HandlerStuck, Hosted
 from callgate.kernel.servers.mounting import Mounting
 from callgate.kernel.tasks.processes import KILLED_EXIT_CODE, Processes
 from callgate.kernel.tasks.threads import Threads
@@ -120,12 +120,12 @@ class Servers:
     def _make(self, server: type[HostedServer], process: Process, geometry: VolumeGeometry) -> HostedServer:
         """Return a server object; PolicyError if its class cannot make one, or takes longer than a step may."""
         try:
-            with time_limit(self.hosted.step_seconds):
+            with self.hosted.limited():
                 return server(self.hosted.memory_of(process), geometry)
         except KeyboardInterrupt:
             raise
         except HandlerStuck as stuck:
-            raise ServerFault(ErrorCode.SERVER_DIED, f"its server could not be made: {stuck}") from None
+            raise ServerFault(ErrorCode.SERVER_DIED, f"{stuck}, and made no server") from None
         except BaseException as error:
             raise ServerFault(ErrorCode.SERVER_DIED, f"its server raised {describe(error)}") from error
 

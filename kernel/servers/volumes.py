@@ -74,7 +74,8 @@ class Volumes:
 
         async def judge(partition: DiskPartition) -> str | None:
             read = forgiving(self.reader.reader(disk, partition.start))
-            return await kind_by_beginning(self.installed, read, partition.sectors, unsaid)  # `mount` will say it
+            # `mount` will say what is wrong.
+            return await kind_by_beginning(self.installed, read, partition.sectors, unsaid, self.servers.hosted.limited)
 
         try:
             layout = await scan(self.reader.reader(disk), sectors, judge)
@@ -108,10 +109,10 @@ class Volumes:
     async def mount(self, disk: int, partition: DiskPartition, report: Report) -> bool:
         """Have the first server that claims a partition and can mount it do so; report it if there is none."""
         name, say = report.name, partial(self.mounting.say, report)
-        read = forgiving(self.reader.reader(disk, partition.start))
+        read, limited = forgiving(self.reader.reader(disk, partition.start)), self.servers.hosted.limited
         claimed = False
         try:
-            async for found in Claimants(self.installed, read, partition.sectors, self.log):
+            async for found in Claimants(self.installed, read, partition.sectors, self.log, limited):
                 if claimed:
                     say(f"{name}: a server also knows it as {found.kind}, which is tried")
                 claimed = True
@@ -131,7 +132,7 @@ class Volumes:
 
     async def explain(self, read: Reader, sectors: int) -> str:
         """Return the log line for a partition that no server claims."""
-        if text := await explain(self.installed, read, sectors, self.log):
+        if text := await explain(self.installed, read, sectors, self.log, self.servers.hosted.limited):
             return f"{text}, skipped"
         from callgate.disk.partitioning.foreign import name_foreign
 

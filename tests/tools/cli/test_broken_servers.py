@@ -200,15 +200,37 @@ def test_a_server_that_cannot_be_started_leaves_other_volumes_alone(
     assert f"callgate: d0: not mounted: {reason}\n" in outcome.messages
 
 
-def test_a_server_whose_object_is_never_made_leaves_other_volumes_alone(
-    command_line: Command, install: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+LOOP = "        while True:\n            pass\n"
+UNKNOWN = "    @classmethod\n    def probe(cls, first):\n        return None\n"
+STUCK = "its Python did not return within 0.1 s"
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (f"{HEAD}    def __init__(self, memory, geometry):\n{LOOP}", f"d0: not mounted: {STUCK}, and made no server"),
+        (
+            f"{HEAD}    @classmethod\n    def probe(cls, first):\n{LOOP}",
+            f"server broken cannot tell: probe raised HandlerStuck: {STUCK}",
+        ),
+        (
+            f"{HEAD}{UNKNOWN}    @classmethod\n    def explain(cls, last):\n{LOOP}",
+            f"server broken cannot tell: explain raised HandlerStuck: {STUCK}",
+        ),
+        (
+            f"{RECOGNISER}{LOOP}",
+            f"server broken cannot serve what it claims: server_class raised HandlerStuck: {STUCK}",
+        ),
+    ],
+)
+def test_a_servers_python_that_never_returns_leaves_other_volumes_alone(
+    command_line: Command, install: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, source: str, reason: str
 ) -> None:
     monkeypatch.setattr(hosted_servers, "STEP_SECONDS", 0.1)
-    install(HEAD + "    def __init__(self, memory, geometry):\n        while True:\n            pass\n")
+    install(source)
     outcome = command_line("boot", "broken.img", "good.img", "-c", "cat A.TXT /d1/A.TXT")
     assert outcome.stdout == b"text\ntext\n"
-    said = "its server could not be made: handler did not return within 0.1 s"
-    assert f"callgate: d0: not mounted: {said}\n" in outcome.messages
+    assert f"callgate: {reason}" in outcome.messages
 
 
 def test_an_exception_whose_text_raises_is_reported_as_well(
