@@ -12,22 +12,17 @@ registers, all exceptions with their instants, and memory must be the same.
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 import struct
 import sys
-from collections import Counter
 from typing import Any, Final
 
 from callgate.kernel.machine.cpu.descriptors import Segment
 from callgate.kernel.machine.cpu.exceptions import BP, DB, PF, UD
-from callgate.tools.fuzz.children import Children, add_arguments
+from callgate.tools.fuzz.both_clocks import BothClocks, Difference, differing, run_tool
 from callgate.tools.fuzz.clock_programs import CODE, DATA, STACK, Program
 from callgate.tools.fuzz.clock_subject import ERRORS, FLAT, GDT, USER, Subject
-from callgate.tools.fuzz.stress_clock import Difference, differing
 
-CASES = 100  # programs in one child process
 FUEL: Final = (3_000, 8_000, 20_000)  # instructions of a program
 PIECES: Final = (1, 2, 7, 60, 150, 400, 2_000)
 MOST_REPORTS: Final = 400
@@ -166,17 +161,11 @@ class BlockSubject(Subject):
         return (stop.reason, stop.detail, machine.clock.retired), machine.cpu.registers(), counts, list(self.log)
 
 
-class Pair:
+class Pair(BothClocks[BlockSubject]):
     """The two machines."""
 
     def __init__(self, counter: str, oracle: str) -> None:
-        self.both = BlockSubject(counter), BlockSubject(oracle)
-        self.counts: Counter[str] = Counter()
-
-    def close(self) -> None:
-        """Give the machines back."""
-        for subject in self.both:
-            subject.machine.close()
+        super().__init__(BlockSubject(counter), BlockSubject(oracle))
 
     def program(self, seed: int) -> int:
         """Run one program; return the exceptions it had.  Difference where the clocks do not agree."""
@@ -201,36 +190,14 @@ class Pair:
         return exceptions
 
 
-def child(seed: int, programs: int, counter: str, oracle: str) -> Counter[str]:
-    """Run programs on one pair of machines; return how much of what was compared."""
-    pair = Pair(counter, oracle)
-    try:
-        for number in range(seed, seed + programs):
-            try:
-                pair.program(number)
-            except Difference as difference:
-                raise SystemExit(f"seed {number}: {difference}") from difference
-    finally:
-        pair.close()
-    return pair.counts
-
-
 def main(arguments: list[str] | None = None) -> int:
-    """Run children until all programs are done; return 1 if one crashed or found a difference."""
-    parser = argparse.ArgumentParser(prog="stress_blocks", description=__doc__.partition("\n")[0])
-    add_arguments(parser, 1000)
-    parser.add_argument("--counter", default="blocks", help="the clock to be tested (default blocks)")
-    parser.add_argument("--oracle", default="native", help="the clock to compare it with (default native)")
-    options = parser.parse_args(arguments)
-    if options.here:
-        print(json.dumps(child(options.seed, options.programs, options.counter, options.oracle)))
-        return 0
-    clocks = ["--counter", options.counter, "--oracle", options.oracle]
-    children = Children("callgate.tools.fuzz.stress_blocks", clocks, CASES)
-    return children.run(
-        options,
-        f"the stop, registers, ledger, exceptions and memory of each were the same under {options.counter} and "
-        f"{options.oracle}",
+    """Run the tool; return its exit status."""
+    return run_tool(
+        "callgate.tools.fuzz.stress_blocks",
+        __doc__,
+        Pair,
+        "the stop, registers, ledger, exceptions and memory of each were the same under {clocks}",
+        arguments,
     )
 
 

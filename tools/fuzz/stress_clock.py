@@ -12,38 +12,24 @@ may have put an address there to which code runs on.
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 import sys
-from collections import Counter
 from typing import Any
 
-from callgate.tools.fuzz.children import Children, add_arguments
+from callgate.tools.fuzz.both_clocks import BothClocks, Difference, differing, run_tool
 from callgate.tools.fuzz.clock_programs import CODE, READ_ONLY, Generator, Program
 from callgate.tools.fuzz.clock_subject import OTHER_CODE, USER, Subject
 
 SPENT = 2_500  # instructions of a program
 SLICES = 120
 MORE = 100_000  # seeds from this one on make programs with call gates and two address spaces as well
-CASES = 100  # programs in one child process
 
 
-class Difference(AssertionError):
-    """The two clocks do not agree."""
-
-
-class Pair:
+class Pair(BothClocks[Subject]):
     """The two machines."""
 
     def __init__(self, counter: str, oracle: str) -> None:
-        self.both = Subject(counter), Subject(oracle)
-        self.counts: Counter[str] = Counter()  # of what has been compared
-
-    def close(self) -> None:
-        """Give the machines back."""
-        for subject in self.both:
-            subject.machine.close()
+        super().__init__(Subject(counter), Subject(oracle))
 
     def program(self, seed: int) -> int:
         """Run one program; return the instructions retired.  Difference where the clocks do not agree."""
@@ -109,46 +95,15 @@ class Pair:
                 machine.flush_tlb()
 
 
-def differing(one: Any, other: Any) -> str:
-    """Return where two things that can be seen differ."""
-    if isinstance(one, dict):
-        return str({key: (one[key], other.get(key)) for key in one if one[key] != other.get(key)})
-    if isinstance(one, list | tuple):
-        pairs = [(index, a, b) for index, (a, b) in enumerate(zip(one, other, strict=False)) if a != b]
-        return str(pairs[0]) if pairs else f"{len(one)} entries and {len(other)}"
-    return f"{one} and {other}"
-
-
-def child(seed: int, programs: int, counter: str, oracle: str) -> Counter[str]:
-    """Run programs on one pair of machines; return how much of what was compared."""
-    pair = Pair(counter, oracle)
-    try:
-        for number in range(seed, seed + programs):
-            try:
-                pair.program(number)
-            except Difference as difference:
-                raise SystemExit(f"seed {number}: {difference}") from difference
-    finally:
-        pair.close()
-    return pair.counts
-
-
 def main(arguments: list[str] | None = None) -> int:
-    """Run children until all programs are done; return 1 if one crashed or found a difference."""
-    parser = argparse.ArgumentParser(prog="stress_clock", description=__doc__.partition("\n")[0])
-    add_arguments(parser, 1000)
-    parser.add_argument("--counter", default="blocks", help="the clock to be tested (default blocks)")
-    parser.add_argument("--oracle", default="native", help="the clock to compare it with (default native)")
-    options = parser.parse_args(arguments)
-    if options.here:
-        print(json.dumps(child(options.seed, options.programs, options.counter, options.oracle)))
-        return 0
-    clocks = ["--counter", options.counter, "--oracle", options.oracle]
-    children = Children("callgate.tools.fuzz.stress_clock", clocks, CASES)
-    return children.run(
-        options,
-        f"after each slice the stop, registers, ledger, position and logs were the same under {options.counter} and "
-        f"{options.oracle}, and memory at the end of each program",
+    """Run the tool; return its exit status."""
+    return run_tool(
+        "callgate.tools.fuzz.stress_clock",
+        __doc__,
+        Pair,
+        "after each slice the stop, registers, ledger, position and logs were the same under {clocks}, and memory at "
+        "the end of each program",
+        arguments,
     )
 
 

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 from callgate.tools.fuzz.stress_clock import Difference, Pair, main
+from miscounting import one_too_many
 
 
 @pytest.fixture(scope="module")
@@ -31,18 +32,8 @@ def test_a_program_that_told_the_clocks_apart_once_does_so_no_more(pair, seed):
 
 
 def test_a_clock_that_counts_one_instruction_too_many_is_noticed(pair):
-    left = pair.both[0].machine.counter.left
-
-    def wrong(linear, *, attempted=True):
-        left(linear, attempted=attempted)
-        pair.both[0].machine.state.count += linear is not None
-
-    pair.both[0].machine.traps.counter.left = wrong
-    try:
-        with pytest.raises(Difference):
-            sum(pair.program(seed) for seed in range(1, 20))
-    finally:
-        del pair.both[0].machine.traps.counter.left
+    with one_too_many(pair), pytest.raises(Difference):
+        sum(pair.program(seed) for seed in range(1, 20))
 
 
 @pytest.mark.thorough(only=True)
