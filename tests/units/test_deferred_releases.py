@@ -271,10 +271,7 @@ def test_resources_in_a_reply_without_a_client_are_released(
 @pytest.fixture
 def closing(rig: ReleasesRig) -> ReleasesRig:
     """A server that closes files with OPEN, and one CLOSE for it."""
-    rig.endpoint.closes_at_open = True
-    rig.back.add_close(rig.endpoint, 5)
-    assert (rig.queue.busy, rig.back.state.put_off, rig.endpoint.held) == (False, [rig.endpoint], 10)
-    return rig
+    return rig.put_off_a_close()
 
 
 def test_an_open_takes_the_close_along_that_was_put_off_and_only_once(closing: ReleasesRig) -> None:

@@ -15,10 +15,7 @@ def rig() -> ReleasesRig:
 @pytest.fixture
 def closing(rig: ReleasesRig) -> ReleasesRig:
     """A server that closes files with OPEN, and one CLOSE for it."""
-    rig.endpoint.closes_at_open = True
-    rig.back.add_close(rig.endpoint, 5)
-    assert (rig.queue.busy, rig.back.state.put_off, rig.endpoint.held) == (False, [rig.endpoint], 10)
-    return rig
+    return rig.put_off_a_close()
 
 
 def test_unlocks_are_put_off_until_a_batch_of_them_has_gathered(rig: ReleasesRig) -> None:

@@ -65,38 +65,34 @@ def go_on(bench: Bench) -> tuple[int, int]:
     return spent.fast_requests, spent.fast_replies
 
 
-def test_a_request_and_its_reply_take_the_direct_switch(before: Callable[[str], Bench]) -> None:
-    bench = before(REQUEST)
+def there_and_back(bench: Bench, reason: WaitReason, most: int) -> None:
+    """Go on to the server and back: the client waits for `reason`, and executes fewer instructions than `most`."""
     client, server = both(bench)
-    scheduler, machine = bench.kernel.scheduler, bench.system.machine
-    assert scheduler.current is client
+    scheduler, turns = bench.kernel.scheduler, bench.system.machine.ledger.turns
     assert go_on(bench) == (1, 0)
     assert scheduler.current is server
-    assert (scheduler.state_of(client), scheduler.reason_of(client)) == (ThreadState.BLOCKED, WaitReason.CALL)
-    charged = machine.ledger.turns.retired(client.selector)
+    assert (scheduler.state_of(client), scheduler.reason_of(client)) == (ThreadState.BLOCKED, reason)
+    charged = turns.retired(client.selector)
     bench.system.run(until=bench.kernel.guest.address(REPLY))
     assert go_on(bench) == (0, 1)
     assert scheduler.current is client
     assert (scheduler.state_of(server), scheduler.reason_of(server)) == (ThreadState.BLOCKED, WaitReason.REQUEST)
-    assert 0 < machine.ledger.turns.retired(client.selector) - charged < 60, "the server's instructions are its own"
+    assert 0 < turns.retired(client.selector) - charged < most, "the server's instructions are its own"
+
+
+def test_a_request_and_its_reply_take_the_direct_switch(before: Callable[[str], Bench]) -> None:
+    bench = before(REQUEST)
+    assert bench.kernel.scheduler.current is both(bench)[0]
+    there_and_back(bench, WaitReason.CALL, 60)
     assert bench.kernel.check() == []
 
 
 def test_a_request_from_within_the_kernel_and_its_reply_take_the_direct_switch(before: Callable[[str], Bench]) -> None:
     bench = before(INSIDE)
-    client, server = both(bench)
-    scheduler, machine = bench.kernel.scheduler, bench.system.machine
-    earlier = machine.ledger.counts()
-    assert go_on(bench) == (1, 0)
-    assert scheduler.current is server
-    assert (scheduler.state_of(client), scheduler.reason_of(client)) == (ThreadState.BLOCKED, WaitReason.REPLY)
-    charged = machine.ledger.turns.retired(client.selector)
-    bench.system.run(until=bench.kernel.guest.address(REPLY))
-    assert go_on(bench) == (0, 1)
-    assert scheduler.current is client
-    assert (scheduler.state_of(server), scheduler.reason_of(server)) == (ThreadState.BLOCKED, WaitReason.REQUEST)
-    assert 0 < machine.ledger.turns.retired(client.selector) - charged < 200, "the server's instructions are its own"
-    spent = machine.ledger.counts() - earlier
+    ledger = bench.system.machine.ledger
+    earlier = ledger.counts()
+    there_and_back(bench, WaitReason.REPLY, 200)
+    spent = ledger.counts() - earlier
     assert (spent.host_calls, spent.cr3_loads, spent.pte_writes, spent.tlb_invalidations) == ({}, 2, 2, 0)
     assert bench.kernel.check() == []
 

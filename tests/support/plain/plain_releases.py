@@ -1,5 +1,7 @@
 """Deferred releases alone, on the IPC room."""
 
+from typing import Self
+
 from callgate.kernel.abi.calls import Operation, WaitReason
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.message import TOKEN_RELEASES
@@ -23,6 +25,13 @@ class ReleasesRig(Ipc):
         self.queue = self.endpoint.releases
         self.poster = self.back.state.thread
         self.endpoint.held = 10
+
+    def put_off_a_close(self) -> Self:
+        """Have the server close files with OPEN, and put the CLOSE of file 5 off for one."""
+        self.endpoint.closes_at_open = True
+        self.back.add_close(self.endpoint, 5)
+        assert (self.queue.busy, self.back.state.put_off, self.endpoint.held) == (False, [self.endpoint], 10)
+        return self
 
     def stop(self) -> None:
         self.stops += 1
