@@ -72,6 +72,18 @@ OWN_BLOCK = sizeof(GateFrame)
 .undone\@:
         .endm
 
+; GIVE_SLOT: slot ECX, filled, is served by the thread with selector EDX from here on.  It is marked so before the thread
+; is noted: a slot that has a server is never in another state.  Clobbers flags.
+        .macro GIVE_SLOT
+        .ledger requests
+        .ledger fast_requests
+        .ledger blocking_waits
+        lock inc dword ptr gs:[Endpoint.fast]
+        .event  ipc.post slot=ecx
+        mov     byte ptr gs:[Endpoint.state + ecx], SlotState.SERVED
+        mov     gs:[Endpoint.server_of + ecx * 2], dx
+        .endm
+
 ; DIRECT_REQUEST post, undo: hand the request in slot ECX, whose page is filled, to a server thread that sleeps.
 ;   in:        gs   endpoint, ebp  physical address of the page, [esp]  GateFrame; IF=0
 ;   leaves by: retf to the server's ring 3; at `post` or `undo` nothing has changed but EBX, EDX, EDI, FS and flags,
@@ -93,13 +105,7 @@ OWN_BLOCK = sizeof(GateFrame)
         lock btr dword ptr gs:[Endpoint.idle], edi
         jnc     \undo
 
-        .ledger requests
-        .ledger fast_requests
-        .ledger blocking_waits
-        lock inc dword ptr gs:[Endpoint.fast]
-        .event  ipc.post slot=ecx
-        mov     byte ptr gs:[Endpoint.state + ecx], SlotState.SERVED
-        mov     gs:[Endpoint.server_of + ecx * 2], dx
+        GIVE_SLOT
         mov     ebx, ss:[kernel_words + KernelWords.current]
         DIRECT_SWITCH resume_call
 .turn:

@@ -26,13 +26,7 @@ hand_over_request:
         lock btr dword ptr gs:[Endpoint.idle], ebx
         jnc     .undo
 
-        .ledger requests
-        .ledger fast_requests
-        .ledger blocking_waits
-        lock inc dword ptr gs:[Endpoint.fast]
-        .event  ipc.post slot=ecx
-        mov     byte ptr gs:[Endpoint.state + ecx], SlotState.SERVED
-        mov     gs:[Endpoint.server_of + ecx * 2], dx
+        GIVE_SLOT
         pushad
         mov     fs:[ThreadControlBlock.esp], esp
         mov     dword ptr es:[ThreadControlBlock.state], ThreadState.RUNNING
