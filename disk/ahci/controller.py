@@ -173,7 +173,7 @@ class AhciController(DeviceBase):
 
     def save(self) -> object:
         """Return registers as plain data; media are not part of it."""
-        return self.ghc, self.interrupts, [drive.save() for drive in self.drives]
+        return self.ghc, self.interrupts, tuple(drive.save() for drive in self.drives)
 
     def load(self, state: Any) -> None:
         """Go back to a saved state."""

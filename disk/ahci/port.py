@@ -359,15 +359,16 @@ class Port:
     def save(self) -> object:
         """Return registers, running commands and which drive is connected; the medium's content is not part of it."""
         values = STATE_OF(self)
-        running = [(tag, tuple(fetched)) for tag, fetched in self.running.items()]
+        running = tuple((tag, tuple(fetched)) for tag, fetched in self.running.items())
         connected = self.drives.index(self.drive) if self.drive else -1
         return values, running, connected, self.drive.save() if self.drive else None
 
     def load(self, state: Any) -> None:
         """Go back to a saved state."""
         values, running, connected, drive = state
-        for name, value in zip(STATE, values, strict=True):
-            setattr(self, name, value)
+        if STATE_OF(self) != values:
+            for name, value in zip(STATE, values, strict=True):
+                setattr(self, name, value)
         self.running = {tag: Fetched(*fields) for tag, fields in running}
         self.drive = self.drives[connected] if connected >= 0 else None
         if self.drive is not None:

@@ -184,7 +184,8 @@ class Drive:
     def load(self, state: Any) -> None:
         """Go back to a saved state."""
         settings, self.queue_error = state
-        self.settings = Settings(*settings)
+        if SETTINGS(self.settings) != settings:
+            self.settings = Settings(*settings)
 
 
 def raise_unless_removed(error: MediumError, fault: Fault) -> None:

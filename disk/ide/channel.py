@@ -348,17 +348,18 @@ class Channel:
         """Return the state as plain data."""
         command = self.command
         fields = (command.code, command.features, command.count, command.lba, command.device) if command else None
-        values = {name: getattr(self, name) for name in STATE}
-        lists = {name: list(getattr(self, name)) for name in LISTS}
-        return values, lists, fields, bytes(self.buffer), [drive.save() if drive else None for drive in self.drives]
+        values = tuple(getattr(self, name) for name in STATE)
+        lists = tuple(tuple(getattr(self, name)) for name in LISTS)
+        drives = tuple(drive.save() if drive else None for drive in self.drives)
+        return values, lists, fields, bytes(self.buffer), drives
 
     def load(self, state: Any) -> None:
         """Go back to a saved state."""
         values, lists, fields, buffer, drives = state
-        for name, value in values.items():
+        for name, value in zip(STATE, values, strict=True):
             setattr(self, name, value)
-        for name, value in lists.items():
-            setattr(self, name, list(value))
+        for name, items in zip(LISTS, lists, strict=True):
+            setattr(self, name, list(items))
         self.command = Command(*fields) if fields else None
         self.buffer = bytearray(buffer)
         for drive, saved in zip(self.drives, drives, strict=True):

@@ -86,7 +86,7 @@ class IdeController(DeviceBase):
 
     def save(self) -> object:
         """Return registers and buffers as plain data; media are not part of it."""
-        return [channel.save() for channel in self.channels]
+        return tuple(channel.save() for channel in self.channels)
 
     def load(self, state: Any) -> None:
         """Go back to a saved state."""

@@ -95,6 +95,7 @@ class Machine(Looking):
         self.on_interrupt: Callable[[], bool] | None = None  # Ctrl-C: True if the guest has been told, and continues
         self.dma_watch: Callable[[int, int], None] | None = None  # called for each transfer: physical address, bytes
         self.participants: dict[str, tuple[Callable[[], object], Callable[[Any], None]]] = {}
+        self.restored: tuple[bytes, Any] = b"", ()
 
         self._make_handlers()
         self.runner = Runner(self, ctrl_c=ctrl_c)
@@ -120,7 +121,7 @@ class Machine(Looking):
         self.control = Control(self.state, self.handle)
         self.clock = Clock(self.state)
         self.events = EventQueue()
-        self.ledger = Ledger(self.state, self.ram.touched)
+        self.ledger = Ledger(self.state, self.ram.touched, self.counter.sites.pools)
         self.paging = Paging(self.ram, self.cpu.paging_mode)
         self.cpu.stands = lambda: not self.control.running
 

@@ -60,8 +60,9 @@ class Frozen:
         for region, backing in zip(self.ram.regions, self.backings, strict=True):
             if region.backing is backing and region.page_map.quick:
                 runs = region.written()
-                stale |= self._stale(region, backing, code.intersection(pages_of(region, runs)))
-                region.drop(runs)
+                if runs:
+                    stale |= self._stale(region, backing, code.intersection(pages_of(region, runs)))
+                    region.drop(runs)
             else:
                 everywhere = range(region.base >> PAGE_SHIFT, region.base + region.size >> PAGE_SHIFT)
                 stale |= self._stale(region, backing, {page for page in code if page in everywhere})
@@ -154,7 +155,7 @@ def take(machine: Parts, keep: Keep | None = None) -> Snapshot:
         Frozen(machine.ram) if keep is None else keep(),
         bytes(machine.cpu.context.view),
         machine.ledger.save(),
-        pickle.dumps((devices, others)),
+        pickle.dumps((tuple(devices.items()), tuple(others.items()))),
         moment,
         machine.clock.now,
     )
@@ -174,8 +175,8 @@ def restore(machine: Parts, snapshot: Snapshot) -> None:
     machine.ledger.load(snapshot.ledger)
     if stale:
         machine.translations.forget(stale)
-    devices, others = pickle.loads(snapshot.devices)  # noqa: S301 - pickled by `take` in this process
-    for name, state in devices.items():
+    devices, others = states_in(machine, snapshot.devices)
+    for name, state in devices:
         machine.devices[name].load(state)
     moment, traps = snapshot.moment, machine.traps
     machine.events.load(moment.events)
@@ -184,8 +185,29 @@ def restore(machine: Parts, snapshot: Snapshot) -> None:
     traps.deliveries.load(moment.deliveries)
     traps.recent.clear()
     traps.recent.extend(moment.recent)
-    for name, (_, load) in machine.participants.items():
-        load(others[name])
+    if machine.participants:
+        saved = dict(others)
+        for name, (_, load) in machine.participants.items():
+            load(saved[name])
+
+
+def states_in(machine: Parts, pickled: bytes) -> Any:
+    """Return the states of devices and of participants, with their names.
+
+    Those that were restored last are kept, if whoever is given them cannot change them.
+    """
+    restored, states = machine.restored
+    if restored != pickled:
+        states = pickle.loads(pickled)  # noqa: S301 - pickled by `take` in this process
+        machine.restored = (pickled, states) if unchangeable(states) else (b"", ())
+    return states
+
+
+def unchangeable(data: object) -> bool:
+    """Whether data are numbers, texts and bytes, and tuples of such."""
+    if isinstance(data, tuple):
+        return all(map(unchangeable, data))
+    return data is None or isinstance(data, int | str | bytes | float)
 
 
 def check_restorable(machine: Parts, snapshot: Snapshot) -> None:

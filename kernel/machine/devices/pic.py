@@ -174,4 +174,8 @@ class InterruptController(DeviceBase):
 
     def load(self, state: Any) -> None:
         """Go back to a saved state."""
-        self.master, self.slave = Controller(*state[0]), Controller(*state[1])
+        master, slave = state
+        if REGISTERS(self.master) != master:  # to look is faster than to make one
+            self.master = Controller(*master)
+        if REGISTERS(self.slave) != slave:
+            self.slave = Controller(*slave)

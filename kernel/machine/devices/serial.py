@@ -9,9 +9,10 @@ that wait.
 from collections import deque
 from collections.abc import Callable
 from dataclasses import field
-from typing import Any
+from operator import attrgetter
+from typing import Any, Final
 
-from callgate.kernel.common.record import as_dict, assign, record
+from callgate.kernel.common.record import names_in, record
 from callgate.kernel.machine.engine.port_buffer import PortBuffer
 from callgate.kernel.machine.memory.bus import DeviceBase
 from callgate.kernel.machine.memory.outside import Break, HangUp, Input
@@ -46,6 +47,10 @@ class UartState:
     transmit_pending: bool = False
     broken: bool = False
     received: list[int] = field(default_factory=list)
+
+
+NUMBERS: Final = tuple(name for name in names_in(UartState) if name != "received")
+NUMBERS_OF: Final = attrgetter(*NUMBERS)
 
 
 class Serial(DeviceBase):
@@ -258,15 +263,15 @@ class Serial(DeviceBase):
         """Return the registers and the bytes that wait outside, as plain data."""
         self._collect()
         self._make_room()
-        registers = as_dict(self.state)
-        received = list(registers.pop("received"))
-        return registers, received, list(self.waiting), self.asserted
+        return NUMBERS_OF(self.state), tuple(self.state.received), tuple(self.waiting), self.asserted
 
     def load(self, state: Any) -> None:
         """Go back to a saved state."""
         self._collect()
         registers, received, waiting, self.asserted = state
-        assign(self.state, registers)
+        if NUMBERS_OF(self.state) != registers:
+            for name, value in zip(NUMBERS, registers, strict=True):
+                setattr(self.state, name, value)
         self.state.received = list(received)
         self.waiting = deque(waiting)
         self._make_room()

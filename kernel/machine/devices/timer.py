@@ -124,7 +124,8 @@ class Timer(DeviceBase):
 
     def load(self, state: Any) -> None:
         """Go back to a saved state."""
-        self.state = TimerState(*state)
+        if REGISTERS(self.state) != state:
+            self.state = TimerState(*state)
 
 
 def nanoseconds(ticks: int) -> int:

@@ -53,6 +53,26 @@ class Cell(ctypes.Structure):
     ]
 
 
+POOL: Final = 64  # cells
+
+
+class Pool:
+    """Memory for cells that count, so that all counts can be kept and put back at once."""
+
+    def __init__(self) -> None:
+        self.cells = (Cell * POOL)()
+        self.used = 0
+        words = memoryview(self.cells).cast("B").cast("Q")
+        self.counts = words[Cell.count.offset // 8 :: ctypes.sizeof(Cell) // 8]
+
+    def cell(self, address: int, amount: int) -> Cell:
+        """Return a new cell; IndexError if all are taken."""
+        cell = self.cells[self.used]
+        cell.address, cell.amount = address, amount
+        self.used += 1
+        return cell
+
+
 class Sites:
     """All sites of one machine, as the counting hook reads them."""
 
@@ -61,6 +81,7 @@ class Sites:
         self.map = (ctypes.c_ubyte * SITE_SLOTS)()
         self.chains = (ctypes.c_void_p * SITE_SLOTS)()
         self.cells: dict[int, list[Cell]] = {}
+        self.pools: list[Pool] = []
         self.calls: dict[int, list[tuple[int, SiteFunction, list[Cell]]]] = {}
         self.places: dict[int, int] = {}  # number of a call -> address
         self.number = 0
@@ -76,7 +97,9 @@ class Sites:
 
     def count(self, address: int, amount: int = 1) -> Cell:
         """Add `amount` to a cell whenever the instruction at `address` is about to execute."""
-        return self._link(Cell(address=address, amount=amount))
+        if not self.pools or self.pools[-1].used == POOL:
+            self.pools.append(Pool())
+        return self._link(self.pools[-1].cell(address, amount))
 
     def turns(self, address: int) -> None:
         """Have host code charge a thread whenever the instruction at `address` is about to execute."""

@@ -8,17 +8,20 @@ look like a speed-up.
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import field
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any, Final
 
 from callgate.kernel.common.record import record
+from callgate.kernel.machine.engine.counter_state import CounterState
+from callgate.kernel.machine.engine.sites import POOL, Pool
 from callgate.kernel.machine.memory.accounts import BYTE_ACCOUNTS, FILE_ACCOUNTS, Account
 from callgate.kernel.machine.observation.turns import Turns
 
 if TYPE_CHECKING:
-    from callgate.kernel.machine.engine.counter_state import CounterState
     from callgate.kernel.machine.engine.sites import Cell
 
 SITE_NAMES = (
@@ -36,12 +39,10 @@ FILE_KINDS = ("kernel", "server", "client")
 WAITS = "blocking_waits"  # not a site of `Counts`, although machine code counts some
 # Of `Counts`, beside the sites.
 NOW = ("guest_instructions", "ring0", "ring3", "ring_changes", "host_call_count", WAITS)
-COUNTED = (  # fields of the counting hook's state that a snapshot keeps
-    *("count", "last_address", "ring_changes", "in_kernel", "user_kind", "site_done", "site_address"),
-    *(f"file_bytes_{kind}" for kind in FILE_KINDS),
-    *("stored_at", "stored", "charged_at"),
+COUNTED = (  # fields of the counting hook's state that a snapshot keeps, the first and the last of several side by side
+    *(("count", "count"), ("last_address", "user_kind"), ("site_done", "site_address")),
+    *(("stored_at", "stored"), ("charged_at", "charged_at")),
 )
-COUNTED_OF = attrgetter(*COUNTED)
 
 
 @record(eq=True)
@@ -145,12 +146,24 @@ def describe(values: dict[str, Any]) -> str:
     return " ".join(shown)
 
 
+UNUSED: Final = array("Q", bytes(8 * POOL))  # the counts of a pool that was made since
+
+
+def place(field_name: str) -> int:
+    """Return which word of the counting hook's state a field is."""
+    offset: int = getattr(CounterState, field_name).offset
+    return offset // 8
+
+
 class Ledger:
     """The running counters of a machine: `ledger.cr3_loads` is one of them now, `ledger.counts()` keeps them all."""
 
-    def __init__(self, state: CounterState, touched: Counter[Account] | None = None) -> None:
-        """Take the counting hook's state, and what Python has touched by account (`Ram.touched`)."""
+    def __init__(
+        self, state: CounterState, touched: Counter[Account] | None = None, pools: Sequence[Pool] = ()
+    ) -> None:
+        """Take the counting hook's state, what Python has touched by account (`Ram.touched`), and the sites' counts."""
         self.state = state
+        self.pools = pools
         self.touched = Counter() if touched is None else touched
         self.cells: dict[str, list[Cell]] = {}
         self.extra: Counter[str] = Counter()  # counted by policy, in addition to the sites
@@ -160,6 +173,8 @@ class Ledger:
         self.dma_bytes: Counter[str] = Counter()
         self.user_kind = "client"
         self.turns = Turns(state)
+        words = memoryview(state).cast("B").cast("Q")
+        self.counted = [words[place(first) : place(last) + 1] for first, last in COUNTED]
 
     def __getattr__(self, name: str) -> int:
         """Return the value that `Counts` has by that name: `ledger.cr3_loads`, `ledger.guest_instructions`."""
@@ -223,26 +238,21 @@ class Ledger:
 
     def save(self) -> tuple[Any, ...]:
         """Return everything for a snapshot."""
-        cells = {name: [cell.count for cell in cells] for name, cells in self.cells.items()}
         return (
-            COUNTED_OF(self.state),
-            list(self.state.quadrants),
-            cells,
+            [array("Q", words) for words in self.counted],
+            [array("Q", pool.counts.tolist()) for pool in self.pools],
             [dict(counter) for counter in self._counters],
             self.turns.save(),
         )
 
     def load(self, saved: tuple[Any, ...]) -> None:
         """Go back to saved values; counts of sites that were added since begin at zero."""
-        state, quadrants, cells, counters, turns = saved
+        counted, pools, counters, turns = saved
         self.turns.load(turns)
-        for name, value in zip(COUNTED, state, strict=True):
-            setattr(self.state, name, value)
-        self.state.quadrants[:] = quadrants
-        for name, own_cells in self.cells.items():
-            values = cells.get(name, [])
-            for index, cell in enumerate(own_cells):
-                cell.count = values[index] if index < len(values) else 0
+        for words, values in zip(self.counted, counted, strict=True):
+            words[:] = values
+        for pool, values in zip_longest(self.pools, pools, fillvalue=UNUSED):
+            pool.counts[:] = values
         for counter, values in zip(self._counters, counters, strict=True):
             if dict.__ne__(counter, values):
                 counter.clear()
