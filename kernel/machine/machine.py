@@ -309,7 +309,7 @@ class Machine(Looking):
 
     def count_site(self, place: int | str, name: str, amount: int = 1) -> None:
         """Count executions of the instruction at a linear address in the ledger, in host code."""
-        self.ledger.cells.setdefault(name, []).append(self.counter.sites.count(self.address(place), amount))
+        self.ledger.count_by(name, self.counter.sites.count(self.address(place), amount))
 
     def watch_turns(self, place: int | str, running: int) -> None:
         """Charge threads at the instruction at a linear address (`ledger.turns`).

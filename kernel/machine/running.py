@@ -68,7 +68,7 @@ class Runner:
             stop = self._between(end, until)
             if stop is not None:
                 return stop
-            if not self._halted():
+            if self.machine.cpu.halted is None or not self._halted():
                 if not self._slice(end):
                     continue
                 self.machine.cpu.halted = int(self.state.count), self.machine.cpu.eip
@@ -79,7 +79,8 @@ class Runner:
         """Do the work between two instructions; return the reason to stop, if there is one."""
         machine, control = self.machine, self.control
         self._finish()
-        control.raise_error()
+        if control.error is not None:
+            control.raise_error()
         if control.request is not None:
             return self._stop(*control.request)
         if control.interrupted:
@@ -91,8 +92,9 @@ class Runner:
             return self._stop("until")
         if self.state.count >= end or (end != NEVER and machine.traps.barren >= BARREN):
             return self._stop("fuel")
-        self._come_due()
-        if self._arrived():
+        if machine.events.heap:
+            self._come_due()
+        if machine.traps.goal is not None and self._arrived():
             return self._stop("position")
         if machine.pic.pending() and machine.cpu.interruptible():
             machine.traps.returns.end_resume_flag()
@@ -104,12 +106,15 @@ class Runner:
 
     def _finish(self) -> None:
         """Finish the last instruction: it may turn out to be refused, or to have changed code."""
-        machine = self.machine
-        machine.traps.executed()
-        machine.traps.interrupted()
-        if machine.traps.refusal is not None:
-            machine.traps.settle()
-        machine.translations.settle()
+        machine, traps, translations = self.machine, self.machine.traps, self.machine.translations
+        if machine.filters.floating.later is not None:
+            traps.executed()
+        if traps.stepping.active:
+            traps.interrupted()
+        if traps.refusal is not None:
+            traps.settle()
+        if translations.stale or translations.all_stale:
+            translations.settle()
         if machine.filters.full:
             machine.filters.forget_user_sites()
             machine.translations.flush_code()
@@ -151,8 +156,12 @@ class Runner:
         # EIP is an offset in CS, and so is the address at which the engine is to begin.
         machine.translations.begin(machine.cpu.eip)
         machine.filters.floating.resume()
-        with machine.traps.translator.guarded(briefly=end - state.count <= 1):
+        translator = machine.traps.translator
+        outer = translator.guard(briefly=end - begun <= 1)
+        try:
             status = machine.counter.execute(machine.handle)
+        finally:
+            translator.release(outer)
         if state.count != begun:
             machine.traps.returns.last = int(state.last_address)
         if status and self.control.error is None:

@@ -61,7 +61,9 @@ class Frozen:
             if region.backing is backing and region.page_map.quick:
                 runs = region.written()
                 if runs:
-                    stale |= self._stale(region, backing, code.intersection(pages_of(region, runs)))
+                    pages = code.intersection(pages_of(region, runs))
+                    if pages:
+                        stale |= self._stale(region, backing, pages)
                     region.drop(runs)
             else:
                 everywhere = range(region.base >> PAGE_SHIFT, region.base + region.size >> PAGE_SHIFT)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
+from array import array
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -22,6 +23,7 @@ from callgate.kernel.machine.engine.context import (
     HF_INHIBIT_IRQ,
     HF_SS32,
     HF_TF,
+    SEGMENT_SPAN,
     ContextLayout,
     RawContext,
     discover,
@@ -106,7 +108,7 @@ class Cpu:
 
     __slots__ = (
         *("uc", "handle", "value", "pointer", "layout"),
-        *("context", "words", "peek", "places", "last_mode", "halted", "closed", "stands"),
+        *("context", "words", "peek", "shown", "last_mode", "halted", "closed", "stands"),
     )
 
     eax, ecx, edx, ebx = Register(), Register(), Register(), Register()
@@ -125,7 +127,7 @@ class Cpu:
         self.context = RawContext(uc)
         self.words = self.context.words  # of the context buffer, 32 bits each
         self.peek = RawContext(uc)  # a second buffer, so that a look does not disturb a change in the first
-        self.places = self._places()  # registers and selectors: words of the buffer
+        self.shown = self._shown()  # registers, EIP and selectors in the buffer
         self.last_mode: tuple[tuple[int, ...], Mode] = ((), Mode(False, 0, False, False))  # and what it was made of
         self.halted: tuple[int, int] | None = None  # by HLT: instructions retired, and EIP, then; None ends it
         self.closed = False
@@ -137,12 +139,12 @@ class Cpu:
     def registers(self) -> dict[str, int]:
         """Return general registers, EIP, EFLAGS and selectors by name."""
         self.peek.save()
-        words, (general, selectors) = self.peek.words, self.places
-        values = {name: words[at] for name, at in general}
-        values["eflags"] = self.eflags
-        for name, at in selectors:
-            values[name] = words[at] & 0xFFFF
-        return values
+        view, first = self.peek.view, self.layout.registers
+        eax, ecx, edx, ebx, esp, ebp, esi, edi, eip, es, cs, ss, ds, fs, gs = self.shown.unpack_from(view, first)
+        return {
+            "eax": eax, "ecx": ecx, "edx": edx, "ebx": ebx, "esp": esp, "ebp": ebp, "esi": esi, "edi": edi,
+            "eip": eip, "eflags": self.eflags, "cs": cs, "ds": ds, "es": es, "fs": fs, "gs": gs, "ss": ss,
+        }  # fmt: skip
 
     def describe(self) -> str:
         """Return the registers as a table."""
@@ -150,10 +152,12 @@ class Cpu:
         rows = ["  ".join(cells[index : index + 4]) for index in range(0, len(cells), 4)]
         return "\n".join([*rows, f"eflags {self.describe_flags()}  CPL={self.cpl}"])
 
-    def _places(self) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+    def _shown(self) -> struct.Struct:
         layout = self.layout
-        general = [(name, (layout.registers >> 2) + 2 * index) for index, name in enumerate(GENERAL)]
-        return [*general, ("eip", layout.eip >> 2)], [(name, layout.segment(name) >> 2) for name in SELECTORS]
+        before_eip = layout.eip - layout.registers - 8 * len(GENERAL)
+        before_segments = layout.segments - layout.eip - 4
+        selector = f"H{SEGMENT_SPAN - 2}x"
+        return struct.Struct(f"<{'I4x' * len(GENERAL)} {before_eip}x I {before_segments}x {selector * len(SELECTORS)}")
 
     def paging_mode(self) -> Mode:
         """Return how the CPU translates linear addresses now; NotModelled without PAE.
@@ -263,8 +267,7 @@ class Cpu:
         """Set the general registers (in the order of their numbers), EFLAGS and EIP at once."""
         self.context.save()
         first = self.layout.registers >> 2
-        for index, value in enumerate(general):
-            self.words[first + 2 * index] = value & 0xFFFF_FFFF
+        self.words[first : first + 2 * len(general) : 2] = array("I", [value & 0xFFFF_FFFF for value in general])
         self.words[self.layout.eip >> 2] = eip & 0xFFFF_FFFF
         self.context.restore()
         self.eflags = eflags  # not by the buffer: QEMU keeps the arithmetic flags apart

@@ -71,7 +71,10 @@ class Controller:
 
     def pending(self) -> int | None:
         """Return the line that would interrupt now: requested, unmasked, above what is in service."""
-        line = self.highest(self.requested & ~self.mask)
+        wanted = self.requested & ~self.mask
+        if not wanted:
+            return None
+        line = self.highest(wanted)
         service = self.highest(self.in_service)
         if line is None or (service is not None and service <= line):
             return None
@@ -156,7 +159,8 @@ class InterruptController(DeviceBase):
 
     def pending(self) -> bool:
         """Whether INTR is asserted."""
-        return self.master.pending() is not None
+        master = self.master
+        return bool(master.requested & ~master.mask) and master.pending() is not None
 
     def acknowledge(self) -> int:
         """Answer the CPU's interrupt acknowledge with a vector."""

@@ -18,8 +18,7 @@ import ctypes
 import mmap
 import struct
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from functools import cache
 from typing import Any, Final
 
@@ -179,7 +178,8 @@ class Rescue:
                 return slot
             if free is None and not slot.engine:
                 free = slot
-        free = Slot() if free is None else free
+        if free is None:
+            return Slot()
         free.thread, free.taken = thread, 0
         return free
 
@@ -205,21 +205,26 @@ class Translator:
         self.slot = Slot()
         self.seen = 0
 
-    @contextmanager
-    def guarded(self, *, briefly: bool) -> Iterator[None]:
-        """In the block the engine runs, in this thread; `briefly` spares the look whether the handler is still ours."""
+    def guard(self, *, briefly: bool) -> int:
+        """From now on the engine runs, in this thread; `briefly` spares the look whether the handler is still ours.
+
+        Return what `release` is to be given.
+        """
         if self.rescue is None:
-            yield
-            return
+            return 0
         if not briefly:
             self.rescue.install()
-        self.slot = self.rescue.slot()
-        outer, self.slot.engine = self.slot.engine, self.engine
-        self.seen = self.slot.taken
-        try:
-            yield
-        finally:
-            self.slot.engine = outer
+        if self.slot.thread != threading.get_ident():  # else it is still this thread's
+            self.slot = self.rescue.slot()
+        slot = self.slot
+        outer: int = slot.engine
+        slot.engine = self.engine
+        self.seen = slot.taken
+        return outer
+
+    def release(self, outer: int) -> None:
+        """The engine does not run any longer."""
+        self.slot.engine = outer
 
     def gave_up(self) -> bool:
         """Whether the translator has given up since the last call: this #UD has no other cause."""

@@ -37,6 +37,7 @@ MAP_NORESERVE = 0x4000
 MADV_DONTNEED = 4
 MAP_FAILED = ctypes.c_void_p(-1).value
 SEEK_DATA, SEEK_HOLE = 3, 4
+FEW = 16 * PAGE_SIZE  # bytes in pages that are faster written than dropped and made again
 MANY = 8  # runs of pages, which are dropped faster with all that lies between, although that has to be found again
 
 
@@ -132,14 +133,24 @@ class Region:
         return backing
 
     def written(self) -> list[tuple[int, int]]:
-        """Return (start, end) offsets of pages that were written since the file was mapped, or copies were dropped.
+        """Return (start, end) offsets of pages that may differ from the file: written since it was mapped, or dropped.
 
         Only RAM that a snapshot has mapped a file for can tell.
         """
         return self.page_map.private_copies()
 
     def drop(self, runs: list[tuple[int, int]]) -> None:
-        """Make the pages that `written` has returned show the file's content again."""
+        """Make the pages that `written` has returned show the file's content again.
+
+        Few are written once more, with that content.  They stay copies, which `written` returns again: to drop one and
+        have the host make another at the next store takes longer than to copy a page many times.
+        """
+        if sum(end - start for start, end in runs) <= FEW:
+            view, page = self.view, self.backing.page if self.backing is not None else lambda _offset: ZEROS
+            for start, end in runs:
+                for offset in range(start, end, PAGE_SIZE):
+                    view[offset : offset + PAGE_SIZE] = page(offset)
+            return
         if len(runs) > MANY:
             self._drop_changes()
             return

@@ -192,4 +192,4 @@ def test_only_code_in_pages_that_were_written_is_compared_where_the_host_tells_t
     assert machine.cpu.eax == 1
     machine.ram.write(0x8000, b"x")
     machine.restore(snapshot)
-    assert (region.written(), machine.ram.u8(0x8000)) == ([], 0)
+    assert machine.ram.u8(0x8000) == 0

@@ -22,7 +22,7 @@ from callgate.kernel.abi.calls import HostCall
 from callgate.kernel.common.near_miss import did_you_mean
 from callgate.kernel.common.recent import Recent
 from callgate.kernel.machine import Machine, Stop
-from callgate.kernel.machine.observation.ledger import Counts
+from callgate.kernel.machine.observation.ledger import Reading
 from callgate.kernel.machine.observation.stream import Event
 from callgate.kernel.machine.snapshot import Snapshot
 from callgate.tools.asmtest.bare import meanwhile, placing
@@ -334,7 +334,7 @@ class BareCpu:
             raise RoutineError(f"{routine} {what}, at {self.name_of(stop.eip)}{why}")
         return result
 
-    def begin(self, routine: int | str, stack: Sequence[int], registers: dict[str, int]) -> Counts:
+    def begin(self, routine: int | str, stack: Sequence[int], registers: dict[str, int]) -> Reading:
         """Set the CPU to the routine's first instruction; return the counters before it."""
         self._freshen()
         values, eflags = board.values_at_entry(stack, registers)
@@ -345,7 +345,7 @@ class BareCpu:
         self.machine.cpu.enter(list(values.values()), eflags, eip)
         self.before = values | {"eflags": eflags, "eip": eip}
         self.events = []
-        return self.machine.ledger.counts()
+        return self.machine.ledger.reading()
 
     def run(self, fuel: int) -> Stop:
         """Run the machine; KeyboardInterrupt at Ctrl-C."""
@@ -356,10 +356,10 @@ class BareCpu:
             return stop._replace(reason="returned")
         return stop
 
-    def _result(self, stop: Stop, begun: Counts) -> CallResult:
+    def _result(self, stop: Stop, begun: Reading) -> CallResult:
         fault = meanwhile.fault_of(self.machine, stop.detail) if stop.reason == "fault" else None
         self.calls += 1
-        registers, ended = self.machine.cpu.registers(), self.machine.ledger.counts()
+        registers, ended = self.machine.cpu.registers(), self.machine.ledger.reading()
         read_wide = meanwhile.wide_reader(self, self.calls)
         returned = stop.reason == "returned"
         return CallResult(registers, begun, ended, fault, self.events, self.ring, returned, read_wide)

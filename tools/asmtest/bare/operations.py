@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from callgate.kernel.machine import Machine, Stop
-from callgate.kernel.machine.observation.ledger import Counts
+from callgate.kernel.machine.observation.ledger import Reading
 from callgate.kernel.machine.observation.stream import Event
 from callgate.tools.asmtest.board.result import CallResult
 
@@ -48,7 +48,7 @@ class Operations(Protocol):
         """Leave the x87 as FNINIT does, and MXCSR as after reset."""
         ...
 
-    def begin(self, routine: int | str, stack: Sequence[int], registers: dict[str, int]) -> Counts:
+    def begin(self, routine: int | str, stack: Sequence[int], registers: dict[str, int]) -> Reading:
         """Set the CPU to the routine's first instruction; return the counters before it."""
         ...
 

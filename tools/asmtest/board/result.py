@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from callgate.kernel.machine.cpu.exceptions import PF, name_of
-from callgate.kernel.machine.observation.ledger import Counts
+from callgate.kernel.machine.observation.ledger import Counts, Reading
 from callgate.kernel.machine.observation.stream import Event
 
 FLAGS: Final = {"CF": 0, "PF": 2, "AF": 4, "ZF": 6, "SF": 7, "TF": 8, "IF": 9, "DF": 10, "OF": 11}
@@ -81,8 +81,8 @@ class CallResult:
     """
 
     registers: dict[str, int]
-    begun: Counts
-    ended: Counts
+    begun: Reading
+    ended: Reading
     fault: Fault | None = None
     events: list[Event] = field(default_factory=list)
     ring: int = 0
@@ -105,7 +105,7 @@ class CallResult:
     @property
     def ledger(self) -> Counts:
         """The costs of the call. Instructions are booked to the ring in which it began, wherever the code lies."""
-        cost = self.ended - self.begun
+        cost = self.ended.counts() - self.begun.counts()
         total = cost.guest_instructions
         cost.ring0, cost.ring3 = (0, total) if self.ring else (total, 0)
         cost.ring_changes = int(self.registers["cs"] & 3 != self.ring)
