@@ -229,7 +229,8 @@ class Runner:
     def _stop(self, reason: str, detail: object = None) -> Stop:
         machine = self.machine
         machine.traps.returns.end_resume_flag()
-        return Stop(reason, machine.clock.retired, machine.cpu.eip, detail, machine.clock.now)
+        retired = machine.clock.retired
+        return Stop(reason, retired, machine.cpu.eip, detail, retired + machine.clock.idle)
 
     def _describe(self, status: int) -> str:
         eip = self.machine.cpu.eip

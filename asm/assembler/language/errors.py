@@ -70,6 +70,8 @@ class AsmError(Exception):
 
 def printable(text: str) -> str:
     """Return a line as it can be shown: control characters and bytes that are not text are question marks."""
+    if text.isprintable():
+        return text
     return "".join(c if c == "\t" or c.isprintable() else "?" for c in text)
 
 

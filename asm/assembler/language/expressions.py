@@ -323,6 +323,10 @@ def truncate_divide(left: int, right: int) -> int:
     return quotient if (left < 0) == (right < 0) else -quotient
 
 
+# Most expressions are nothing but a number, in one of these two ways, of less than VALUE_BITS.
+PLAIN = re.compile("0|[1-9][0-9]{0,9}|0x[0-9a-fA-F]{1,8}")
+
+
 def parse_number(token: str) -> int:
     """Return the value of a number: decimal, 0x, 0b, 0o, `0ffh`, `1010b`; ValueError if it is none."""
     text = token.replace("_", "").lower()
@@ -337,6 +341,8 @@ def parse_number(token: str) -> int:
 
 def evaluate(text: str, place: Place, column: int, lookup: Lookup) -> int:
     """Return the value of a plain expression; Unresolved if a symbol has none yet."""
+    if PLAIN.fullmatch(text):
+        return int(text, 0)
     parser = Parser(text, place, column, lookup)
     return parser.plain(parser.whole())
 

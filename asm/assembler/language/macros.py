@@ -19,6 +19,7 @@ STRING_ESCAPES = frozenset("nrtebafvx")
 ARGUMENT = re.compile(
     r""""(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])' | [\[\](),] | [^"'\[\](),]+ | .""", re.VERBOSE | re.DOTALL
 )
+GROUPS = re.compile(r"""["'\[\]()]""")  # what may hold a comma that separates nothing
 LENGTH_LIMIT = 4096
 
 
@@ -153,6 +154,8 @@ def inside_string(text: str, position: int) -> bool:
 
 def split_arguments(text: str) -> list[str]:
     """Split at commas outside brackets and strings, without the blanks around."""
+    if not GROUPS.search(text):
+        return [part.strip() for part in text.split(",")]
     parts = [""]
     depth = 0
     for match in ARGUMENT.finditer(text):

@@ -108,7 +108,7 @@ class Cpu:
 
     __slots__ = (
         *("uc", "handle", "value", "pointer", "layout"),
-        *("context", "words", "peek", "shown", "last_mode", "halted", "closed", "stands"),
+        *("context", "words", "peek", "base_of_cs", "shown", "last_mode", "halted", "closed", "stands"),
     )
 
     eax, ecx, edx, ebx = Register(), Register(), Register(), Register()
@@ -127,6 +127,7 @@ class Cpu:
         self.context = RawContext(uc)
         self.words = self.context.words  # of the context buffer, 32 bits each
         self.peek = RawContext(uc)  # a second buffer, so that a look does not disturb a change in the first
+        self.base_of_cs = self.layout.segment("cs") + 8 >> 2  # a word of the buffer
         self.shown = self._shown()  # registers, EIP and selectors in the buffer
         self.last_mode: tuple[tuple[int, ...], Mode] = ((), Mode(False, 0, False, False))  # and what it was made of
         self.halted: tuple[int, int] | None = None  # by HLT: instructions retired, and EIP, then; None ends it
@@ -219,7 +220,7 @@ class Cpu:
     def fetching(self) -> tuple[int, int, Mode]:
         """Return the base of CS, the current privilege level and the paging mode, by one read of the CPU."""
         self.peek.save()
-        base = self.peek.words[self.layout.segment("cs") + 8 >> 2]
+        base = self.peek.words[self.base_of_cs]
         return base, self.peek.view[self.layout.hflags] & HF_CPL, self._mode(self.peek)
 
     def stack(self) -> tuple[int, int, int, int, Mode]:

@@ -153,10 +153,21 @@ class Translations:
         base, cpl, mode = self.cpu.fetching()
         linear = eip + base & 0xFFFF_FFFF
         try:
-            self.paging.translate(linear, user=cpl == 3, write=False, fetch=True, mode=mode)
+            physical = self.paging.translate(linear, user=cpl == 3, write=False, fetch=True, mode=mode)
         except PageFault:
             return
-        self.scan(linear, *self._run(linear, mode))
+        known = self.runs.get(linear)
+        if known is None or not self._still(known, linear, physical):
+            known = self._run(linear, mode)
+        self.scan(linear, known.code, known.decoded)
+
+    def _still(self, known: Run, linear: int, physical: int) -> bool:
+        """Whether code within one page is what it was found to be, and remember the page; False if it is not known."""
+        size = len(known.code)
+        if not 0 < size <= PAGE_SIZE - linear % PAGE_SIZE or physical + size > self.paging.ram.low_size:
+            return False
+        self.pages.add(physical >> PAGE_SHIFT)
+        return bytes(self.paging.ram.low[physical : physical + size]) == known.code
 
     def note_block(self, linear: int, size: int) -> tuple[bytes, tuple[int, ...]]:
         """Note a block that is about to be executed for the first time; return its code, and its physical pages."""

@@ -95,7 +95,10 @@ class PageMap:
         scan.start = address
         found: list[tuple[int, int]] = []
         while True:
-            words = runs[: WORDS_OF_RUN * fcntl.ioctl(descriptor, PAGEMAP_SCAN, scan)]
+            count = fcntl.ioctl(descriptor, PAGEMAP_SCAN, scan)
+            if not count:
+                return found  # it has come to the end
+            words = runs[: WORDS_OF_RUN * count]
             starts, ends = words[::WORDS_OF_RUN], words[1::WORDS_OF_RUN]
             found += [(start - address, end - address) for start, end in zip(starts, ends, strict=True)]
             if scan.walk_end >= scan.end:

@@ -116,7 +116,7 @@ class BareCpu:
         dwords above the return address, whose result is put into EAX. Must come first in a test.  File names are
         relative to `folder`.  Raises AsmErrors, ObjectError (a ValueError).
         """
-        if any(done[0] != self.load for done in self.journal):
+        if self.journal and any(done[0] != self.load for done in self.journal):
             raise ValueError("load the routine first: loading empties the memory that was set up")
         external = dict(extern or {})
         try:
@@ -319,9 +319,9 @@ class BareCpu:
         """Do what `call` does, without a convention; `options` are fuel, stack, registers and flags by name."""
         self.last = None  # after an error within the run, reports must not show the previous call
         self._note(self.run_routine, (routine, options), {"faults": faults, "returns": returns})
-        values = {key: value for key, value in options.items() if key not in ("fuel", "stack")}
-        begun = self.begin(routine, options["stack"], values)
-        fuel = options["fuel"]
+        values = options.copy()
+        fuel, stack = values.pop("fuel"), values.pop("stack")
+        begun = self.begin(routine, stack, values)
         stop = self.run(fuel)
         self.last = result = self._result(stop, begun)
         if stop.reason == "fault" and not faults:
@@ -336,7 +336,8 @@ class BareCpu:
 
     def begin(self, routine: int | str, stack: Sequence[int], registers: dict[str, int]) -> Reading:
         """Set the CPU to the routine's first instruction; return the counters before it."""
-        self._freshen()
+        if self.stale:
+            self._freshen()
         values, eflags = board.values_at_entry(stack, registers)
         top = values["esp"] - 4
         self.ram.write(top, pack(f"<{1 + len(stack)}I", board.RETURN, *(value & 0xFFFF_FFFF for value in stack)))

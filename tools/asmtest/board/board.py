@@ -30,6 +30,7 @@ FLAT: Final = 0xFFFF_FFFF
 CODE: Final = (0x08, 0x1B)  # selectors by ring: 0, 3
 DATA: Final = (0x10, 0x23)
 SEGMENT_SELECTORS: Final = {"ds": 0x28, "es": 0x30, "fs": 0x38, "gs": 0x40}
+AT_ENTRY: Final = dict.fromkeys(WHOLE, 0) | {"esp": STACK_TOP}
 ENTRIES: Final = 9
 EFLAGS_FIXED: Final = 2
 CR0_PE: Final = 1
@@ -101,9 +102,13 @@ def values_at_entry(stack: Sequence[int], registers: dict[str, int]) -> tuple[di
 
     ValueError for a name that is neither a register nor a flag, and for a value that is not a number.
     """
-    values = dict.fromkeys(WHOLE, 0) | {"esp": STACK_TOP - 4 * len(stack)}
+    values = AT_ENTRY.copy()
+    given = [*registers.items()]
+    if stack:
+        values["esp"] -= 4 * len(stack)
+        given += [("stack", value) for value in stack]
     eflags = registers.get("eflags", EFLAGS_FIXED)
-    for name, value in [*registers.items(), *(("stack", value) for value in stack)]:
+    for name, value in given:
         if not isinstance(value, int):
             raise ValueError(f"{name} is given {value!r}, which is not a number")  # noqa: TRY004 - as other mistakes
         if name in FLAGS:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from callgate.asm.assembler import AsmError, AsmErrors
 from callgate.asm.assembler.language.errors import Place, printable
@@ -57,8 +58,7 @@ QUOTED = re.compile(r"""[^;"']+|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|["']""")
 OPERATORS = ("=", "==", "!=", "<=", ">=", "<", ">")
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(NamedTuple):
     """One `;@` line: its word, its arguments, its place."""
 
     word: str
@@ -70,8 +70,7 @@ class Statement:
         return AsmError(self.place, message, hint or f"write for instance {USAGE[self.word]}")
 
 
-@dataclass(frozen=True, slots=True)
-class Relation:
+class Relation(NamedTuple):
     """`left operator right`, as written."""
 
     left: str
@@ -129,7 +128,7 @@ class Case:
 
 def selectable(text: str) -> str:
     """Return a text as a test's name: `::` separates the parts of a node id."""
-    return re.sub("::+", ":", text)
+    return re.sub("::+", ":", text) if "::" in text else text
 
 
 def parse(text: str, file: str) -> list[Case]:
@@ -165,6 +164,8 @@ def parse(text: str, file: str) -> list[Case]:
 
 def without_comment(word: str, text: str) -> str:
     """Return the text before a comment: it begins with a semicolon, in prose with one after a blank."""
+    if ";" not in text:
+        return text.rstrip()
     if word in PROSE:
         return re.split(r"\s;", text, maxsplit=1)[0].rstrip()
     end = 0
@@ -229,7 +230,8 @@ def relations(statement: Statement, text: str | None = None) -> list[Relation]:
 
 def structure_of(statement: Statement, text: str | None = None) -> tuple[str, str, list[Relation]] | None:
     """Return name, address and fields of `Structure at address: field = value`; None if it is not one."""
-    match = STRUCTURE.match(statement.rest if text is None else text)
+    text = statement.rest if text is None else text
+    match = STRUCTURE.match(text) if ":" in text else None
     if match is None:
         return None
     return match["name"], match["address"], relations(statement, match["fields"])

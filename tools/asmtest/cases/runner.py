@@ -77,14 +77,17 @@ class CaseRun:
         """Set up, run, check; CaseFailure, or AsmError for a mistake in the case."""
         self.cpu.reset()
         self.cpu.use(self.program, self.external)
+        lines = self.case.by_word
         for word in ("ring", "protect", "segment", "host", "set", "place"):
-            for statement in self.case.all(word):
-                self._guarded(statement, getattr(self, f"_{word}"))
+            if word in lines:
+                for statement in lines[word]:
+                    self._guarded(statement, getattr(self, f"_{word}"))
         wrong: list[tuple[Statement, str]] = []
         result = self._call(wrong)
         if result is not None:
+            check = partial(self._expect, result=result, wrong=wrong)
             for statement in self.case.all("expect"):
-                self._guarded(statement, lambda item: wrong.extend(self._expect(item, result)))
+                self._guarded(statement, check)
         if wrong:
             raise CaseFailure(describe(self.case, wrong, self.cpu), [text for _, text in wrong])
 
@@ -244,14 +247,17 @@ class CaseRun:
         except RoutineError as error:
             wrong.append((never[0] if never else run, str(error).replace(self.case.label, "the code")))
             return None
-        faults = [item for item in self.case.all("expect") if item.rest.split("=")[0].strip() == "fault"]
-        if result.fault and not faults:
+        if result.fault and not self._faults():
             wrong.append((run, f"{call.rest if call else 'the code'} faulted: {result.fault}"))
             return None
         if self.convention is not None and result.returned:
             broken = violations(self.convention, self.cpu.before, result, len(words), self.cpu.machine.fpu)
             wrong.extend((run, text) for text in broken)
         return result
+
+    def _faults(self) -> bool:
+        """Whether the case expects a fault."""
+        return any(item.rest.split("=")[0].strip() == "fault" for item in self.case.all("expect"))
 
     def _target(self, call: Statement | None) -> str:
         """Return the label to call; AsmError lists the existing ones."""
@@ -268,7 +274,7 @@ class CaseRun:
     def _never(self) -> tuple[Statement, int] | None:
         """Return the line that says that the routine does not return, and the number of instructions."""
         for statement in self.case.all("expect"):
-            match = NEVER.fullmatch(statement.rest)
+            match = NEVER.fullmatch(statement.rest) if statement.rest.startswith("never") else None
             if match is not None:
                 if self.case.one("fuel"):
                     raise statement.error("the number of instructions is given twice", "leave ;@ fuel out")
@@ -282,23 +288,24 @@ class CaseRun:
         return [argument_of(item, statement, self.program, self.cpu) for item in split_arguments(statement.rest)]
 
     def _unchanged(self) -> list[str]:
-        words = (item.rest.split(maxsplit=1) for item in self.case.all("expect"))
-        return [name for word in words if word[0] == "unchanged" and word[1:] for name in split_arguments(word[1])]
+        lines = [item.rest.split(maxsplit=1) for item in self.case.all("expect") if item.rest.startswith("unchanged")]
+        return [name for line in lines if line[0] == "unchanged" and line[1:] for name in split_arguments(line[1])]
 
-    def _expect(self, statement: Statement, result: CallResult) -> list[tuple[Statement, str]]:
+    def _expect(self, statement: Statement, result: CallResult, wrong: list[tuple[Statement, str]]) -> None:
+        """Add to `wrong` what does not hold."""
         word, _, rest = statement.rest.partition(" ")
         if word == "never":
             if not NEVER.fullmatch(statement.rest):
                 raise statement.error(f"{statement.rest} is incomplete", "write ;@ expect never within 1000")
-            return []
-        special = {"fault": self._expect_fault, "events": self._expect_events, "unchanged": self._expect_unchanged}
-        if word in special:
-            found = special[word](statement, rest.strip().removeprefix("=").strip(), result)
+            return
+        if word in ("fault", "events", "unchanged"):
+            look: Callable[[Statement, str, CallResult], list[str | None]] = getattr(self, f"_expect_{word}")
+            found = look(statement, rest.strip().removeprefix("=").strip(), result)
         elif (structure := structure_of(statement)) is not None:
             found = self._expect_fields(statement, *structure)
         else:
             found = [failure(relation, self.cpu, result, self.program) for relation in relations(statement)]
-        return [(statement, text) for text in found if text]
+        wrong.extend((statement, text) for text in found if text)
 
     def _expect_fields(self, statement: Statement, name: str, address: str, fields: list[Any]) -> list[str | None]:
         at = self._value(address, statement)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from callgate.asm.assembler import AsmError, Program
 from callgate.asm.assembler.encoding.data import string_bytes as quoted
-from callgate.asm.assembler.language.expressions import Unresolved, evaluate
+from callgate.asm.assembler.language.expressions import PLAIN, Unresolved, evaluate
 from callgate.kernel.abi import constants
 from callgate.kernel.abi.calls import HostCall
 from callgate.kernel.common.near_miss import did_you_mean
@@ -36,6 +36,8 @@ READABLE: Final = (*WHOLE, *PARTS, *FLAGS, *SELECTORS, *COSTS)
 
 def value_of(text: str, statement: Statement, program: Program) -> int:
     """Return the value of an expression: numbers, constants of the ABI, labels; AsmError names the mistake."""
+    if PLAIN.fullmatch(text):  # mostly: spare the rest, which is there for what may be wrong
+        return int(text, 0)
     table = constants()
 
     def lookup(name: str) -> int:

@@ -27,6 +27,7 @@ MARK = re.compile(r"(?P<name>[A-Za-z_]\w*)(?P<arguments>\(.*\))?$", re.DOTALL)
 PIECES = re.compile(r"""\"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[A-Za-z_]\w*(?:\.\w+)*|.""", re.ASCII | re.DOTALL)
 SET: Final = frozenset((*WHOLE, *FLAGS, "eflags", *SETTABLE))
 AS_WRITTEN: Final = PROSE | {"each", "mark", "fixture", "object", "extern", "code"}
+MARKING: Final = frozenset(("skip", "xfail", "mark"))
 Values = tuple[tuple[str, str], ...]  # names and their values
 
 
@@ -78,7 +79,7 @@ def _with(case: Case, line: Statement, given: dict[str, str]) -> Case:
     """Return a case with registers set and names replaced."""
     names = {name: text for name, text in given.items() if name not in SET}
     statements = [
-        statement if statement.word in AS_WRITTEN else replace(statement, rest=_replaced(statement.rest, names))
+        statement if statement.word in AS_WRITTEN else statement._replace(rest=_replaced(statement.rest, names))
         for statement in case.statements
     ]
     statements += [Statement("set", f"{name} = {text}", line.place) for name, text in given.items() if name in SET]
@@ -99,6 +100,8 @@ def _replaced(text: str, names: dict[str, str]) -> str:
 
 def marks(case: Case) -> list[pytest.MarkDecorator]:
     """Return the marks that a case's lines ask for; AsmError for other words."""
+    if not case.common and MARKING.isdisjoint(case.by_word):
+        return []
     import pytest
 
     found: list[pytest.MarkDecorator] = []
