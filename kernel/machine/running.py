@@ -61,7 +61,6 @@ class Runner:
             return self._stop("not-modelled", str(error))
         finally:
             self.control.running = False
-            self.machine.traps.returns.last = None
 
     def _loop(self, end: int, until: Condition | None) -> Stop:
         while True:
@@ -97,7 +96,6 @@ class Runner:
         if machine.traps.goal is not None and self._arrived():
             return self._stop("position")
         if machine.pic.pending() and machine.cpu.interruptible():
-            machine.traps.returns.end_resume_flag()
             machine.traps.external(machine.pic.acknowledge())
         if machine.traps.returns.wanted is not None and machine.traps.returns.due():
             self._return()
@@ -151,7 +149,6 @@ class Runner:
         machine, state = self.machine, self.state
         self._arm(end)
         state.stopped = 0
-        begun = int(state.count)
         state.last_address = NOWHERE  # EIP may have been set to the instruction executed last
         # EIP is an offset in CS, and so is the address at which the engine is to begin.
         machine.translations.begin(machine.cpu.eip)
@@ -162,8 +159,6 @@ class Runner:
             status = machine.counter.execute(machine.handle)
         finally:
             translator.release(outer)
-        if state.count != begun:
-            machine.traps.returns.last = int(state.last_address)
         if status and self.control.error is None:
             raise EngineError(self._describe(status))
         return not state.stopped and not status
@@ -228,7 +223,6 @@ class Runner:
 
     def _stop(self, reason: str, detail: object = None) -> Stop:
         machine = self.machine
-        machine.traps.returns.end_resume_flag()
         retired = machine.clock.retired
         return Stop(reason, retired, machine.cpu.eip, detail, retired + machine.clock.idle)
 

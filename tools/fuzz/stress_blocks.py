@@ -35,7 +35,6 @@ LONGEST: Final = 16  # bytes of a routine
 COUNTER: Final = DATA + 0xC00
 SOURCE, TARGET = DATA + 0xE00, DATA + 0xD00  # what ESI and EDI point to
 TOP: Final = STACK - 16  # ESP of a program
-PUSHED: Final = TOP - 4
 FLAT_DATA, MOVED_DATA = 0x23, 0x43  # selectors; the second one has a base
 BASE: Final = 0x10
 PRESENT: Final = 7  # of a page's entry: present, writable, ring 3
@@ -137,12 +136,6 @@ class BlockSubject(Subject):
         machine.paging.write_linear(esp + 4 * at, struct.pack("<I", recover))
         machine.paging.write_linear(esp + 4 * at + 8, struct.pack("<I", eflags & ~TF | 2))
 
-    def memory_without_rf(self) -> bytes:
-        """Return what programs can write, with RF clear in what PUSHFD has stored last (docs/emulator-notes.md)."""
-        at = USER + PUSHED - CODE
-        self.machine.ram.put_u32(at, self.machine.ram.u32(at) & ~RF)
-        return self.memory()
-
     def outcome(self, fuel: int, pieces: random.Random | None) -> tuple[Any, ...]:
         """Run to the end, in pieces or in one; return all that can be seen."""
         machine = self.machine
@@ -183,7 +176,7 @@ class Pair(BothClocks[BlockSubject]):
         for name, one, other in zip(("stop", "registers", "ledger", "exceptions"), *found, strict=True):
             if one != other:
                 raise Difference(f"{name}: {differing(one, other)}")
-        if self.both[0].memory_without_rf() != self.both[1].memory_without_rf():
+        if self.both[0].memory() != self.both[1].memory():
             raise Difference("memory differs at the end")
         exceptions = len(found[0][3])
         self.counts.update({"exceptions": exceptions, "instructions": found[0][0][2]})

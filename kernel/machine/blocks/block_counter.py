@@ -45,6 +45,7 @@ from callgate.kernel.machine.blocks.plain import PlainBlocks
 from callgate.kernel.machine.blocks.shapes import Shape, contents
 from callgate.kernel.machine.blocks.translated import Translated, find
 from callgate.kernel.machine.blocks.variants import Variants
+from callgate.kernel.machine.cpu.cpu import EFLAGS_RF
 from callgate.kernel.machine.engine.context import HF_CS32
 from callgate.kernel.machine.engine.counter import NativeCounter, address_of, start
 from callgate.kernel.machine.engine.counter_state import FILE_BYTES, NOWHERE, put_flags_back
@@ -337,6 +338,7 @@ class BlockCounter(NativeCounter):
         if found.writes_msr or (found.turns_paging and not self.no_execute):
             return 0
         plain = found.plain and not (found.tests_bits and address < KERNEL_BASE)  # the kernel uses CF only
+        plain = plain and not block.flags & EFLAGS_RF  # which the counting hook ends
         if found.shape is None or not plain or self._watched(address, code, found.shape):
             if not block.restarts:
                 self.again = block.flags

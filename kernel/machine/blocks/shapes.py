@@ -12,9 +12,8 @@ from typing import Final, NamedTuple
 from callgate.kernel.machine.cpu.translations import decoder
 
 Shape = tuple[int, ...]  # offsets of the instructions
-# IN and OUT in all forms, and what the engine asks Python for; IRETD, after which RF may be set
-# (`machine.cpu.returns`).
-ASKED: Final = frozenset({"in", "out", "rdtsc", "rdtscp", "sysenter", "syscall", "sysexit", "sysret", "iretd"})
+# IN and OUT in all forms, and what the engine asks Python for.
+ASKED: Final = frozenset({"in", "out", "rdtsc", "rdtscp", "sysenter", "syscall", "sysexit", "sysret"})
 STRINGS: Final = ("ins", "outs")  # with any REP in front, and any size behind
 # With an operand in memory: the engine works out the flags, and forgets what they come from, before it comes to memory.
 # If that faults, only the hook knows the flags (`machine.cpu.traps`).

@@ -1,25 +1,19 @@
-"""IRETD: VM in its image above ring 0, and RF after it.
+"""IRETD with VM in its image above ring 0.
 
 A CPU ignores VM there, the engine would enter virtual-8086 mode.
 
 In that mode IOPL decides about CLI, ports and INT n, and the image brings IOPL along: it would be a way out of ring 3.
 So the bit is hidden: the run loop clears it in memory, lets the engine execute the instruction, with all its checks
 and faults, and puts the byte back before anything else can see it (Intel SDM vol. 2, IRET, protected mode).
-
-RF, which the image of a fault holds, lasts for one instruction (SDM vol. 3, 18.3.1.1).  The engine clears it at the
-ends of some blocks only; so it is cleared where a run stops and where a device interrupts, if an instruction after the
-IRETD has retired.
 """
 
 from __future__ import annotations
 
-import ctypes
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from callgate.kernel.machine.cpu.cpu import EFLAGS_RF, EFLAGS_VM
+from callgate.kernel.machine.cpu.cpu import EFLAGS_VM
 from callgate.kernel.machine.cpu.paging import PageFault
-from callgate.kernel.machine.engine.counter_state import NOWHERE
 from callgate.kernel.machine.memory.bus import DmaError
 
 if TYPE_CHECKING:
@@ -31,24 +25,17 @@ if TYPE_CHECKING:
 
 VM_BYTE: Final = 10  # where the byte of the image that holds VM lies above ESP: EIP, CS, and two bytes of EFLAGS
 VM_BIT: Final = EFLAGS_VM >> 16
-IRETD: Final = b"\xcf"
-PREFIXES: Final = b"\xf2\xf3\x26\x2e\x36\x3e\x64\x65\x66\x67"
-LONGEST: Final = 15  # bytes of an instruction
 RING_3: Final = 3
 WORD: Final = 0xFFFF_FFFF
 
 
 class Returns:
-    """Hides VM from the engine for the length of one IRETD, and ends RF after one instruction."""
+    """Hides VM from the engine for the length of one IRETD."""
 
-    def __init__(self, cpu: Cpu, paging: Paging, control: Control, engine: int) -> None:
-        """`engine` is the address of the engine's own registers, 0 where it is not known."""
+    def __init__(self, cpu: Cpu, paging: Paging, control: Control) -> None:
         self.cpu = cpu
         self.paging = paging
         self.control = control
-        at = engine + cpu.layout.eflags - cpu.layout.registers
-        self.last: int | None = None  # linear address of what has retired last in this run; None if nothing has
-        self.flags = ctypes.c_uint32.from_address(at) if engine else None  # a look at EFLAGS that costs nothing
         self.changed: Callable[[int, int], None] = lambda _physical, _length: None  # drops translated code
         self.wanted: int | None = None  # linear address of the IRETD that is to be executed in this way
         self.hidden: tuple[int, int] | None = None  # physical address and byte
@@ -100,23 +87,3 @@ class Returns:
             byte = self.paging.ram.read(physical, 1)[0]
             return (physical, byte) if byte & VM_BIT else None
         return None
-
-    def end_resume_flag(self) -> None:
-        """Clear RF if an instruction has retired since the run was begun, and the last one was no IRETD.
-
-        The clock by blocks executes no IRETD without noting its address.
-        """
-        last = self.last
-        if last is None or (self.flags is not None and not self.flags.value & EFLAGS_RF):  # nearly always
-            return
-        eflags = self.cpu.eflags
-        if eflags & EFLAGS_RF and (last == NOWHERE or not self._is_return(last)):
-            self.cpu.eflags = eflags & ~EFLAGS_RF
-
-    def _is_return(self, address: int) -> bool:
-        with suppress(PageFault, DmaError):
-            for size in range(1, LONGEST + 1):
-                code = self.paging.read_linear(address + size - 1 & WORD, 1)
-                if code not in PREFIXES:
-                    return code == IRETD
-        return False

@@ -83,7 +83,7 @@ class Traps:
         self.stepping = Stepping(cpu, paging)
         self.refusal: Refusal | None = None
         self.translator = Translator(cpu.handle)
-        self.returns = Returns(cpu, paging, control, self.translator.engine)
+        self.returns = Returns(cpu, paging, control)
         self.counter: ByInstruction = ByInstruction()
         self.executed: Callable[[], None] = lambda: None  # an instruction has: may refuse it after all
         self.observer: Callable[[Incident], None] | None = None  # called with everything that is delivered

@@ -156,7 +156,7 @@ def new_state() -> CounterState:
     state = CounterState(limit=NEVER, hard_limit=NEVER, in_kernel=1, last_address=NOWHERE, stored_at=NOWHERE)
     state.stop = address_of(uclib.uc_emu_stop)
     state.reg_read = address_of(uclib.uc_reg_read)
-    state.late_flags = ctypes.addressof(UNKNOWN_FLAGS)
+    state.late_flags = state.resume_flag = ctypes.addressof(UNKNOWN_FLAGS)
     return state
 
 
@@ -251,6 +251,9 @@ class PythonCounter(ByInstruction):
             if state.count >= state.limit and not state.armed:
                 self._stop(uc, address)
                 return
+        resume = ctypes.c_uint8.from_address(state.resume_flag)
+        if resume.value & 1:
+            resume.value &= ~1
         flags = FLAGS.from_address(state.late_flags)
         state.flags_source, state.flags_kind = flags[0], flags[2]
         state.count += 1

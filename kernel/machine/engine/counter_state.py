@@ -18,7 +18,8 @@ class CounterState(ctypes.Structure):
     Seven are addresses: of what the engine keeps of floating-point exceptions and the x87 stack
     (`machine.engine.float_layout`), and of CR0.
     `late_flags` is the address of what the engine computes the arithmetic flags from; `flags_source` and `flags_kind`
-    are what it held when the hook was called last.
+    are what it held when the hook was called last.  `resume_flag` is the address of the byte of the engine's EFLAGS of
+    which bit 0 is RF: the hook clears it before each instruction that executes.
     `block_word` and `block_address` are of the plain block that executes, 0 if it is none (`machine.blocks`); `aborted`
     says that it has come to a device; `watched` is how many hooks have to be called for each instruction, or while it
     executes, so that no block is plain.
@@ -73,6 +74,7 @@ class CounterState(ctypes.Structure):
         ("turns", ctypes.c_void_p),
         ("running", ctypes.c_void_p),
         ("charged_at", ctypes.c_uint64),
+        ("resume_flag", ctypes.c_void_p),
     ]
 
 

@@ -61,6 +61,7 @@ PRECISION, UNDERFLOW_PRECISION = 0x20, 0x30
 ALL_MASKED: Final = 0x1F80
 MASK_SHIFT: Final = 7
 SUMMARY: Final = 0x8080  # ES and B of the x87 status word
+RF_BYTE: Final = 2  # of EFLAGS, whose bit 0 is RF
 EAX, ECX, EDX = 0, 1, 2  # numbers of registers
 X87_EXCEPTIONS: Final = 0x3F
 
@@ -103,6 +104,7 @@ class Floating:
         self.environment.put(self.layout.mxcsr, MXCSR_INITIAL)  # after reset, when the engine has 0
         if self.environment.known:
             state.late_flags = self.environment.address(cpu.layout.flags_source)
+            state.resume_flag = self.environment.address(cpu.layout.eflags) + RF_BYTE
             state.cr0 = self.environment.address(cpu.layout.control)
             for name, offset in as_dict(self.layout).items():
                 setattr(state, name, self.environment.address(offset))

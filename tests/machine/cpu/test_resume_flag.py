@@ -58,3 +58,41 @@ def test_the_image_of_int1_after_the_return_from_a_fault_has_rf_clear(user):
     assert (fault.vector, trap.vector) == (6, 1)
     assert fault.eflags & RF
     assert not trap.eflags & RF
+
+
+#: Code after the return, up to PUSHFD: in how many blocks it lies differs from clock to clock.
+WAYS = {
+    "at once": "",
+    "in the same block": "nop; nop;",
+    "after direct jumps": "jmp one; one: nop; jmp two; two: inc ecx; jnz three; three:",
+    "after a store into its own block": "mov byte ptr [here + 1], 0x43; here: nop; nop;",
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_pushfd_pushes_rf_clear_wherever_it_comes_after_the_return_from_a_fault(user, way):
+    board = user(f"mov esi, 20; again: ud2; {WAYS[way]} pushfd; pop ebx; or ebp, ebx; dec esi; jnz again; jmp .")
+    machine = board.machine
+
+    def skip(report):
+        machine.paging.write_linear(machine.cpu.esp + 4, (report.eip + 2).to_bytes(4, "little"))
+
+    board.answer = skip
+    machine.run(fuel=2_000)
+    assert len(board.reports) == 20
+    assert all(report.eflags & RF for report in board.reports)
+    assert not machine.cpu.ebp & RF
+
+
+def test_a_probe_sees_rf_at_the_first_instruction_after_the_return_only(user):
+    board = user("ud2; nop; jmp next; next: nop; nop; jmp .")
+    machine, seen = board.machine, []
+
+    def skip(report):
+        machine.paging.write_linear(machine.cpu.esp + 4, (report.eip + 2).to_bytes(4, "little"))
+        for at in (2, 3, 5, 6):
+            machine.probe(report.eip + at, lambda: seen.append(bool(machine.cpu.eflags & RF)))
+
+    board.answer = skip
+    machine.run(fuel=1_000)
+    assert seen == [True, False, False, False]
