@@ -164,6 +164,7 @@ class Endpoint(Layout):
         ("tokens", c_uint32 * SLOTS),
         ("span_pages", c_uint32 * SPAN_PAGES),
         ("fast", c_uint32),
+        ("space", c_uint32),
     ]
     _notes_ = {
         "slots": "the 32 slot records",
@@ -191,6 +192,7 @@ class Endpoint(Layout):
         "tokens": "by slot: 0, or which request of policy's own the slot holds: no client takes its reply",
         "span_pages": "linear addresses of the pages of its array of SpanRecords, 0 = none yet; 128 records in each",
         "fast": "requests that took the direct switch; all others have been posted",
+        "space": "page-directory-pointer table of the server's process",
     }
 
 

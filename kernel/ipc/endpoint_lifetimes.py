@@ -70,6 +70,7 @@ class EndpointLifetimes:
         fields["window_table"] = KERNEL_BASE + entry
         fields["window_base"] = layout.USER_MESSAGES
         fields["selector"] = selector
+        fields["space"] = process.pointers
         fields["number"] = number
         ring = block + offset_of(Endpoint, "ring")
         self.guest.ram.view(ring, selectors.SLOTS)[:] = bytes([RING_CELL_UNPUBLISHED]) * selectors.SLOTS

@@ -44,13 +44,11 @@ OWN_BLOCK = sizeof(GateFrame)
         .frame  like leave_gate
         .endm
 
-; DIRECT_SPACE: the third part: page tables and LDT.  Clobbers EDX.
+; DIRECT_SPACE: the third part, where the page tables are not loaded beforehand.  Clobbers EDX.
         .macro DIRECT_SPACE
-.arrived:
         mov     edx, fs:[ThreadControlBlock.cr3]
         .ledger cr3_loads
         mov     cr3, edx
-        lldt    word ptr fs:[ThreadControlBlock.ldt]
         .endm
 
 ; NOTE_WAIT reason, undo: the current thread blocks; at `undo` if it must not (it is killed, or a wake-up has come).
@@ -97,20 +95,26 @@ OWN_BLOCK = sizeof(GateFrame)
         jne     \post
         bsf     edi, gs:[Endpoint.idle]
         jz      \post
-        movzx   edx, word ptr gs:[Endpoint.servers + edi * 2]
-        mov     fs, edx
-        cmp     dword ptr fs:[ThreadControlBlock.state], ThreadState.BLOCKED | WaitReason.REQUEST << 16
-        jne     \post
         NOTE_WAIT WaitReason.CALL, \undo
         lock btr dword ptr gs:[Endpoint.idle], edi
         jnc     \undo
+
+        ; The server's page tables come before its thread's block, which is then looked up in them only.
+        mov     ebx, gs:[Endpoint.space]
+        .ledger cr3_loads
+        mov     cr3, ebx
+        movzx   edx, word ptr gs:[Endpoint.servers + edi * 2]
+        mov     fs, edx
+        cmp     dword ptr fs:[ThreadControlBlock.state], ThreadState.BLOCKED | WaitReason.REQUEST << 16
+        jne     .awake
 
         GIVE_SLOT
         mov     ebx, ss:[kernel_words + KernelWords.current]
         DIRECT_SWITCH resume_call
 .turn:
         DIRECT_STACK
-        DIRECT_SPACE
+.arrived:
+        lldt    word ptr fs:[ThreadControlBlock.ldt]
 
         ; Serve: the page appears in the server.
         .event  ipc.fetch slot=ecx
@@ -142,6 +146,14 @@ OWN_BLOCK = sizeof(GateFrame)
 .other_segment:
         LEAVE_KERNEL
         jmp     .loaded
+
+        ; The thread does not sleep after all, so it may need the signal yet: its bit is set again.
+.awake:
+        mov     ebx, [esp + OWN_BLOCK + ThreadControlBlock.cr3]
+        .ledger cr3_loads
+        mov     cr3, ebx
+        lock bts dword ptr gs:[Endpoint.idle], edi
+        jmp     \undo
         .endm
 
 ; ANSWER undo: have the thread EDX, which waits for the reply in slot EBP, run in place of this one, which sleeps until
@@ -196,7 +208,9 @@ OWN_BLOCK = sizeof(GateFrame)
         ANSWER  \undo
 .turn:
         DIRECT_STACK
+.arrived:
         DIRECT_SPACE
+        lldt    word ptr fs:[ThreadControlBlock.ldt]
 
         ; Reload, and release.
         .event  ipc.wake slot=ebp

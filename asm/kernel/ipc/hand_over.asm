@@ -38,6 +38,7 @@ hand_over_request:
         mov     fs, edx
 .turn:
         DIRECT_STACK
+        DIRECT_SPACE
         jmp     ipc_gate.arrived
 
 .undo:

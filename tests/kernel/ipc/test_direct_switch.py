@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 from callgate.kernel.abi.calls import WaitReason
-from callgate.kernel.abi.layout import size_of
+from callgate.kernel.abi.layout import offset_of, size_of
+from callgate.kernel.abi.message import Endpoint
 from callgate.kernel.abi.selectors import SELECTOR_KERNEL_DATA, SLOTS
 from callgate.kernel.abi.thread import GateFrame, KernelWords, ThreadState
 from callgate.kernel.core.control_block import word
@@ -224,8 +225,12 @@ def test_a_request_for_which_no_thread_of_the_server_sleeps_is_posted(
     bench = before(place)
     fields = bench.kernel.slots.block(bench.endpoint)
     fields["idle"], fields["head"], fields["tail"] = 0, 5, 5
+    # BSF of an empty mask leaves the caller's EDI: it names a bit of another word of the endpoint.
+    table = fields["window_table"]
+    beyond = 8 * (offset_of(Endpoint, "window_table") - offset_of(Endpoint, "idle"))
+    bench.system.machine.cpu.edi = beyond + (table & -table).bit_length() - 1
     assert go_on(bench) == (0, 0)
-    assert fields["tail"] == 6
+    assert (fields["tail"], fields["window_table"]) == (6, table)
 
 
 @pytest.mark.parametrize("place", [REQUEST, INSIDE])

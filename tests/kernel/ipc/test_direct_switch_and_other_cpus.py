@@ -4,6 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from callgate.kernel.abi.calls import WaitReason
+from callgate.kernel.abi.thread import ThreadState
+from callgate.kernel.tasks.scheduler import TCB_STATE
 
 Rigs = Callable[..., Any]
 
@@ -68,6 +71,44 @@ def test_a_server_thread_that_another_cpu_claims_first_is_left_to_it(made: Any) 
     assert (len(done), made.block["fast"]) == (1, fast)
     assert made.run().reason == "halt"
     assert (made.codes, made.unaccounted()) == ([0], [])
+
+
+LOOK = "cmp     dword ptr fs:[ThreadControlBlock.state]"
+
+
+def test_a_server_thread_that_is_about_to_sleep_on_another_cpu_is_signalled(made: Any) -> None:
+    words = made.kernel.guest.words
+    state = made.endpoint.process.threads[0].tcb + TCB_STATE
+
+    def run_on() -> None:
+        words[state] = ThreadState.RUNNING
+
+    def sleep() -> None:
+        words[state] = ThreadState.BLOCKED | WaitReason.REQUEST << 16
+
+    fast, cr3 = made.block["fast"], made.machine.cpu.cr3
+    done = meanwhile(made, "ipc_gate.direct", LOOK, run_on)
+    asleep = meanwhile(made, "ipc_gate.awake", "mov     ebx, [esp", sleep)
+    made.system.run(until=made.label("after"))
+    assert (len(done), len(asleep), made.block["fast"]) == (1, 1, fast)
+    assert made.machine.cpu.cr3 == cr3
+    assert made.run().reason == "halt"
+    assert (made.codes, made.unaccounted()) == ([0], [])
+
+
+def test_a_client_whose_server_is_killed_while_it_switches_to_it_returns_to_its_own_memory(made: Any) -> None:
+    cr3 = made.machine.cpu.cr3
+
+    def kill() -> None:
+        made.kernel.servers.kill(made.endpoint.process, "killed by the test")
+
+    done = meanwhile(made, "ipc_gate.direct", LOOK, kill)
+    made.system.run(until=made.label("after"))
+    assert (len(done), made.machine.cpu.cr3) == (1, cr3)
+    made.attention()
+    assert made.run().reason == "halt"
+    assert made.codes == [100 + made.error("SERVER_DIED")]
+    assert made.kernel.check() == []
 
 
 def test_a_freed_slot_that_another_cpu_takes_is_not_given_to_a_waiting_thread(made: Any) -> None:
