@@ -57,18 +57,19 @@ class Frozen:
     def put_back(self, code: set[int]) -> set[int]:
         """Map the files.  Of a file that is mapped already, only the copies of pages that were written are dropped."""
         stale: set[int] = set()
-        for region, backing in zip(self.ram.regions, self.backings, strict=True):
-            if region.backing is backing and region.page_map.quick:
-                runs = region.written()
-                if runs:
-                    pages = code.intersection(pages_of(region, runs))
-                    if pages:
-                        stale |= self._stale(region, backing, pages)
-                    region.drop(runs)
-            else:
+        regions = list(zip(self.ram.regions, self.backings, strict=True))
+        if not self.ram.page_map.quick or any(region.backing is not backing for region, backing in regions):
+            for region, backing in regions:
                 everywhere = range(region.base >> PAGE_SHIFT, region.base + region.size >> PAGE_SHIFT)
                 stale |= self._stale(region, backing, {page for page in code if page in everywhere})
                 region.rebase(backing)
+            return stale
+        for (region, backing), runs in zip(regions, self.ram.written(), strict=True):
+            if runs:
+                pages = code.intersection(pages_of(region, runs))
+                if pages:
+                    stale |= self._stale(region, backing, pages)
+                region.drop(runs)
         return stale
 
     def _stale(self, region: Region, backing: Backing, pages: set[int]) -> set[int]:

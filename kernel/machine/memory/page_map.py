@@ -49,6 +49,7 @@ class PageMap:
         self.descriptor = -1
         self.quick = True  # as far as known: `private_copies` takes time that grows with the pages in use
         self.runs = (ctypes.c_uint64 * (WORDS_OF_RUN * RUNS_AT_ONCE))()
+        self.words = memoryview(self.runs).cast("B").cast("Q")
         anywhere = SCAN_PRESENT | SCAN_SWAPPED
         self.scan = PageScan(
             *(ctypes.sizeof(PageScan), 0, address, address + size, 0),
@@ -91,16 +92,16 @@ class PageMap:
 
     def _scanned(self) -> list[tuple[int, int]]:
         """Do it by PAGEMAP_SCAN."""
-        descriptor, address, scan, runs = self._opened(), self.address, self.scan, self.runs
+        descriptor, address, scan = self._opened(), self.address, self.scan
         scan.start = address
         found: list[tuple[int, int]] = []
         while True:
             count = fcntl.ioctl(descriptor, PAGEMAP_SCAN, scan)
             if not count:
                 return found  # it has come to the end
-            words = runs[: WORDS_OF_RUN * count]
-            starts, ends = words[::WORDS_OF_RUN], words[1::WORDS_OF_RUN]
-            found += [(start - address, end - address) for start, end in zip(starts, ends, strict=True)]
+            words = self.words[: WORDS_OF_RUN * count].tolist()
+            for at in range(0, len(words), WORDS_OF_RUN):
+                found.append((words[at] - address, words[at + 1] - address))
             if scan.walk_end >= scan.end:
                 return found
             scan.start = scan.walk_end

@@ -8,6 +8,8 @@ that is how a snapshot is restored (`machine.snapshot`).  Until the first snapsh
 store to a page of a file that is empty there costs the host two pages, one for the file and one for the copy.
 """
 
+from __future__ import annotations
+
 import ctypes
 import mmap
 import os
@@ -32,6 +34,7 @@ _libc.mmap.argtypes = [
 ]
 _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 _libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+PROT_NONE = 0
 MAP_FIXED = 0x10
 MAP_NORESERVE = 0x4000
 MADV_DONTNEED = 4
@@ -46,6 +49,17 @@ def check_sizes(**sizes: int) -> None:
     for name, size in sizes.items():
         if size % PAGE_SIZE or size < 0:
             raise ValueError(f"{name} of {size} bytes is not a multiple of {PAGE_SIZE}")
+
+
+def map_at(address: int | None, size: int, protection: int, backing: Backing | None = None) -> int:
+    """Map a memory file, or zeros, at an address of this process, anywhere with None; return the address; OSError."""
+    flags = mmap.MAP_PRIVATE | MAP_NORESERVE
+    flags |= (mmap.MAP_ANONYMOUS if backing is None else 0) | (0 if address is None else MAP_FIXED)
+    result = _libc.mmap(address, size, protection, flags, -1 if backing is None else backing.fd, 0)
+    if result in (None, MAP_FAILED):
+        error = ctypes.get_errno()
+        raise OSError(error, f"{size} bytes of guest RAM cannot be mapped: {os.strerror(error)}")
+    return int(result)
 
 
 class Backing:
@@ -78,13 +92,14 @@ class Backing:
 class Region:
     """A range of RAM: `size` bytes at physical `base`, a private mapping of zeros or of a memory file."""
 
-    def __init__(self, name: str, base: int, size: int) -> None:
-        """Make zeroed RAM; OSError if the host has none."""
+    def __init__(self, name: str, base: int, size: int, address: int) -> None:
+        """Make zeroed RAM at a reserved address of this process; OSError if the host has none."""
         self.name = name
         self.base = base
         self.size = size
         self.backing: Backing | None = None  # the file that is mapped; None before the first snapshot
-        self.address = self._map(None, 0)
+        self.address = address
+        self._map()
         self.buffer = (ctypes.c_ubyte * size).from_address(self.address)
         unmapping = weakref.finalize(self.buffer, _libc.munmap, self.address, size)  # slices of the view keep it alive
         unmapping.atexit = False  # the engine may go later
@@ -92,15 +107,8 @@ class Region:
         self.page_map = PageMap(self.address, size)
         self.closed = False
 
-    def _map(self, address: int | None, flags: int) -> int:
-        protection = mmap.PROT_READ | mmap.PROT_WRITE
-        flags |= mmap.MAP_PRIVATE | MAP_NORESERVE | (mmap.MAP_ANONYMOUS if self.backing is None else 0)
-        fd = -1 if self.backing is None else self.backing.fd
-        result = _libc.mmap(address, self.size, protection, flags, fd, 0)
-        if result in (None, MAP_FAILED):
-            error = ctypes.get_errno()
-            raise OSError(error, f"{self.size} bytes of guest RAM cannot be mapped: {os.strerror(error)}")
-        return int(result)
+    def _map(self) -> None:
+        map_at(self.address, self.size, mmap.PROT_READ | mmap.PROT_WRITE, self.backing)
 
     def rebase(self, backing: Backing) -> None:
         """Map another memory file in place of the present one; every byte not in that file is lost."""
@@ -108,12 +116,12 @@ class Region:
             self._drop_changes()
         else:
             self.backing = backing
-            self._map(self.address, MAP_FIXED)
+            self._map()
 
     def _drop_changes(self) -> None:
         """Restore the content of the file: the effect of a new mapping, without making one."""
         if _libc.madvise(self.address, self.size, MADV_DONTNEED):
-            self._map(self.address, MAP_FIXED)
+            self._map()
 
     def freeze(self) -> Backing:
         """Return a memory file with the present content, zero pages left out, and map it from now on."""
@@ -145,8 +153,11 @@ class Region:
         Few are written once more, with that content.  They stay copies, which `written` returns again: to drop one and
         have the host make another at the next store takes longer than to copy a page many times.
         """
-        if sum(end - start for start, end in runs) <= FEW:
-            view, page = self.view, self.backing.page if self.backing is not None else lambda _offset: ZEROS
+        size = 0
+        for start, end in runs:
+            size += end - start
+        if size <= FEW and self.backing is not None:
+            view, page = self.view, self.backing.page
             for start, end in runs:
                 for offset in range(start, end, PAGE_SIZE):
                     view[offset : offset + PAGE_SIZE] = page(offset)
@@ -217,9 +228,11 @@ class Ram:
 
     def __init__(self, low: int, high: int) -> None:
         """Take sizes in bytes, multiples of 4096; `high` may be 0."""
-        self.regions = [Region("low", 0, low)]
+        address = map_at(None, low + high, PROT_NONE)
+        self.regions = [Region("low", 0, low, address)]
         if high:
-            self.regions.append(Region("high", HIGH_MEMORY, high))
+            self.regions.append(Region("high", HIGH_MEMORY, high, address + low))
+        self.page_map = PageMap(address, low + high)
         self.low = self.regions[0].view
         self._high = self.regions[1].view if high else memoryview(bytearray())
         self.low_size = low
@@ -230,6 +243,17 @@ class Ram:
     def __repr__(self) -> str:
         high = f", {self.high_size >> 20} MiB from {HIGH_MEMORY:#x}" if self.high_size else ""
         return f"<ram {self.low_size >> 20} MiB from 0{high}>"
+
+    def written(self) -> list[list[tuple[int, int]]]:
+        """Return what `Region.written` does for each region, and ask the host only once."""
+        border = self.low_size
+        low, high = [], []
+        for start, end in self.page_map.private_copies():
+            if start < border:
+                low.append((start, min(end, border)))
+            if end > border:
+                high.append((max(start, border) - border, end - border))
+        return [low, high][: len(self.regions)]
 
     def view(self, physical: int, length: int, account: Account | None = None) -> memoryview:
         """Return `length` bytes of RAM at `physical`, and book them.

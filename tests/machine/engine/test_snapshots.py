@@ -176,8 +176,8 @@ def test_policy_can_save_state_in_a_snapshot(machine):
 def test_only_code_in_pages_that_were_written_is_compared_where_the_host_tells_them_quickly(bare, assemble, quick):
     machine = bare("inc eax; nop; hlt")
     snapshot = machine.snapshot()
-    region, backing = machine.ram.regions[0], snapshot.memory.backings[0]
-    region.page_map.quick = quick
+    backing = snapshot.memory.backings[0]
+    machine.ram.page_map.quick = quick
     machine.step()
     machine.restore(snapshot)
     assert (0x1000 not in backing.pages, backing.pages == {}) == (quick, quick)
