@@ -6,9 +6,10 @@ Modules that are slow to import are imported only when a test needs them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -186,13 +187,14 @@ class AsmFile(pytest.File):
 class AsmCase(pytest.Item):
     """One case of a `test_*.asm` file."""
 
+    program: Program | None = None  # that is made when it is run: of objects
+    external: Mapping[str, External] = MappingProxyType({})
+    mistake: AsmError | AsmErrors | None = None
+
     def __init__(self, *, case: Case, **options: Any) -> None:
         super().__init__(**options)
         self.case = case
-        self.plain = OF_RUN.isdisjoint(line.word for line in (*case.common, *case.statements))
-        self.program: Program | None = None
-        self.external: dict[str, External] = {}
-        self.mistake: AsmError | AsmErrors | None = None
+        self.plain = OF_RUN.isdisjoint(case.by_word) and OF_RUN.isdisjoint(line.word for line in case.common)
 
     def setup(self) -> None:
         """Ask for the fixtures that the case names, then link objects; mistakes in the case fail its run."""

@@ -116,6 +116,8 @@ def strip_comments(text: str, name: str, chain: tuple[str, ...]) -> Iterator[Lin
             for piece in separated(original):
                 yield Line(piece, Place(name, number, 1, piece, chain))
             continue
+        if not still_open and original.lstrip()[:1] == ";":  # as most lines are in a file of cases
+            continue
         if still_open or SPECIAL.search(original):
             stripped, still_open = strip_line(original, still_open)
             if still_open and opened is None:
