@@ -154,7 +154,7 @@ class Runner:
         machine.translations.begin(machine.cpu.eip)
         machine.filters.floating.resume()
         translator = machine.traps.translator
-        outer = translator.guard(briefly=end - begun <= 1)
+        outer = translator.guard(briefly=end - state.count <= 1)
         try:
             status = machine.counter.execute(machine.handle)
         finally:

@@ -18,12 +18,16 @@ from __future__ import annotations
 import ctypes
 import struct
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from callgate.kernel.abi.memory import PAGE_SHIFT, PAGE_SIZE
 from callgate.kernel.machine.blocks.access_code import CODE_AT, LOAD_CODE, SIZES, STEP, STORE_CODE, AccessState
+from callgate.kernel.machine.blocks.file_loads import STUB, STUBS, WORD, FileLoads
 from callgate.kernel.machine.blocks.known_checks import check, exit_word, leave_out
 from callgate.kernel.machine.blocks.known_tables import calls, mark_again, originals, tables_are_known
+from callgate.kernel.machine.engine.counter import NO_COUNTER
+from callgate.kernel.machine.engine.counter_state import count_for
 
 if TYPE_CHECKING:
     from callgate.kernel.machine.blocks.translated import Translated
@@ -35,6 +39,8 @@ LIKELY: Final = (1 << 24, 1 << 30, 5 << 28)  # how far from a block there may be
 EXECUTABLE: Final = 7
 PRIVATE_ANONYMOUS: Final = 0x22
 NEVER_NEGATIVE: Final = ctypes.c_int32(0)
+STUBS_AT: Final = CODE_AT + PAGE_SIZE
+ROOM: Final = STUBS_AT + STUBS * (STUB + WORD)  # bytes for the state, the routines, and stubs with their words
 R11: Final = b"\x49\xbb"  # MOV R11, and 8 bytes
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -45,17 +51,25 @@ FAILED: Final = ctypes.c_void_p(-1).value
 
 
 def page_near(address: int) -> int:
-    """Return a new page that may be executed, within the reach of a call from `address` if possible; 0 without one."""
+    """Return `ROOM` bytes of new memory that may be executed; 0 without any.
+
+    It lies within the reach of a call from `address` if possible.
+    """
     for away in (None, *(-away for away in LIKELY), *LIKELY):
         hint = None if away is None else max(0, address + away & -PAGE_SIZE)
-        page = _libc.mmap(hint, PAGE_SIZE, EXECUTABLE, PRIVATE_ANONYMOUS, -1, 0)
+        page = _libc.mmap(hint, ROOM, EXECUTABLE, PRIVATE_ANONYMOUS, -1, 0)
         if page in (None, FAILED):
             return 0
         if abs(page - address) < REACH - (1 << 28):
             return int(page)
         if away != LIKELY[-1]:
-            _libc.munmap(page, PAGE_SIZE)
+            _libc.munmap(page, ROOM)
     return int(page)
+
+
+def _give_back(page: int, counter: CounterState) -> None:
+    counter.counts_at = ctypes.addressof(NO_COUNTER)
+    _libc.munmap(page, ROOM)
 
 
 class Engine(NamedTuple):
@@ -68,15 +82,19 @@ class Engine(NamedTuple):
 class Accesses:
     """The host code of one machine, made when the first block wants it."""
 
-    def __init__(self, counter: CounterState, engine: Engine, low: Region, high: Region | None) -> None:
-        """Take the state of the clock, the engine, and the machine's memory."""
+    def __init__(
+        self, counter: CounterState, engine: Engine, regions: list[Region], fail: Callable[[BaseException], None]
+    ) -> None:
+        """Take the state of the clock, the engine, and the machine's memory; exceptions go to `fail`."""
         self.counter = counter
         self.engine = engine
-        self.low, self.high = low, high
-        self.code_pages = bytearray(low.size >> PAGE_SHIFT)
+        self.low, *self.high = regions
+        self.fail = fail
+        self.code_pages = bytearray(self.low.size >> PAGE_SHIFT)
         self.page = 0  # its address; 0: none yet
         self.checked = False  # it makes the engine's checks
         self.useless = False
+        self.file_loads: FileLoads | None = None
         self.held = (ctypes.c_char * len(self.code_pages)).from_buffer(self.code_pages)
 
     def translated(self, block: Translated) -> None:
@@ -90,6 +108,8 @@ class Accesses:
     def forget(self) -> None:
         """All translations are gone."""
         self.code_pages[:] = bytes(len(self.code_pages))
+        if self.file_loads is not None:
+            self.file_loads.forget()
 
     def lead(self, block: Translated) -> None:
         """Lead the calls of a block for loads and stores to the host code here."""
@@ -117,16 +137,15 @@ class Accesses:
             if not self.page:
                 self.useless = True
                 return False
-            unmapping = weakref.finalize(self, _libc.munmap, self.page, PAGE_SIZE)
+            unmapping = weakref.finalize(self, _give_back, self.page, self.counter)
             unmapping.atexit = False  # the engine may go later
             self._fill(self.page)
         return True
 
     def _fill(self, page: int) -> None:
         state = AccessState.from_address(page)
-        if self.high is not None:
-            state.window_base, state.window_size = self.high.base, self.high.size
-            state.window_host = self.high.address
+        for high in self.high:
+            state.window_base, state.window_size, state.window_host = high.base, high.size, high.address
         state.memory, state.memory_size = self.low.address, self.low.size
         state.exit_at, state.check = exit_word(*self.engine), check()
         state.uc = self.engine.uc
@@ -134,6 +153,9 @@ class Accesses:
         if not self.checked:
             state.exit_at = ctypes.addressof(NEVER_NEGATIVE)
         state.code_pages, state.clock = ctypes.addressof(self.held), ctypes.addressof(self.counter)
+        self.file_loads = FileLoads(state, page + STUBS_AT, self.fail)
+        self.counter.counts_at = page + AccessState.counter.offset
+        count_for(self.counter, self.counter.user_kind)
         for address, (stores, index) in originals().items():
             (state.stores if stores else state.loads)[index] = address
             code = R11 + struct.pack("<Q", page) + (STORE_CODE if stores else LOAD_CODE)[index]

@@ -21,6 +21,7 @@ from callgate.kernel.machine.blocks.access_code import (
     MASK_AT,
     MMIO,
     NOT_DIRTY,
+    NOTED,
     PAGE,
     TABLE_AT,
 )
@@ -28,6 +29,7 @@ from callgate.kernel.machine.blocks.block_code import HOOKED
 from callgate.kernel.machine.blocks.known_engine import BLOCK_HOOK, hook_blocks
 from callgate.kernel.machine.blocks.translated import Translated, find
 from callgate.kernel.machine.engine.counter import address_of, new_state, start
+from callgate.kernel.machine.engine.counter_state import NOWHERE
 from callgate.kernel.machine.engine.sites import Sites
 from callgate.kernel.machine.engine.untranslatable import rescue
 from unicorn import UC_ARCH_X86, UC_MODE_32, UC_PROT_ALL, Uc
@@ -124,7 +126,13 @@ def tables_are_known() -> bool:
     engine, state = Uc(UC_ARCH_X86, UC_MODE_32), new_state()
     _sites = Sites(state, lambda _error: None)  # the hook reads their table
     engine.mem_map_ptr(0, SIZE, UC_PROT_ALL, host)
-    engine.mmio_map(DEVICE, 0x1000, lambda *_: 0, None, lambda *_: None, None)
+    loaded: list[int] = []
+
+    def load(_uc: Uc, offset: int, _size: int, _data: None) -> int:
+        loaded.append(offset)
+        return 0
+
+    engine.mmio_map(DEVICE, 0x1000, load, None, lambda *_: None, None)
     seen: list[tuple[Translated, bytes]] = []
 
     def asked(_uc: int, address: int, size: int, back: int) -> int:
@@ -144,11 +152,17 @@ def tables_are_known() -> bool:
     registers = cpu + found.offset
     if not _marks_again(cpu, registers, host):
         return False
-    return _entry(registers, DATA) == [DATA, DATA | NOT_DIRTY, DATA, host] and _entry(registers, DEVICE)[:3] == [
-        DEVICE | MMIO,
-        DEVICE | MMIO,
-        DEVICE,
-    ]
+    of_device = [DEVICE | MMIO, DEVICE | MMIO, DEVICE]
+    if _entry(registers, DATA) != [DATA, DATA | NOT_DIRTY, DATA, host] or _entry(registers, DEVICE)[:3] != of_device:
+        return False
+    # What is noted in an entry of a device: the engine finds the entry, asks the device and leaves the note.
+    noted = DEVICE | MMIO | NOTED, NOWHERE
+    place = _place(registers, DEVICE)
+    for offset, word in zip((0, ADDEND), noted, strict=True):
+        ctypes.c_uint64.from_address(place + offset).value = word
+    loaded.clear()
+    start(engine._uch, CODE)
+    return loaded == [0] and tuple(words(place, 0, ADDEND)) == noted
 
 
 def _form_is_known(block: Translated, host: bytes) -> bool:

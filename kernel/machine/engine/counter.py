@@ -58,6 +58,7 @@ from unicorn.unicorn_py3.unicorn import uclib
 
 ZERO: Final = ctypes.c_uint64(0)
 NO_COUNT: Final = ctypes.c_size_t(0)
+NO_COUNTER: Final = ctypes.c_uint64()  # stands for the word of host code that reads none
 UNKNOWN_FLAGS: Final = FLAGS()  # stands for the engine's own where they are not known
 KERNEL_QUADRANT: Final = 3
 LOAD_AT: Final = 1024  # where the second routine lies in the page
@@ -157,6 +158,7 @@ def new_state() -> CounterState:
     state.stop = address_of(uclib.uc_emu_stop)
     state.reg_read = address_of(uclib.uc_reg_read)
     state.late_flags = state.resume_flag = ctypes.addressof(UNKNOWN_FLAGS)
+    state.counts_at = ctypes.addressof(NO_COUNTER)
     return state
 
 

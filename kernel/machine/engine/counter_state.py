@@ -25,6 +25,8 @@ class CounterState(ctypes.Structure):
     executes, so that no block is plain.
     `turns`, `running` and `charged_at` are of the threads (`machine.observation.turns`).
     `stored` is what the instruction counted as `stored_at` has stored above 4 GiB, in bytes.
+    `counts_at` is the address of a word that holds the address of the counter that `user_kind` chooses
+    (`machine.blocks.file_loads`).
     """
 
     _fields_ = [
@@ -75,7 +77,16 @@ class CounterState(ctypes.Structure):
         ("running", ctypes.c_void_p),
         ("charged_at", ctypes.c_uint64),
         ("resume_flag", ctypes.c_void_p),
+        ("counts_at", ctypes.c_void_p),
     ]
+
+
+def count_for(state: CounterState, kind: int) -> None:
+    """Count what ring 3 touches of file data for a kind: 1 for a server, 2 for a client."""
+    state.user_kind = kind
+    if state.counts_at:
+        first = ctypes.addressof(state) + CounterState.file_bytes_kernel.offset
+        ctypes.c_uint64.from_address(state.counts_at).value = first + kind * ctypes.sizeof(ctypes.c_uint64)
 
 
 BY_FLAGS: Final = 1  # how the engine computes the arithmetic flags: from themselves; the lower half of the note

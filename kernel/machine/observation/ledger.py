@@ -16,7 +16,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
 from callgate.kernel.common.record import record
-from callgate.kernel.machine.engine.counter_state import CounterState
+from callgate.kernel.machine.engine.counter_state import CounterState, count_for
 from callgate.kernel.machine.engine.sites import POOL, Pool
 from callgate.kernel.machine.memory.accounts import BYTE_ACCOUNTS, FILE_ACCOUNTS, Account
 from callgate.kernel.machine.observation.turns import Turns
@@ -259,7 +259,7 @@ class Ledger:
 
     @user_kind.setter
     def user_kind(self, kind: str) -> None:
-        self.state.user_kind = FILE_KINDS.index(kind)
+        count_for(self.state, FILE_KINDS.index(kind))
 
     def settle_boot(self) -> None:
         """Book to ring 0 the instructions so far below the kernel's gigabyte: boot code before paging."""
@@ -284,6 +284,7 @@ class Ledger:
         self.turns.load(turns)
         for words, values in zip(self.counted, counted, strict=True):
             words[:] = values
+        count_for(self.state, self.state.user_kind)
         for pool, values in zip_longest(self.pools, pools, fillvalue=UNUSED):
             pool.counts[:] = values
         for counter, values in zip(self.counters, counters, strict=True):

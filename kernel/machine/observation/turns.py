@@ -9,7 +9,7 @@ kernel keeps in two words of memory, one after the other: the running thread's a
 import ctypes
 from typing import Final
 
-from callgate.kernel.machine.engine.counter_state import CounterState
+from callgate.kernel.machine.engine.counter_state import CounterState, count_for
 from callgate.kernel.machine.engine.sites import Sites
 
 SELECTORS: Final = 1 << 13  # of a descriptor table
@@ -61,7 +61,7 @@ class Turns:
         state = self.state
         self.table[(self.words[0] & 0xFFFF) // 8].retired += state.count - state.charged_at
         state.charged_at = state.count
-        state.user_kind = self.table[(self.words[1] & 0xFFFF) // 8].kind
+        count_for(state, self.table[(self.words[1] & 0xFFFF) // 8].kind)
 
     def save(self) -> bytes:
         """Return the table for a snapshot."""

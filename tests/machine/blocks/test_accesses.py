@@ -72,7 +72,7 @@ def routines(blocks):
     for made, block in blocks:
         host = ctypes.string_at(block.code, block.length)
         theirs += len(list(known_tables.calls(host, block.code)))
-        pages = range(made.page, made.page + 0x1000) if made.page else ()
+        pages = range(made.page, made.page + accesses.STUBS_AT) if made.page else ()
         ours += sum(
             leads_into(host, block.code, pages, pattern)
             for pattern in (known_tables.LOAD_CALL, known_tables.STORE_CALL)
