@@ -184,7 +184,9 @@ class FileLoads:
         self.state = state
         self.stubs = stubs
         self.fail = fail
-        self.changed: dict[int, tuple[Look, bytes, int]] = {}  # by end of the load: what it was, is, and its stub's number
+        self.changed: dict[
+            int, tuple[Look, bytes, int]
+        ] = {}  # by end of the load: what it was, is, and its stub's number
         self.patience: dict[int, int] = {}  # by end of the load
         begin = ctypes.addressof(state)
         self.counter, self.worn = begin + AccessState.counter.offset, begin + AccessState.worn.offset
