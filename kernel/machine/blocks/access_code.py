@@ -51,8 +51,8 @@ ENTRY_SHIFT: Final = 6  # an entry takes 64 bytes: addresses for loads, stores a
 FOR_STORES, PAGE, ADDEND = 0x08, 0x18, 0x20  # offsets in an entry
 MASK_AT: Final = -0x40  # from the engine's registers: mask and address of the first table
 TABLE_AT: Final = MASK_AT + 8
-# Where the routines lie after the state.  What is written lies in other pages than code: a CPU takes a store beside code
-# that it executes for a change of that, and begins anew.
+# Where the routines lie after the state.  What is written lies in other pages than code: a CPU takes a store beside
+# code that it executes for a change of that, and begins anew.
 CODE_AT: Final = PAGE_SIZE
 STEP: Final = 256  # bytes from one routine to the next
 
