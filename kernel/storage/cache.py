@@ -19,7 +19,8 @@ from callgate.kernel.common.record import record
 from callgate.kernel.core.coroutines import RoutineCall, execute, routine
 from callgate.kernel.core.errors import DiskError, GivenUp, PolicyError, Shortage
 from callgate.kernel.memory.frames import FramePool, OutOfMemory
-from callgate.kernel.storage.cache_records import Block, CacheState, Notice
+from callgate.kernel.storage.blocks import DONE
+from callgate.kernel.storage.cache_records import CacheState, Notice
 from callgate.kernel.storage.disk_requests import DiskRequests, Key, Run, runs
 from callgate.kernel.tasks.scheduler import Scheduler
 
@@ -67,37 +68,36 @@ class Cache:
 
     def lock(self, disk: int, numbers: list[int]) -> Locked:
         """Lock blocks of a disk, making those that are not cached; IO_ERROR, NO_MEMORY lock nothing."""
-        state = self.state
-        blocks = state.blocks
+        state, blocks, uses = self.state, self.state.blocks, self.state.blocks.uses
+        places, runs, frames, locks = blocks.places, blocks.runs, blocks.frames, uses.locks
         keys = [(disk, number) for number in numbers]
-        found = list(map(blocks.get, keys))
-        if not any(found) and len(set(numbers)) == len(numbers):
+        if places.keys().isdisjoint(keys) and len(set(numbers)) == len(numbers):
             return self._lock_new(keys, numbers)
         locked = Locked([], [], [], [], [])
         try:
-            for place, key in enumerate(keys):
-                block = blocks.get(key)
-                run = None if block is None else block.run
+            for index, key in enumerate(keys):
+                place = places.get(key)
+                run = None if place is None else runs[place]
                 status = None if run is None else run.status
-                if block is not None and not block.locks and status is not None and status is not DiskStatus.DONE:
+                if place is not None and not locks[place] and status is not None and status is not DONE:
                     self.evict(key)  # it could not be read
-                    block = status = None
-                if block is None:
-                    block = blocks[key] = Block(self.new_frame())
+                    place = status = None
+                if place is None:
+                    place = blocks.add(key, self.new_frame())
                     state.misses += 1
                     locked.to_read.append(key[1])
                 else:
                     state.hits += 1
-                if not block.locks:
+                if not locks[place]:
                     state.locked += 1
-                    state.idle.pop(key, None)
-                block.locks += 1
+                    uses.retain(place)
+                locks[place] += 1
                 locked.keys.append(key)
-                locked.frames.append(block.frame)
+                locked.frames.append(frames[place])
                 if status is None:
                     locked.missing.append(key)
                 else:
-                    locked.there.append(place)
+                    locked.there.append(index)
         except PolicyError:
             self.unlock(locked.keys)
             for number in locked.to_read:
@@ -107,11 +107,11 @@ class Cache:
 
     def _lock_new(self, keys: list[Key], numbers: list[int]) -> Locked:
         """Make and lock blocks none of which is cached, as most of a file's are, in frames side by side; NO_MEMORY."""
-        state, high = self.state, self.high
-        while high.available < len(keys):
+        state = self.state
+        while self.high.available < len(keys):
             self._evict_one()
-        frames = high.allocate_ascending(len(keys))
-        state.blocks.update(zip(keys, [Block(frame, 1) for frame in frames], strict=True))
+        frames = self.high.allocate_ascending(len(keys))
+        state.blocks.add_locked(keys, frames)
         state.misses += len(keys)
         state.locked += len(keys)
         return Locked(keys, frames, list(keys), list(numbers), [])
@@ -122,7 +122,7 @@ class Cache:
         A quarter of the cache is left for the structures of file systems.  Unlocked blocks are not read in when two
         spans would not find room: a thread that needs both at once would wait for ever.
         """
-        blocks = self.state.blocks
+        places, locks = self.state.blocks.places, self.state.blocks.uses.locks
         while True:
             room = self._room
             if room >= len(numbers):
@@ -130,8 +130,8 @@ class Cache:
             fresh: set[int] = set()
             fits = 0
             for number in numbers:
-                block = blocks.get((disk, number))
-                if block is None or not block.locks:
+                place = places.get((disk, number))
+                if place is None or not locks[place]:
                     fresh.add(number)
                 fits += len(fresh) <= room
             if len(fresh) <= room or self.spare < SPARE_LEAST:
@@ -164,17 +164,22 @@ class Cache:
 
     def unlock(self, keys: list[Key]) -> None:
         """Drop one lock of each block."""
-        state = self.state
-        blocks, idle, done = state.blocks, state.idle, DiskStatus.DONE
+        state, blocks, uses = self.state, self.state.blocks, self.state.blocks.uses
+        places, runs, doomed, locks = blocks.places, blocks.runs, blocks.doomed, uses.locks
+        idle: list[int] = []
         for key in keys:
-            block = blocks[key]
-            block.locks -= 1
-            if not block.locks:
+            place = places[key]
+            locks[place] = left = locks[place] - 1
+            if not left:
                 state.locked -= 1
-                if block.run is not None and block.run.status is done and not block.doomed:
-                    idle[key] = None  # as nearly always
+                run = runs[place]
+                if run is not None and run.status is DONE and not doomed[place]:
+                    idle.append(place)  # as nearly always
                 else:
-                    self._rest(key, block)
+                    uses.release(idle)
+                    idle.clear()
+                    self._rest(key)
+        uses.release(idle)
 
     @property
     def unlocked(self) -> int:
@@ -183,14 +188,13 @@ class Cache:
 
     def check(self, locked: Locked) -> None:
         """Raise IO_ERROR or UNPLUGGED if a block could not be read."""
-        for key in locked.keys:
-            failed = self.failed(key)
+        for failed in map(self.failed, locked.keys):
             if failed is not None:
                 raise failed
 
     def failed(self, key: Key) -> DiskError | None:
         """Return why a block could not be read, None if it was or is on its way."""
-        status = self.state.blocks[key].failed
+        status = self.state.blocks.failed(key)
         if status is None:
             return None
         code = ErrorCode.UNPLUGGED if status is DiskStatus.REMOVED else ErrorCode.IO_ERROR
@@ -198,8 +202,7 @@ class Cache:
 
     def failures(self, keys: list[Key]) -> list[Key]:
         """Return those of `keys` that could not be read."""
-        blocks = self.state.blocks
-        return [key for key in keys if blocks[key].failed is not None]
+        return [key for key in keys if self.state.blocks.failed(key) is not None]
 
     def frame(self, key: Key) -> int:
         """Return the physical address of a cached block."""
@@ -223,7 +226,7 @@ class Cache:
         Return the routine that starts the last of them, if there is one: the caller awaits it or ends with it.
         """
         blocks = self.state.blocks
-        frames = [blocks[disk, number].frame for number in numbers]
+        frames = [blocks.frames[blocks.places[disk, number]] for number in numbers]
         submit: RoutineCall | None = None
         pieces = self._pieces(disk, numbers, frames)
         for index, (run, places) in enumerate(pieces):
@@ -305,12 +308,8 @@ class Cache:
 
     def _belong(self, piece: Run, run: Run) -> None:
         """Note the run by which the blocks of a piece of it are read."""
-        blocks = self.state.blocks
-        for key in piece.keys:
-            block = blocks[key]
-            block.run = run
-            if block.waiters or not block.locks:
-                run.watched = True
+        if self.state.blocks.read_by(piece.keys, run):
+            run.watched = True
 
     def ended(self, run: Run, status: DiskStatus) -> None:
         """Blocks have been read, or will not be; wake the threads that wait for the last of them.
@@ -338,22 +337,23 @@ class Cache:
             waiters, block.waiters = block.waiters, ()
             for number in waiters:
                 self._arrived(number)
-            self._rest(key, block)
+            self._rest(key)
 
     def drop_disk(self, disk: int) -> None:
         """Free every block of a removed disk that is not held; the others are freed with their last lock."""
         self.state.ahead.pop(disk, None)
         self.state.alone = {key: most for key, most in self.state.alone.items() if key[0] != disk}
-        for key, block in list(self.state.blocks.items()):
+        for key, block in self.state.blocks.items():
             if key[0] == disk:
                 block.doomed = True
-                self._rest(key, block)
+                self._rest(key)
 
-    def _rest(self, key: Key, block: Block) -> None:
+    def _rest(self, key: Key) -> None:
         """A block may be evicted now, unless it is held or the disk is about to write into it.
 
         One whose disk is gone is evicted at once.
         """
+        block = self.state.blocks[key]
         if block.locks:
             return
         if not block.valid and block.failed is None:
@@ -362,7 +362,7 @@ class Cache:
         elif block.doomed:
             self.evict(key)
         else:
-            self.state.idle[key] = None
+            self.state.blocks.uses.release([block.place])
 
     def _arrived(self, number: int) -> None:
         notice = self.state.notices[number]
@@ -381,16 +381,16 @@ class Cache:
 
     def _evict_one(self) -> None:
         """Make room: the least recently used block that is not held, if need be one that file data release."""
-        while not self.state.idle:
+        blocks = self.state.blocks
+        while not blocks.uses.idle:
             if not self.reclaim(at_once):
                 raise Shortage(ErrorCode.NO_MEMORY, "every block of the disk cache is in use")
-        self.evict(next(iter(self.state.idle)))
+        self.evict(blocks.oldest())
         self.state.evictions += 1
 
     def evict(self, key: Key) -> None:
         """Free a block that is not held."""
-        self.state.idle.pop(key, None)
-        self.high.release(self.state.blocks.pop(key).frame)
+        self.high.release(self.state.blocks.remove(key))
 
 
 def at_once() -> bool:

@@ -72,7 +72,7 @@ class ChangedBlocks:
                 continue
             block.changed = True
             block.family = family
-            block.locks += 1
+            state.blocks.uses.locks[block.place] += 1
             state.changed += 1
             state.held[family] += 1
 

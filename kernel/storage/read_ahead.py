@@ -7,7 +7,6 @@ them were read ahead of need.
 from __future__ import annotations
 
 from callgate.kernel.storage.cache import Cache
-from callgate.kernel.storage.cache_records import Block
 
 AHEAD_MOST = 16  # blocks read together with those of a file's beginning
 
@@ -23,9 +22,9 @@ def read_ahead(cache: Cache, disk: int, numbers: list[int], end: int) -> list[in
     after = number = numbers[-1] + 1
     count = min(AHEAD_MOST, max(2, 2 * before)) if numbers[0] == expected else 0
     while number < min(after + count, end):
-        if (disk, number) in state.blocks or cache.high.available + len(state.idle) <= cache.share:
+        if (disk, number) in state.blocks or cache.high.available + state.blocks.uses.idle <= cache.share:
             break
-        state.blocks[disk, number] = Block(cache.new_frame())
+        state.blocks.add((disk, number), cache.new_frame())
         number += 1
     state.ahead[disk] = number, number - after
     return list(range(after, number))

@@ -50,7 +50,7 @@ def block_locks_equal_a_recount(facts: Facts) -> Iterator[str]:
         counted = pins[key] + block.changed
         if block.locks < counted or (block.locks > counted and facts.quiescent):
             yield f"block {key} has {block.locks} locks, on record {counted}"
-    for key in sorted(pins.keys() - blocks.keys()):
+    for key in sorted(pins.keys() - blocks.places.keys()):
         yield f"block {key} is pinned, and not in the cache"
 
 

@@ -15,7 +15,7 @@ def evictable_blocks_equal_a_recount(facts: Facts) -> Iterator[str]:
     """The cache's list of evictable blocks has exactly those that are not held and that have arrived."""
     state = facts.kernel.cache.state
     evictable = {key for key, block in state.blocks.items() if not block.locks and (block.valid or block.failed)}
-    for key in sorted(evictable ^ state.idle.keys()):
+    for key in sorted(evictable ^ {*state.blocks.idle()}):
         yield f"block {key} is evictable or on the list of those that are, not both"
 
 

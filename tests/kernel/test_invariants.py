@@ -13,7 +13,6 @@ from callgate.disk.images.demo import demo_image
 from callgate.disk.media import ImageFile
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.memory.frames import OutOfMemory
-from callgate.kernel.storage.cache_records import Block
 from callgate.kernel.system import System, SystemOptions
 from callgate.kernel.watching.invariants import INVARIANTS
 from invariant_breaks import ALSO, BREAKS, Break
@@ -68,7 +67,8 @@ def test_a_disk_command_that_writes_to_a_frame_that_the_cache_has_freed_is_found
     assert kernel.check() == []
     run = next(run for run in in_flight.values() if run.count > 3)
     key = run.keys[place]
-    kernel.cache.state.blocks[key] = Block(kernel.memory.high.allocate(), kernel.cache.state.blocks[key].locks)
+    blocks = kernel.cache.state.blocks
+    blocks.frames[blocks.places[key]] = kernel.memory.high.allocate()
     found = [line for line in kernel.check() if line.startswith("transfers_in_flight_have_cache_frames")]
     assert len(found) == 1
     assert "the disk may write to frame" in found[0]

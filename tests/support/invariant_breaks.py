@@ -258,7 +258,8 @@ def hold_one_thing_more(kernel: Kernel) -> None:
 
 
 def keep_a_block_on_no_list(kernel: Kernel) -> None:
-    kernel.cache.state.idle.pop(next(iter(kernel.cache.state.idle)))
+    uses = kernel.cache.state.blocks.uses
+    uses.retain(next(uses.in_order()))
 
 
 def miscount_requests_of_a_disk(kernel: Kernel) -> None:

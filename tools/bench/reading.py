@@ -76,7 +76,7 @@ class ReadBench:
         """Have nothing of any file in memory, as if other files had taken all of it since."""
         kernel = self.system.kernel
         kernel.letting_go.reclaim(enough=lambda: False)
-        for key in list(kernel.cache.state.idle):
+        for key in kernel.cache.state.blocks.idle():
             kernel.cache.evict(key)
 
     @property

@@ -7,11 +7,12 @@ nor are records: they are kept themselves.  A type of which no copy can be made 
 from __future__ import annotations
 
 import sys
+from array import array
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from itertools import chain
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from types import NoneType, UnionType
 from typing import Any, Final, NamedTuple, get_args, get_origin, get_type_hints
 
@@ -28,28 +29,26 @@ from callgate.kernel.memory.frames import FramePool
 from callgate.kernel.memory.page_tables import KernelSpace
 from callgate.kernel.servers.disk_changes import DiskChangesState
 from callgate.kernel.servers.mounting import MountingState
-from callgate.kernel.storage.cache_records import Block, CacheState
-from callgate.kernel.storage.disk_requests import DiskRequestsState, Key, Run
+from callgate.kernel.storage.blocks import Blocks, Uses
+from callgate.kernel.storage.cache_records import CacheState
+from callgate.kernel.storage.disk_requests import DiskRequestsState, Run
 from callgate.kernel.storage.disk_watch import DiskWatchState
 from callgate.kernel.storage.sector_lists import SectorListsState
 from callgate.kernel.tasks.scheduler import SchedulerState
-from callgate.kernel.watching.snapshots.cache_columns import (
-    Columns,
-    blocks_of,
-    columns_of,
-    runs_of,
-    size_of_columns,
-)
 
 RECORDS: Final = (
     *(SchedulerState, Tasks, Endpoints, KernelSpace, FramePool, DiskWatchState, DiskRequestsState, CacheState),
     *(FilesState, SectorListsState, AgeingState, DirectoriesState, DeferredReleasesState, MountingState),
     *(DiskChangesState, LogState),
-    *(Thread, Process, EndpointState, Version, FileObject, Span, Run),
+    *(Thread, Process, EndpointState, Version, FileObject, Span, Run, Blocks, Uses),
 )
 """The classes of records: those that `KernelState` names, and what two of them lead to."""
 FIXED: Final = (int, bool, str, bytes, None, NoneType, SymbolTable, PolicyError)
+COUNTING: Final = {Blocks}
+"""Those that count a change of what a field holds, in another field, before they make it: reading one is free."""
 NOT_KEPT: Final = {(Span, "words")}  # guest memory, or what stands for it: `SpanRecords.bind`
+
+ALL: Final = itemgetter(slice(None))
 
 Copier = Callable[[Any], Any]
 Leads = Callable[[Any], Iterable[Any]]
@@ -69,10 +68,10 @@ class Way(NamedTuple):
 
 def way_of(kind: Any) -> Way:
     """Return how values of a type are kept; TypeError if it is not known."""
-    if kind == dict[Key, Block]:
-        return BLOCKS
     if kind in RECORDS:
         return Way(leads=lambda record: (record,))
+    if kind is array:
+        return Way(ALL, ALL, kind=array, copied=array)
     if kind in FIXED or (isinstance(kind, type) and issubclass(kind, Enum)):
         return Way()
     if isinstance(kind, type) and issubclass(kind, tuple):
@@ -128,7 +127,7 @@ def of_tuple(ways: list[Way]) -> Way:
 def of_items(kind: Any, way: Way) -> Way:
     """Return the way of lists, sets and the like, whose copies are tuples: smaller, and no garbage to look for."""
     copy, restore, leads, size = way[:4]
-    inner: Leads | None = leads and (lambda value: chain.from_iterable(map(leads, value)))
+    inner: Leads | None = leads and (lambda value: chain.from_iterable(map(leads, distinct(value))))
     if copy is None or restore is None:
         return Way(tuple, kind, inner, kind=kind, copied=tuple)
     return Way(
@@ -139,6 +138,11 @@ def of_items(kind: Any, way: Way) -> Way:
         kind,
         tuple,
     )
+
+
+def distinct(values: Iterable[Any]) -> Iterable[Any]:
+    """Return each of some values once; those that are one object are one, whatever they are equal to."""
+    return dict(zip(map(id, values), values, strict=True)).values()
 
 
 def of_values(kind: Any, key: Way, way: Way) -> Way:
@@ -196,7 +200,7 @@ class Form:
             raise TypeError(f"{kind.__name__} does not say which type each of its fields has")
         self.names = tuple(names)
         ways = [way_of(types[name]) for name in names]
-        self.guarded = [name for name, way in zip(names, ways, strict=True) if way.copy]
+        self.guarded = [name for name, way in zip(names, ways, strict=True) if way.copy and kind not in COUNTING]
         self.copied = [(index, way.copy) for index, way in enumerate(ways) if way.copy]
         self.restored = [(index, way.restore) for index, way in enumerate(ways) if way.restore]
         self.leading = [(index, way.leads) for index, way in enumerate(ways) if way.leads]
@@ -239,5 +243,4 @@ class Form:
             setattr(value, name, item)
 
 
-BLOCKS: Final = Way(columns_of, blocks_of, runs_of, size_of_columns, dict, Columns)
 FORMS: Final[dict[type, Form]] = {kind: Form(kind) for kind in RECORDS}

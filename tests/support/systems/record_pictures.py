@@ -3,6 +3,7 @@
 Nothing here uses the code that keeps records for snapshots (`callgate.kernel.watching`), whose work is judged by it.
 """
 
+from array import array
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator
 from enum import Enum
@@ -13,7 +14,7 @@ from callgate.kernel.state import KernelState
 
 PLAIN = (int, str, bytes, bool, float, type(None), Enum, SymbolTable, Exception)
 MAPPINGS = (dict, OrderedDict, Counter)
-ITEMS = (list, deque, set)
+ITEMS = (list, deque, set, array)
 
 
 @cache

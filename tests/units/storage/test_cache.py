@@ -1,20 +1,14 @@
 """The block cache and its changed blocks alone: kept and evicted blocks, waits, and reserves."""
 
-import copy
-from dataclasses import fields
-
 import pytest
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.disks.disk import DiskStatus
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.common.record import as_dict
 from callgate.kernel.core.coroutines import RoutineCall
 from callgate.kernel.core.errors import GivenUp
 from callgate.kernel.storage.cache import SPARE_LEAST
-from callgate.kernel.storage.cache_records import Block, CacheState
 from callgate.kernel.storage.changed_blocks import ChangedBlocks
 from callgate.kernel.storage.read_ahead import read_ahead
-from callgate.kernel.watching.snapshots.record_forms import FORMS
 from plain_cache import DISK, OTHER, CacheRig
 from plain_guest import drive, refusal
 
@@ -234,7 +228,7 @@ def test_a_killed_reader_gives_up_and_leaves_its_block_until_the_disk_has_writte
         drive(rig.cache.read_locked(DISK, [1]), block=block)
     assert (rig.state.locked, rig.numbers) == (0, [1])
     rig.end()
-    assert list(rig.state.idle) == [(DISK, 1)]
+    assert list(rig.state.blocks.idle()) == [(DISK, 1)]
 
 
 def test_blocks_that_a_dying_thread_was_to_read_fail_and_threads_that_wait_for_them_are_told() -> None:
@@ -304,8 +298,8 @@ def test_a_changed_block_needs_no_claim_and_is_not_evicted(changed: tuple[CacheR
     blocks.disclaim([key], A)
     assert (list(blocks.claim([key], A)), rig.state.changed, rig.state.claimed) == ([False], 1, 0)
     rig.cache.unlock([(DISK, number) for number in range(40)])
-    assert key not in rig.state.idle
-    assert len(rig.state.idle) == 39
+    assert key not in rig.state.blocks.idle()
+    assert len(rig.state.blocks.idle()) == 39
 
 
 def test_changes_of_a_removed_disk_are_lost_and_counted(changed: tuple[CacheRig, ChangedBlocks]) -> None:
@@ -321,32 +315,7 @@ def test_changes_of_a_removed_disk_are_lost_and_counted(changed: tuple[CacheRig,
     blocks.keep([(DISK, 5)], A)  # written after the disk was removed
     assert (rig.state.lost, rig.state.changed) == (3, 0)
     rig.cache.unlock([(DISK, number) for number in range(40)])
-    assert rig.state.blocks == {}
-
-
-def test_a_block_is_the_same_after_it_was_copied_as_pickles_are():
-    block = Block(*range(1, 1 + len(fields(Block))))
-    assert copy.copy(block) == block  # which goes by `__reduce__`, as pickling does
-
-
-def test_the_records_come_back_as_they_were_from_a_snapshot() -> None:
-    rig = CacheRig(24)
-    rig.span([3, 4, 9])
-    rig.span([1], disk=OTHER)
-    rig.span([17], status=DiskStatus.FAILED)
-    held = rig.cache.lock(DISK, [9, 20])
-    drive(rig.cache.read(DISK, held.to_read))
-    rig.cache.notify(held.missing, 0x208)
-    one = rig.state.blocks[DISK, 4]
-    one.changed, one.family, one.writers, one.doomed = True, 5, 2, True
-    again, form = CacheState(), FORMS[CacheState]
-    form.fill(again, form.content(rig.state))
-    assert as_dict(again) == as_dict(rig.state)
-    assert list(again.idle) == list(rig.state.idle)
-    assert list(again.blocks) == list(rig.state.blocks)
-    assert again.blocks[DISK, 3].run is again.blocks[DISK, 4].run, "blocks that are read together share what reads them"
-    form.fill(again, form.content(CacheState()))
-    assert again.blocks == {}
+    assert len(rig.state.blocks) == 0
 
 
 # Reading ahead for files that lie one after the other.
@@ -373,7 +342,7 @@ def test_blocks_are_read_ahead_twice_as_many_each_time_while_each_file_lies_afte
     assert read_beginning(rig, [20]) == list(range(21, 29))
     assert read_beginning(rig, [29]) == list(range(30, 46))
     assert read_beginning(rig, [46]) == list(range(47, 63)), "no more than that"
-    assert set(rig.state.idle) == set(rig.state.blocks)
+    assert set(rig.state.blocks.idle()) == set(rig.state.blocks)
     assert rig.state.misses == 7
     assert read_beginning(rig, [70]) == []
     assert read_beginning(rig, [71]) == [72, 73]

@@ -35,8 +35,11 @@ def test_arriving_blocks_are_not_searched_unless_a_thread_waits_for_a_notice(
         asked.append(numbers)
         return await read(self, disk, numbers)
 
-    class Blind(dict[Any, Any]):
+    class Blind:
         """The blocks, while none may be read."""
+
+        def __getattr__(self, name: str) -> None:
+            raise AssertionError(f"{name} of blocks was looked at")
 
         def __getitem__(self, key: object) -> None:
             raise AssertionError(f"block {key} was looked at")
