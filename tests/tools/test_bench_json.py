@@ -2,14 +2,23 @@
 
 import json
 from collections.abc import Callable
-from statistics import median
 from typing import Any
 
 import pytest
 from callgate.kernel.machine import Machine
 from callgate.kernel.machine.observation.ledger import Counts
 from callgate.kernel.programs.images import program_image
-from callgate.tools.bench import catalogue, checksum, debugging, going_back, observing, plugin_speed, reading, sorting
+from callgate.tools.bench import (
+    catalogue,
+    checksum,
+    debugging,
+    going_back,
+    measuring,
+    observing,
+    plugin_speed,
+    reading,
+    sorting,
+)
 from callgate.tools.bench import ipc as ipc_bench
 from callgate.tools.bench.measuring import BenchmarkError
 from callgate.tools.cli.bench import ROUNDS
@@ -185,14 +194,45 @@ def test_a_debugger_is_measured_by_turns_and_as_often_as_requested(monkeypatch: 
     monkeypatch.setattr(debugging.shutil, "which", lambda _name: "gdb")
     monkeypatch.setattr(going_back, "bench_back", lambda _rounds: [])
     elements = printed("debug", "--rounds", "4")
-    pairs = 4 * debugging.TURNS
-    assert ran[: 2 * pairs] == ["run_alone", "run_attached"] * pairs
+    pairs = 4 * debugging.PAIRS
+    turn = ["run_alone", "run_attached", "run_attached", "run_alone"]
+    assert ran[: 2 * pairs] == turn * (pairs // 2)
     assert ran[2 * pairs :] == ["debuggee_steps"] * 4 + ["step_by_gdb"] * 4
-    assert all(is_timing(element["wall_us"], 4) for element in elements)
-    first = range(1, 2 * pairs, 2 * debugging.TURNS)  # the fastest of each round: the times only grow
-    medians = median(at**1.5 for at in first), median((at + 1) ** 1.5 for at in first)
-    assert elements[1]["ratio_of_speed_to_alone"] == round(medians[0] / medians[1], 3)
+    alone, attached, *stepped = elements
+    assert is_timing(alone["wall_us"], pairs)
+    assert is_timing(attached["wall_us"], pairs)
+    assert all(is_timing(element["wall_us"], 4) for element in stepped)
     assert elements[3]["per_second"] == round(debugging.STEPS / (2 * pairs + 5) ** 1.5)
+
+
+def test_a_ratio_of_speeds_is_the_median_of_those_of_pairs() -> None:
+    # The third pair is of a time in which the host was slow, the last one has been disturbed in the middle.
+    runs = measuring.ByTurns([1.0, 1.1, 4.0, 1.0, 9.0], [1.25, 1.25, 5.0, 1.0, 3.0])
+    assert runs.ratio == 0.88
+
+
+def test_pairs_are_run_by_turns_and_each_time_is_noted_for_its_own() -> None:
+    spent = iter([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    plain, other = (lambda: next(spent)), (lambda: next(spent) + 100)
+    assert measuring.by_turns(3, plain, other) == ([1.0, 4.0, 5.0], [102.0, 103.0, 106.0])
+
+
+def test_the_time_of_a_run_is_counted_from_its_first_instruction_to_its_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(measuring.time, "thread_time", lambda: now[0])
+    with Machine(memory=1 << 20, high_memory=0) as machine:
+        machine.ram.write(0x1000, b"\x90" * 16)
+        machine.cpu.eip = 0x1000
+
+        def run() -> None:
+            now[0] += 1000  # what is made ready once
+            for _ in range(3):
+                machine.run(fuel=2)
+                now[0] += 1  # what is done between two pieces, and after the last one
+
+        assert measuring.run_time(machine, run) == 2
+        assert machine.clock.retired == 6
+        assert "run" not in vars(machine)
 
 
 @pytest.mark.thorough(only=True)

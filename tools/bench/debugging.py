@@ -1,7 +1,8 @@
 """The cost of a debugger: a machine under one at which nothing stops, and steps.
 
 The figures to hold: a machine with the stub attached is at least 0.9 times as fast as without; 2,000 single steps a
-second.  `gdb-steps` is there only if gdb is installed; it steps over a connection and shows nothing.
+second.  Speed is that of the run: what a connection takes once, before the first instruction, is no part of it.
+`gdb-steps` is there only if gdb is installed; it steps over a connection and shows nothing.
 """
 
 from __future__ import annotations
@@ -14,20 +15,22 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from statistics import median
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from callgate.asm.assembler.cache import cache_directory
 from callgate.disk.images.demo import demo_image
 from callgate.disk.media import open_image
 from callgate.kernel.system import System, SystemOptions
-from callgate.tools.bench.measuring import BenchmarkError, timing
+from callgate.tools.bench.measuring import BenchmarkError, by_turns, run_time, timing
 from callgate.tools.debugger.debuggee import Debuggee
 from callgate.tools.debugger.gdb.protocol.packets import frame
 from callgate.tools.debugger.gdb.server import LOOPBACK, Address, GdbServer
 
-WORK: Final = "cat PATTERN.BIN; crc32 PATTERN.BIN; tree; df"  # enough that what a connection takes once is little of it
-TURNS: Final = 3  # in a round, of which the fastest counts: the host has other things to do as well
+if TYPE_CHECKING:
+    from callgate.kernel.machine import Stop
+
+WORK: Final = "; ".join(["cat PATTERN.BIN; crc32 PATTERN.BIN; tree; df"] * 4)
+PAIRS: Final = 7  # of runs, one of each kind, in a round
 STEPS: Final = 1000
 RATE: Final = re.compile(r"RATE (\d+\.\d+)")
 SCRIPT: Final = f"""\
@@ -55,9 +58,7 @@ def system(commands: str | None, typed: Callable[[int], bytes] | None = None) ->
 def run_alone() -> float:
     """Return the seconds of CPU time that the work takes without a debugger."""
     with system(WORK) as booted:
-        begin = time.thread_time()
-        booted.run()
-        return time.thread_time() - begin
+        return run_time(booted.machine, booted.run)
 
 
 def run_attached() -> float:
@@ -65,17 +66,16 @@ def run_attached() -> float:
     with system(WORK) as booted:
         server = GdbServer(Address(LOOPBACK), lambda _line: None)
         assert server.listener is not None
+        stops: list[Stop] = []
         with socket.create_connection(server.listener.getsockname()) as link:
             # The answer comes when the work has ended; after it, the end of the connection ends the server.
             link.sendall(frame(b"vCont;c"))
             ended = threading.Thread(target=until_answered, args=(link, booted))
             ended.start()
-            begin = time.thread_time()
-            stop = server.run(booted)
-            elapsed = time.thread_time() - begin
+            elapsed = run_time(booted.machine, lambda: stops.append(server.run(booted)))
             ended.join()
-        if stop.reason != "exit":
-            raise BenchmarkError(f"the work ended by {stop.reason}")
+        if stops[0].reason != "exit":
+            raise BenchmarkError(f"the work ended by {stops[0].reason}")
         return elapsed
 
 
@@ -129,15 +129,10 @@ def debuggee_steps() -> float:
 
 def bench_debug(rounds: int) -> list[dict[str, Any]]:
     """Return the elements of `callgate bench debug`."""
-    alone, attached = [], []
-    for _ in range(rounds):  # by turns, so that a load of the host is shared
-        pairs = [(run_alone(), run_attached()) for _ in range(TURNS)]
-        alone.append(min(pair[0] for pair in pairs))
-        attached.append(min(pair[1] for pair in pairs))
-    ratio = round(median(alone) / median(attached), 3)
+    runs = by_turns(rounds * PAIRS, run_alone, run_attached)
     elements: list[dict[str, Any]] = [
-        {"name": "run-alone", "n": 1, "wall_us": timing(alone, 1)},
-        {"name": "run-attached", "n": 1, "wall_us": timing(attached, 1), "ratio_of_speed_to_alone": ratio},
+        {"name": "run-alone", "n": 1, "wall_us": timing(runs.plain, 1)},
+        {"name": "run-attached", "n": 1, "wall_us": timing(runs.other, 1), "ratio_of_speed_to_alone": runs.ratio},
         stepping("debuggee-steps", [debuggee_steps() for _ in range(rounds)]),
     ]
     gdb = shutil.which("gdb")

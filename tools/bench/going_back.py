@@ -20,8 +20,8 @@ from typing import Any, Final, NamedTuple
 
 from callgate.kernel.machine.observation.stream import Event
 from callgate.kernel.system import System
-from callgate.tools.bench.debugging import system
-from callgate.tools.bench.measuring import BenchmarkError, timing
+from callgate.tools.bench.debugging import PAIRS, system
+from callgate.tools.bench.measuring import BenchmarkError, by_turns, run_time, timing
 from callgate.tools.bench.recording_idle import bench_idle_recording
 from callgate.tools.debugger.commands.prompt import Prompt
 from callgate.tools.debugger.history import History
@@ -29,6 +29,7 @@ from callgate.tools.debugger.workbench.workbench import Workbench
 
 TURN: Final = ("ls -l", "cat README.TXT", "df", "tree", "cat PATTERN.BIN")
 WORK: Final = "; ".join(TURN * 2)
+LONGER: Final = "; ".join(TURN * 8)  # of which a machine's beginning is little
 STEPS_BACK: Final = 200
 PLACES: Final = 100
 REQUESTS: Final = 40
@@ -57,11 +58,16 @@ def element(name: str, samples: Sequence[Sample], **more: Any) -> dict[str, Any]
     return {"name": name, "n": 1, "wall_us": wall, "cpu_us": cpu, **more}
 
 
-def run_once(*, kept: bool) -> float:
-    """Return the seconds of CPU time of the work, kept by a history or not."""
-    with system(WORK) as booted:
-        run = History(booted).run if kept else booted.machine.run
-        return timed(run).cpu
+def run_unkept() -> float:
+    """Return the seconds of CPU time that the work takes without a history."""
+    with system(LONGER) as booted:
+        return run_time(booted.machine, booted.run)
+
+
+def run_kept() -> float:
+    """Return the seconds of CPU time that it takes with one."""
+    with system(LONGER) as booted:
+        return run_time(booted.machine, History(booted).run)
 
 
 def keep_run(history: History) -> list[Sample]:
@@ -189,16 +195,12 @@ def chain() -> Sample:
 
 def bench_back(rounds: int) -> list[dict[str, Any]]:
     """Return the elements of `callgate bench debug` about histories."""
-    alone, kept = [], []
-    for _ in range(rounds):  # by turns, so that a load of the host is shared
-        alone.append(min(run_once(kept=False) for _ in range(2)))
-        kept.append(min(run_once(kept=True) for _ in range(2)))
-    ratio = round(min(alone) / min(kept), 3)
+    runs = by_turns(rounds * PAIRS, run_unkept, run_kept)
     with system(WORK) as booted:
         past = in_the_past(booted)
     return [
-        {"name": "run-unkept", "n": 1, "wall_us": timing(alone, 1)},
-        {"name": "run-kept", "n": 1, "wall_us": timing(kept, 1), "ratio_of_speed_to_unkept": ratio},
+        {"name": "run-unkept", "n": 1, "wall_us": timing(runs.plain, 1)},
+        {"name": "run-kept", "n": 1, "wall_us": timing(runs.other, 1), "ratio_of_speed_to_unkept": runs.ratio},
         *(element(name, samples) for name, samples in past.items()),
         *a_minute(),
         bench_idle_recording(),

@@ -2,12 +2,70 @@
 
 from __future__ import annotations
 
+import gc
 import statistics
-from typing import Any
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from callgate.kernel.machine import Machine, Stop
 
 
 class BenchmarkError(RuntimeError):
     """A benchmark cannot be run here."""
+
+
+class ByTurns(NamedTuple):
+    """What each of two things takes that were run by turns, in seconds."""
+
+    plain: list[float]
+    other: list[float]
+
+    @property
+    def ratio(self) -> float:
+        """How fast the other one is, compared with the plain one: the median over the pairs.
+
+        What slows the host down for a while slows both of a pair, and is gone with a quotient of theirs.
+        """
+        pairs = zip(self.plain, self.other, strict=True)
+        return round(statistics.median(plain / other for plain, other in pairs), 3)
+
+
+def by_turns(pairs: int, plain: Callable[[], float], other: Callable[[], float]) -> ByTurns:
+    """Run two things, which return what they take, in pairs; the one that was first is second in the next pair."""
+    taken: dict[Callable[[], float], list[float]] = {plain: [], other: []}
+    for number in range(pairs):
+        for function in (other, plain) if number % 2 else (plain, other):
+            taken[function].append(function())
+    return ByTurns(taken[plain], taken[other])
+
+
+def run_time(machine: Machine, run: Callable[[], object]) -> float:
+    """Return the CPU time of this thread from a machine's first instruction to its last, in seconds.
+
+    `run` has the machine run, once or in several pieces.  What it does before and after is not counted, all that it
+    does between two pieces is.
+    """
+    plain = machine.run
+    times: list[float] = []
+
+    def timed(**bounds: Any) -> Stop:
+        if not times:
+            gc.collect()
+            times.append(time.thread_time())
+        try:
+            return plain(**bounds)
+        finally:
+            times[1:] = [time.thread_time()]
+
+    setattr(machine, "run", timed)  # noqa: B010 - a method
+    try:
+        run()
+    finally:
+        delattr(machine, "run")
+    begin, end = times
+    return end - begin
 
 
 def timing(samples: list[float], operations: int) -> dict[str, float]:
