@@ -46,6 +46,10 @@ class DeviceHost:
         """Return RAM for DMA."""
         return self.machine.ram.view(physical, length, Account.DEVICE)
 
+    def read_memory(self, physical: int, length: int) -> bytes:
+        """Return a copy of RAM."""
+        return self.machine.ram.read(physical, length, Account.DEVICE)
+
     def dma_done(self, physical: int, length: int, *, to_memory: bool) -> None:
         """Book a transfer; code that was translated from written pages is forgotten."""
         self.machine.ledger.dma_bytes["read" if to_memory else "write"] += length

@@ -58,13 +58,14 @@ class Frozen:
         """Map the files.  Of a file that is mapped already, only the copies of pages that were written are dropped."""
         stale: set[int] = set()
         regions = list(zip(self.ram.regions, self.backings, strict=True))
-        if not self.ram.page_map.quick or any(region.backing is not backing for region, backing in regions):
+        if any(region.backing is not backing or not region.page_map.quick for region, backing in regions):
             for region, backing in regions:
                 everywhere = range(region.base >> PAGE_SHIFT, region.base + region.size >> PAGE_SHIFT)
                 stale |= self._stale(region, backing, {page for page in code if page in everywhere})
                 region.rebase(backing)
             return stale
-        for (region, backing), runs in zip(regions, self.ram.written(), strict=True):
+        for region, backing in regions:
+            runs = region.written()
             if runs:
                 pages = code.intersection(pages_of(region, runs))
                 if pages:

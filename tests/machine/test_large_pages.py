@@ -74,7 +74,7 @@ def test_a_host_without_large_pages_has_memory_all_the_same(monkeypatch):
         madvise = staticmethod(refuse)
 
     monkeypatch.setattr(ram, "_libc", Host)
-    region = ram.Region("high", HIGH_MEMORY, LARGE, ram.map_at(None, LARGE, ram.PROT_NONE))
+    region = ram.Region("high", HIGH_MEMORY, LARGE)
     region.prefer_large_pages()
     region.view[:4] = b"data"
     assert bytes(region.view[:5]) == b"data\0"

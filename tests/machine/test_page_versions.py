@@ -9,6 +9,7 @@ from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE
 from callgate.kernel.machine.memory import page_versions
 from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.machine.memory.page_map import PageMap
+from callgate.kernel.machine.memory.page_store import NO_PAGE
 from callgate.kernel.machine.memory.page_versions import PageVersions
 from callgate.kernel.machine.memory.ram import Ram
 
@@ -63,8 +64,7 @@ def test_each_moment_comes_back_after_any_order_of_keeping_going_and_dropping(ra
     for key in dice.sample(list(known), len(known)):
         versions.go(key)
         assert content(ram) == known[key]
-    zeros = bytes(PAGE_SIZE)
-    held = sum(data != zeros for page in versions.pages.values() for data in page.data)
+    held = sum(kept != NO_PAGE for page in versions.pages.values() for kept in page.kept)
     assert versions.stored == held * PAGE_SIZE
 
 

@@ -39,10 +39,10 @@ class ConsoleDma(DeviceBase):
         if (port, size) != (BASE, 4):
             return
         try:
-            address, length, _ = PIECE.unpack(self.host.memory(value, PIECE.size))
+            address, length, _ = PIECE.unpack(self.host.read_memory(value, PIECE.size))
             if length > MOST:
                 return
-            data = bytes(self.host.memory(address, length))
+            data = self.host.read_memory(address, length)
         except DmaError:
             return
         self.host.dma_done(address, length, to_memory=False)

@@ -30,6 +30,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, Final
 
+from callgate.kernel.abi.memory import PAGE_SHIFT
 from callgate.kernel.machine.engine.counter_code import COUNT_CODE, LOAD_CODE, STORE_CODE
 from callgate.kernel.machine.engine.counter_state import EFLAGS_IF, FILE_BYTES, FLAGS, NEVER, NOWHERE, CounterState
 from callgate.kernel.machine.engine.repeats import REPEAT_SLOTS, Repeats
@@ -85,7 +86,8 @@ def source_of(template: str) -> str:
     offsets = {name: getattr(CounterState, name).offset for name, *_ in CounterState._fields_}
     offsets |= {f"cell_{name}": getattr(Cell, name).offset for name, *_ in Cell._fields_}
     registers = {"eflags_id": x86.UC_X86_REG_EFLAGS, "edx_id": x86.UC_X86_REG_EDX}
-    return template.format(**registers, **LOOKS, repeat_mask=REPEAT_SLOTS - 1, **offsets)
+    numbers = {"repeat_mask": REPEAT_SLOTS - 1, "page_shift": PAGE_SHIFT}
+    return template.format(**registers, **LOOKS, **numbers, **offsets)
 
 
 def native_available() -> bool:
@@ -208,7 +210,7 @@ class NativeCounter(ByInstruction):
 
     def serve(self, region: Region) -> None:
         """Give the engine a region of RAM, and count the bytes that the CPU loads and stores there, by ring."""
-        self.state.high_memory = region.address
+        self.state.high_memory, self.state.high_marks = region.address, region.marks_at
         map_device(self.uc, region, self.page.load, self.page.store, ctypes.addressof(self.state))
 
 
@@ -291,6 +293,7 @@ class PythonCounter(ByInstruction):
 
         def store(_uc: int, offset: int, size: int, value: int, _data: int) -> None:
             count(size)
+            region.mark(offset, size)
             if state.stored_at != state.count:
                 state.stored_at, state.stored = state.count, 0
             state.stored += size

@@ -323,6 +323,10 @@ kernel:
     mov qword ptr [r8+{stored}], 0
 again:
     add [r8+{stored}], r9
+    mov rax, rsi
+    shr rax, {page_shift}
+    add rax, [r8+{high_marks}]
+    mov byte ptr [rax], 1
     add rsi, [r8+{high_memory}]
     cmp edx, 4
     je four
@@ -373,5 +377,6 @@ LOAD_CODE: Final = bytes.fromhex(
 )
 STORE_CODE: Final = bytes.fromhex(
     "4189d131c041807848007504498b40684d014cc0504d8b104d3b90e000000074124d8990e000000049c780e800000000"
-    "0000004d0188e80000004903b0d800000083fa04740e83fa01741083fa02740748890ec3890ec366890ec3880ec3"
+    "0000004d0188e80000004889f048c1e80c49038098010000c600014903b0d800000083fa04740e83fa01741083fa0274"
+    "0748890ec3890ec366890ec3880ec3"
 )

@@ -27,6 +27,7 @@ class CounterState(ctypes.Structure):
     `stored` is what the instruction counted as `stored_at` has stored above 4 GiB, in bytes.
     `counts_at` is the address of a word that holds the address of the counter that `user_kind` chooses
     (`machine.blocks.file_loads`).
+    `high_marks` is the address of a byte for each page of that memory, which a store makes 1 (`machine.memory.ram`).
     """
 
     _fields_ = [
@@ -78,6 +79,7 @@ class CounterState(ctypes.Structure):
         ("charged_at", ctypes.c_uint64),
         ("resume_flag", ctypes.c_void_p),
         ("counts_at", ctypes.c_void_p),
+        ("high_marks", ctypes.c_void_p),
     ]
 
 

@@ -40,7 +40,11 @@ class Host(Protocol):
         ...
 
     def memory(self, physical: int, length: int) -> memoryview:
-        """Return RAM for DMA; DmaError if any of it is not RAM."""
+        """Return RAM for a transfer of now, in either direction; DmaError if any of it is not RAM."""
+        ...
+
+    def read_memory(self, physical: int, length: int) -> bytes:
+        """Return a copy of RAM; DmaError if any of it is not RAM."""
         ...
 
     def dma_done(self, physical: int, length: int, *, to_memory: bool) -> None:

@@ -88,7 +88,8 @@ class PageMap:
             return self._scanned()
         except OSError:
             self.quick = False
-            return runs_of(self._entries().translate(PRIVATE))
+            runs = runs_of(self._entries().translate(PRIVATE))
+            return [(first * PAGE_SIZE, last * PAGE_SIZE) for first, last in runs]
 
     def _scanned(self) -> list[tuple[int, int]]:
         """Do it by PAGEMAP_SCAN."""
@@ -107,13 +108,13 @@ class PageMap:
             scan.start = scan.walk_end
 
 
-def runs_of(marks: bytes) -> list[tuple[int, int]]:
-    """Return (start, end) offsets of pages, from a byte a page: 1 or 0."""
+def runs_of(marks: bytes | bytearray) -> list[tuple[int, int]]:
+    """Return (first, last) of the runs of ones among bytes that are 1 or 0; `last` is excluded."""
     found = []
-    start = marks.find(1)
-    while start >= 0:
-        end = marks.find(0, start)
-        end = len(marks) if end < 0 else end
-        found.append((start * PAGE_SIZE, end * PAGE_SIZE))
-        start = marks.find(1, end)
+    first = marks.find(1)
+    while first >= 0:
+        last = marks.find(0, first)
+        last = len(marks) if last < 0 else last
+        found.append((first, last))
+        first = marks.find(1, last)
     return found

@@ -14,8 +14,9 @@ from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from callgate.kernel.abi.memory import PAGE_SIZE
-from callgate.kernel.machine.memory.ram import ZEROS, Backing, Ram, Region
+from callgate.kernel.abi.memory import PAGE_SHIFT, PAGE_SIZE
+from callgate.kernel.machine.memory.page_store import NO_PAGE, PageStore, content, differ
+from callgate.kernel.machine.memory.ram import Backing, Ram, Region
 
 COPIES: Final = 128  # pages: beyond this many copies the file is written
 Key = Any  # of a moment: anything that is ordered as the run is
@@ -23,31 +24,31 @@ Key = Any  # of a moment: anything that is ordered as the run is
 
 @dataclass(slots=True)
 class Versions:
-    """The contents of one page: `data[i]` from the moment `keys[i]` on; zeros before the first."""
+    """The contents of one page: `kept[i]` of a `PageStore` from the moment `keys[i]` on; zeros before the first."""
 
     keys: list[Key] = field(default_factory=list)
-    data: list[bytes] = field(default_factory=list)
+    kept: list[int] = field(default_factory=list)
 
-    def at(self, key: Key) -> bytes:
+    def at(self, key: Key) -> int:
         """Return the content at a moment."""
         index = bisect_right(self.keys, key)
-        return self.data[index - 1] if index else ZEROS
+        return self.kept[index - 1] if index else NO_PAGE
 
-    def put(self, key: Key, data: bytes) -> None:
+    def put(self, key: Key, page: int) -> None:
         """Set the content from a moment on, up to the next one that is noted."""
         if not self.keys or key > self.keys[-1]:
             self.keys.append(key)
-            self.data.append(data)
+            self.kept.append(page)
             return
         index = bisect_left(self.keys, key)
         self.keys.insert(index, key)
-        self.data.insert(index, data)
+        self.kept.insert(index, page)
 
-    def take(self, key: Key) -> bytes:
+    def take(self, key: Key) -> int:
         """Forget what was noted at a moment, and return it."""
         index = bisect_left(self.keys, key)
         del self.keys[index]
-        return self.data.pop(index)
+        return self.kept.pop(index)
 
 
 class PageVersions:
@@ -56,7 +57,9 @@ class PageVersions:
     def __init__(self, ram: Ram, key: Key) -> None:
         """Note the present content as that of the first moment, `key`."""
         self.ram = ram
+        self.store = PageStore()
         self.pages: dict[int, Versions] = {}
+        self.last: dict[int, int] = {}  # the content of each page at the last moment; zeros of one that is not there
         self.keys: list[Key] = [key]
         self.changed: dict[Key, set[int]] = {key: set()}  # pages whose content differs from the moment before
         self.current = key  # the last one that RAM was at
@@ -66,7 +69,7 @@ class PageVersions:
         for region in ram.regions:
             self.backings.append(region.freeze())
             for offset in region.pages_in_use():
-                self._note(key, region.base + offset, bytes(region.view[offset : offset + PAGE_SIZE]))
+                self._note(key, region.base + offset, self.store.put(region.address + offset))
 
     def keep(self, key: Key) -> None:
         """Note the present content as that of the moment `key`, which comes after the one that RAM was last at.
@@ -75,40 +78,59 @@ class PageVersions:
         """
         if key in self.changed or key < self.current:
             raise ValueError(f"{key} does not come after {self.current}")
+        later = self._after(key)
         insort(self.keys, key)
         self.changed[key] = set()
-        regions = list(zip(self.ram.regions, self.backings, strict=True))
-        mapped = all(region.backing is backing for region, backing in regions)
-        copies = [self._copies(region, backing) for region, backing in regions]
-        for region, runs in zip(self.ram.regions, copies, strict=True):
-            self._keep_pages(key, region, runs)
-        pages = sum(end - start for runs in copies for start, end in runs) // PAGE_SIZE
-        if pages > COPIES or not mapped:
-            for (region, backing), runs in zip(regions, copies, strict=True):
+        copies, count, mapped = [], 0, True
+        for region, backing in zip(self.ram.regions, self.backings, strict=True):
+            runs = self._copies(region, backing)
+            copies.append(runs)
+            mapped = mapped and region.backing is backing
+            if later is None:
+                count += self._keep_last(key, region, runs)
+            else:
+                count += self._keep_between(key, later, region, runs)
+        if count > COPIES or not mapped:
+            for region, backing, runs in zip(self.ram.regions, self.backings, copies, strict=True):
                 file_copies(region, backing, runs)
             self.filed = key
         self.current = key
 
-    def _keep_pages(self, key: Key, region: Region, runs: list[tuple[int, int]]) -> None:
-        """Note those pages of runs that differ from the moment before `key`."""
-        base, view, pages, later = region.base, region.view, self.pages, self._after(key)
+    def _keep_last(self, key: Key, region: Region, runs: list[tuple[int, int]]) -> int:
+        """Note those pages of runs that differ from the moment before `key`, which is the last; return their number."""
+        ahead, base, last, put, pages = region.address - region.base, region.base, self.last, self.store.put, self.pages
+        count, noted = 0, []
         for start, end in runs:
-            for offset in range(start, end, PAGE_SIZE):
-                data = bytes(view[offset : offset + PAGE_SIZE])
-                versions = pages.get(base + offset)
-                if later is not None:
-                    self._insert_page(key, later, base + offset, data)
-                elif data != (versions.data[-1] if versions is not None and versions.data else ZEROS):
-                    self._note(key, base + offset, data)
+            count += end - start >> PAGE_SHIFT
+            for physical in range(base + start, base + end, PAGE_SIZE):
+                if not differ(ahead + physical, last.get(physical, NO_PAGE), PAGE_SIZE):
+                    continue
+                page = last[physical] = put(ahead + physical)
+                versions = pages.get(physical)
+                if versions is None:
+                    versions = pages[physical] = Versions()
+                versions.keys.append(key)
+                versions.kept.append(page)
+                noted.append(physical)
+                if page != NO_PAGE:
+                    self.stored += PAGE_SIZE
+        self.changed[key].update(noted)
+        return count
 
-    def _insert_page(self, key: Key, later: Key, physical: int, data: bytes) -> None:
+    def _keep_between(self, key: Key, later: Key, region: Region, runs: list[tuple[int, int]]) -> int:
+        """Note the pages of runs that differ from the moment before `key`, if it comes before `later`."""
+        pages = [offset for start, end in runs for offset in range(start, end, PAGE_SIZE)]
+        for offset in pages:
+            if differ(region.address + offset, self._at(key, region.base + offset), PAGE_SIZE):
+                self._insert_page(key, later, region.base + offset, region.address + offset)
+        return len(pages)
+
+    def _insert_page(self, key: Key, later: Key, physical: int, address: int) -> None:
         """Note a page that differs from the moment before `key`, and from then on up to the moment `later` at most."""
-        old = self.page(key, physical)
-        if data == old:
-            return
-        if physical not in self.changed[later]:
-            self._note(later, physical, old)  # it changes and changes back between the two
-        self._note(key, physical, data)
+        if physical not in self.changed[later]:  # it changes and changes back between the two
+            old = self._at(key, physical)
+            self._note(later, physical, self.store.put(old))
+        self._note(key, physical, self.store.put(address))
 
     def _copies(self, region: Region, backing: Backing) -> list[tuple[int, int]]:
         """Return (start, end) offsets of pages that may differ from the file of `filed`."""
@@ -121,12 +143,16 @@ class PageVersions:
     def _region(self, physical: int) -> Region:
         return next(region for region in self.ram.regions if 0 <= physical - region.base < region.size)
 
-    def _note(self, key: Key, physical: int, data: bytes) -> None:
-        if data == ZEROS:
-            data = ZEROS
-        self.pages.setdefault(physical, Versions()).put(key, data)
+    def _note(self, key: Key, physical: int, page: int) -> None:
+        versions = self.pages.get(physical)
+        if versions is None:
+            versions = self.pages[physical] = Versions()
+        versions.put(key, page)
+        if key == versions.keys[-1]:
+            self.last[physical] = page
         self.changed[key].add(physical)
-        self.stored += 0 if data is ZEROS else PAGE_SIZE
+        if page != NO_PAGE:
+            self.stored += PAGE_SIZE
 
     def _after(self, key: Key) -> Key | None:
         index = bisect_right(self.keys, key)
@@ -153,20 +179,19 @@ class PageVersions:
             if region.backing is not backing:
                 region.rebase(backing)
                 continue
-            for start, end in region.written():
-                region.drop_copies(start, end)
+            region.drop_each(region.written())
         filed, pages = self.filed, self.pages
         run: list[bytes] = []  # pages side by side, which are written at once
         begin = end = 0
         for physical in sorted(self._between(key)):
             versions = pages[physical]
-            data = versions.at(key)
-            if data is versions.at(filed):
+            page = versions.at(key)
+            if page == versions.at(filed):
                 continue
             if physical != end:
                 self._write(begin, run)
                 run, begin = [], physical
-            run.append(data)
+            run.append(content(page))
             end = physical + PAGE_SIZE
         self._write(begin, run)
         self.current = self.filed = key
@@ -179,8 +204,11 @@ class PageVersions:
 
     def page(self, key: Key, physical: int) -> bytes:
         """Return the content of a page at a moment."""
+        return content(self._at(key, physical))
+
+    def _at(self, key: Key, physical: int) -> int:
         known = self.pages.get(physical)
-        return ZEROS if known is None else known.at(key)
+        return NO_PAGE if known is None else known.at(key)
 
     def in_use(self, key: Key) -> bool:
         """Whether a moment is the first, the one that RAM was last at, or that of the files."""
@@ -193,11 +221,16 @@ class PageVersions:
         later = self._after(key)
         self.keys.remove(key)
         for physical in self.changed.pop(key):
-            data = self.pages[physical].take(key)
+            versions = self.pages[physical]
+            page = versions.take(key)
             if later is not None and physical not in self.changed[later]:
-                self.pages[physical].put(later, data)
+                versions.put(later, page)
                 self.changed[later].add(physical)
-            elif data is not ZEROS:
+                continue
+            if later is None:
+                self.last[physical] = versions.kept[-1] if versions.kept else NO_PAGE
+            if page != NO_PAGE:
+                self.store.drop(page)
                 self.stored -= PAGE_SIZE
 
 

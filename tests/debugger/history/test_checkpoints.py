@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.machine.observation.position import Position
 from callgate.kernel.system import System
 from callgate.kernel.watching.snapshots.system_snapshots import under_way
@@ -134,3 +135,19 @@ def test_a_run_in_which_every_host_call_pauses_ends_like_one_without_pauses(
             history.run(fuel=3)
             ends.append((stop.retired, stop.reason, at, history.moment, history.run()))
     assert ends[0] == ends[1]
+
+
+def test_every_page_of_high_memory_that_the_host_has_a_copy_of_is_marked_as_written(
+    boot_demo: Callable[[str], System],
+) -> None:
+    with boot_demo("cat PATTERN.BIN; df") as system:
+        system.snapshot()
+        high = system.machine.ram.regions[1]
+        while system.machine.run(fuel=20_000).reason == "fuel":
+            known, marked = (
+                {page for start, end in runs for page in range(start, end, PAGE_SIZE)}
+                for runs in (high.page_map.private_copies(), high.written())
+            )
+            assert known <= marked
+        assert len(known) > 100, "pages of files"
+        assert len(marked - known) < len(known) // 10, "reading leaves no mark"

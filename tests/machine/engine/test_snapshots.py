@@ -177,7 +177,7 @@ def test_only_code_in_pages_that_were_written_is_compared_where_the_host_tells_t
     machine = bare("inc eax; nop; hlt")
     snapshot = machine.snapshot()
     backing = snapshot.memory.backings[0]
-    machine.ram.page_map.quick = quick
+    machine.ram.regions[0].page_map.quick = quick
     machine.step()
     machine.restore(snapshot)
     assert (0x1000 not in backing.pages, backing.pages == {}) == (quick, quick)
