@@ -95,7 +95,6 @@ class Machine(Looking):
         self.on_interrupt: Callable[[], bool] | None = None  # Ctrl-C: True if the guest has been told, and continues
         self.dma_watch: Callable[[int, int], None] | None = None  # called for each transfer: physical address, bytes
         self.participants: dict[str, tuple[Callable[[], object], Callable[[Any], None]]] = {}
-        self.restored: tuple[bytes, Any] = b"", ()
 
         self._make_handlers()
         self.runner = Runner(self, ctrl_c=ctrl_c)

@@ -49,7 +49,6 @@ class Parts(Protocol):
     on_interrupt: Callable[[], bool] | None
     dma_watch: Callable[[int, int], None] | None
     participants: dict[str, tuple[Callable[[], object], Callable[[Any], None]]]
-    restored: tuple[bytes, Any]  # the states of devices that were restored last, pickled and not
 
     def only_ticks(self) -> bool:
         """Whether nothing is to come but ticks of the timer, running periodically."""

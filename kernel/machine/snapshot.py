@@ -112,6 +112,24 @@ class Version:
         return stale
 
 
+class Pickled(bytes):
+    """A copy of plain data that could be changed."""
+
+
+def unchanging(state: object) -> object:
+    """Return plain data as nothing changes it any longer: itself if it can be hashed, as tuples can, else a copy."""
+    try:
+        hash(state)
+    except TypeError:
+        return Pickled(pickle.dumps(state))
+    return state
+
+
+def given_back(kept: Any) -> Any:
+    """Return what `unchanging` was given."""
+    return pickle.loads(kept) if type(kept) is Pickled else kept  # noqa: S301 - pickled in this process
+
+
 class Moment(NamedTuple):
     """Where the run is, and what is to come."""
 
@@ -130,7 +148,8 @@ class Snapshot(NamedTuple):
     memory: Memory
     cpu: bytes
     ledger: tuple[Any, ...]
-    devices: bytes  # pickled: devices, and other participants
+    devices: dict[str, object]  # `unchanging` states by name
+    others: dict[str, object]  # likewise, of other participants
     moment: Moment
     clock: int
 
@@ -142,8 +161,8 @@ def take(machine: Parts, keep: Keep | None = None) -> Snapshot:
     """Return a snapshot; NotQuiescent names what is under way.  `keep` keeps the memory in another way."""
     check(machine)
     machine.serial.flush()
-    devices = {name: device.save() for name, device in machine.devices.items()}
-    others = {name: save() for name, (save, _) in machine.participants.items()}
+    devices = {name: unchanging(device.save()) for name, device in machine.devices.items()}
+    others = {name: unchanging(save()) for name, (save, _) in machine.participants.items()}
     traps = machine.traps
     moment = Moment(
         machine.events.save(),
@@ -159,7 +178,8 @@ def take(machine: Parts, keep: Keep | None = None) -> Snapshot:
         Frozen(machine.ram) if keep is None else keep(),
         bytes(machine.cpu.context.view),
         machine.ledger.save(),
-        pickle.dumps((tuple(devices.items()), tuple(others.items()))),
+        devices,
+        others,
         moment,
         machine.clock.now,
     )
@@ -179,9 +199,8 @@ def restore(machine: Parts, snapshot: Snapshot) -> None:
     machine.ledger.load(snapshot.ledger)
     if stale:
         machine.translations.forget(stale)
-    devices, others = states_in(machine, snapshot.devices)
-    for name, state in devices:
-        machine.devices[name].load(state)
+    for name, state in snapshot.devices.items():
+        machine.devices[name].load(given_back(state))
     moment, traps = snapshot.moment, machine.traps
     machine.events.load(moment.events)
     machine.clock.idle, machine.cpu.halted = moment.idle, moment.halted
@@ -189,29 +208,8 @@ def restore(machine: Parts, snapshot: Snapshot) -> None:
     traps.deliveries.load(moment.deliveries)
     traps.recent.clear()
     traps.recent.extend(moment.recent)
-    if machine.participants:
-        saved = dict(others)
-        for name, (_, load) in machine.participants.items():
-            load(saved[name])
-
-
-def states_in(machine: Parts, pickled: bytes) -> Any:
-    """Return the states of devices and of participants, with their names.
-
-    Those that were restored last are kept, if whoever is given them cannot change them.
-    """
-    restored, states = machine.restored
-    if restored != pickled:
-        states = pickle.loads(pickled)  # noqa: S301 - pickled by `take` in this process
-        machine.restored = (pickled, states) if unchangeable(states) else (b"", ())
-    return states
-
-
-def unchangeable(data: object) -> bool:
-    """Whether data are numbers, texts and bytes, and tuples of such."""
-    if isinstance(data, tuple):
-        return all(map(unchangeable, data))
-    return data is None or isinstance(data, int | str | bytes | float)
+    for name, (_, load) in machine.participants.items():
+        load(given_back(snapshot.others[name]))
 
 
 def check_restorable(machine: Parts, snapshot: Snapshot) -> None:

@@ -142,11 +142,16 @@ class Serial(DeviceBase):
             self._make_room()
             self.output(data)
 
-    def _collect(self) -> None:
-        """Take the bytes that the buffer has gathered, as if each had just been written to the data register."""
+    def _collect(self) -> bool:
+        """Take the bytes that the buffer has gathered, as if each had just been written to the data register.
+
+        Return whether there were any.
+        """
         if self.buffer is not None and (gathered := self.buffer.take()):
             self.sent += gathered
             self.state.transmit_pending = True
+            return True
+        return False
 
     def _make_room(self) -> None:
         """Let the buffer gather bytes up to the next flush, if they change nothing else until then."""
@@ -261,8 +266,8 @@ class Serial(DeviceBase):
 
     def save(self) -> object:
         """Return the registers and the bytes that wait outside, as plain data."""
-        self._collect()
-        self._make_room()
+        if self._collect():
+            self._make_room()
         return NUMBERS_OF(self.state), tuple(self.state.received), tuple(self.waiting), self.asserted
 
     def load(self, state: Any) -> None:
