@@ -6,7 +6,7 @@ import os
 import shlex
 import socket
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Final
@@ -14,6 +14,7 @@ from typing import IO, Final
 import click
 from callgate.tools.debugger.dap import extension
 from callgate.tools.debugger.dap.adapter import Adapter, Launch
+from callgate.tools.session.outputs import OutputRefused, Report
 
 LOOPBACK: Final = "127.0.0.1"
 ADAPTER: Final = ("-P", "-m", "callgate.tools.cli.main", "debug", "--dap")
@@ -46,9 +47,18 @@ def serve(launch: Launch, port: int | None) -> int:
 
 
 def write_extension(path: Path) -> int:
-    """Write the extension for Visual Studio Code, and say how it is installed; return the exit code."""
+    """Write the extension for Visual Studio Code, and say how it is installed; return the exit code.
+
+    click.UsageError for a file that is there and is not an earlier one; click.FileError.
+    """
+    content = extension.packed(version("callgate"), (sys.executable, *ADAPTER))
     try:
-        extension.write(path, version("callgate"), (sys.executable, *ADAPTER))
+        with closing(Report("--vsix", path, extension.is_ours, "Visual Studio Code extension of callgate")) as file:
+            file.check(())
+            file.begin()
+            file.write(content)
+    except OutputRefused as refused:
+        raise click.UsageError(str(refused)) from None
     except OSError as error:
         raise click.FileError(str(path), error.strerror or str(error)) from None
     print(

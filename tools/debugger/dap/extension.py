@@ -6,11 +6,12 @@ VSIX: a package by the Open Packaging Conventions (ECMA-376, part 2) that holds 
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import zipfile
+import zlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final
 from xml.etree import ElementTree as ET
 
@@ -20,6 +21,8 @@ ENGINE: Final = "^1.80.0"  # versions of Visual Studio Code
 LONG_AGO: Final = (1980, 1, 1, 0, 0, 0)  # the time of all files, so that the same extension is the same bytes
 MANIFEST: Final = "http://schemas.microsoft.com/developer/vsx-schema/2011"
 TYPES: Final = "http://schemas.openxmlformats.org/package/2006/content-types"
+PACKAGE: Final = "extension/package.json"
+LARGEST: Final = 1 << 20  # bytes of a package.json that is read
 TEXTS: Final[dict[str, Any]] = {"type": "array", "items": {"type": "string"}}
 LAUNCH: Final[dict[str, dict[str, Any]]] = {
     "program": {"type": "string", "description": "an image, a recording, or FILE.asm::CASE"},
@@ -62,17 +65,29 @@ def package(version: str, adapter: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def write(path: Path, version: str, adapter: Sequence[str]) -> None:
-    """Write the extension as a VSIX; OSError if that fails."""
+def packed(version: str, adapter: Sequence[str]) -> bytes:
+    """Return the extension as a VSIX."""
     described = package(version, adapter)
     files = {
         "extension.vsixmanifest": manifest(described),
         "[Content_Types].xml": content_types(),
-        "extension/package.json": json.dumps(described, indent=2).encode(),
+        PACKAGE: json.dumps(described, indent=2).encode(),
     }
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in files.items():
-            packed.writestr(zipfile.ZipInfo(name, LONG_AGO), data)
+            archive.writestr(zipfile.ZipInfo(name, LONG_AGO), data)
+    return content.getvalue()
+
+
+def is_ours(content: bytes) -> bool:
+    """Whether a file with this content is an extension that `packed` has made, of any version."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive, archive.open(PACKAGE) as file:
+            described = json.loads(file.read(LARGEST))
+    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, OSError, EOFError, RuntimeError):
+        return False  # RuntimeError: encrypted, or of a kind that Python does not know
+    return isinstance(described, dict) and (described.get("name"), described.get("publisher")) == (NAME, PUBLISHER)
 
 
 def manifest(described: dict[str, Any]) -> bytes:
@@ -91,7 +106,7 @@ def manifest(described: dict[str, Any]) -> bytes:
     ET.SubElement(installation, "InstallationTarget", {"Id": "Microsoft.VisualStudio.Code"})
     ET.SubElement(root, "Dependencies")
     assets = ET.SubElement(root, "Assets")
-    described_by = {"Type": "Microsoft.VisualStudio.Code.Manifest", "Path": "extension/package.json"}
+    described_by = {"Type": "Microsoft.VisualStudio.Code.Manifest", "Path": PACKAGE}
     ET.SubElement(assets, "Asset", described_by | {"Addressable": "true"})
     return written(root)
 

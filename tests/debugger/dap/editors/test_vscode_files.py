@@ -1,5 +1,6 @@
 """The extension for Visual Studio Code, and docs/editors.md: what its packager and a validator of schemas say."""
 
+import io
 import json
 import re
 import subprocess
@@ -11,6 +12,7 @@ from xml.etree import ElementTree as ET
 
 import host_programs
 import pytest
+from callgate.tools.debugger.dap.extension import is_ours
 from forked import Forked
 
 DOCUMENT = Path(__file__).parents[4] / "docs" / "editors.md"
@@ -128,6 +130,37 @@ def test_an_extension_that_cannot_be_written_is_refused_with_the_reason(
     assert code != 0
     assert message in said
     assert not list(tmp_path.iterdir())
+
+
+def test_an_extension_replaces_an_earlier_one_and_no_other_file(tmp_path: Path) -> None:
+    path, letter, link = tmp_path / "a.vsix", tmp_path / "letter", tmp_path / "b.vsix"
+    assert debug("--vsix", str(path))[0] == 0
+    written = path.read_bytes()
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("extension/more", "of an older version")
+    assert debug("--vsix", str(path))[0] == 0
+    assert path.read_bytes() == written
+    letter.write_text("Dear reader")
+    link.symlink_to(letter)
+    code, said = debug("--vsix", str(link))
+    assert code == 2
+    assert f"{link}: already exists, and is not a Visual Studio Code extension of callgate" in said
+    assert letter.read_text() == "Dear reader"
+
+
+def test_an_extension_of_somebody_else_is_not_taken_for_an_earlier_one(package: dict[str, Any]) -> None:
+    def archive(described: object) -> bytes:
+        content = io.BytesIO()
+        with zipfile.ZipFile(content, "w") as packed:
+            packed.writestr("extension/package.json", json.dumps(described))
+        return content.getvalue()
+
+    assert is_ours(archive(package))
+    assert is_ours(archive(package | {"version": "0.0.1"}))
+    assert not is_ours(archive(package | {"publisher": "somebody"}))
+    assert not is_ours(archive([]))
+    assert not is_ours(archive(package)[:-30])
+    assert not is_ours(b"")
 
 
 def says(manifest: bytes) -> dict[str, Any]:
