@@ -117,6 +117,10 @@ def run(command: Callable[..., Any]) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
+    except RuntimeError as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):  # in a `__set_name__`, while a class was made (3.11)
+            return 130
+        raise
     except BrokenPipeError:
         # The reader has closed the pipe (`| head`): not our failure, and no one is left to be told.
         sys.stdout = None

@@ -1,6 +1,7 @@
 """The command line as a user meets it: output, messages, exit codes."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from callgate.disk.images.builder import create_image
+from callgate.tools.cli.main import run
 from forked import Forked
 
 Callgate = Callable[..., subprocess.CompletedProcess[str]]
@@ -282,3 +284,32 @@ def test_asm_names_the_file_that_cannot_be_written(callgate: Callgate, tmp_path:
     result = callgate("asm", source, "-o", "/dev/full")
     assert result.returncode == 1
     assert result.stderr == "Error: Could not open file '/dev/full': No space left on device\n"
+
+
+def test_ctrl_c_while_the_command_line_is_imported_ends_it_without_a_traceback(tmp_path: Path) -> None:
+    # Instead of click, a module with the same name that presses Ctrl-C while it is imported.
+    (tmp_path / "click.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nfor _ in range(9): pass\n"
+    )
+    command = Path(sys.executable).with_name("callgate")
+    done = subprocess.run(
+        [command, "--help"], env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
+def test_ctrl_c_while_a_class_is_made_is_one_as_any_and_another_error_is_not() -> None:
+    # CPython 3.11 makes a RuntimeError of whatever `__set_name__` raises.
+    class Pressed:
+        def __set_name__(self, _owner: type, _name: str) -> None:
+            raise KeyboardInterrupt
+
+    def importing(**_options: object) -> None:
+        type("Cpu", (), {"eax": Pressed()})
+
+    def failing(**_options: object) -> None:
+        raise RuntimeError("something else")
+
+    assert run(importing) == 130
+    with pytest.raises(RuntimeError, match="something else"):
+        run(failing)
