@@ -18,6 +18,7 @@ Examples:
   callgate explain FREE_SPACE             an operation; also errors, calls, reply types
   callgate explain Endpoint               a structure; Endpoint.free is one field
   callgate explain ipc.map                an event of the trace
+  callgate explain fast_requests          a counter of the ledger
 
 \b
 Kinds of values: eflags cr0 cr3 cr4 efer pte pde pdpte selector descriptor error-code address.

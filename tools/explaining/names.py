@@ -1,4 +1,4 @@
-"""Names of `kernel/abi` and of the sources: numbers, structures, fields, constants, events, exceptions, labels.
+"""Names of `kernel/abi` and of the sources: numbers, structures, fields, constants, events, counters, labels.
 
 What is said of a number is the comment that stands beside it in `kernel/abi`, and the text of its enumeration.
 """
@@ -23,9 +23,11 @@ from callgate.kernel.machine.cpu.exceptions import NAMES
 from callgate.kernel.programs.images import EVENT_PROGRAMS, kernel_image, program_image
 from callgate.tools.explaining import addresses
 from callgate.tools.explaining.answers import Answer, Part, Unknown
+from callgate.tools.explaining.counters import COUNTERS
 from callgate.tools.explaining.paging import vector
 
 COMMENT: Final = re.compile(r"^\s*(\w+)(?:: \w+)? = [^#\n]*#\s*(.*)$", re.MULTILINE)
+LEDGER: Final = "callgate boot --stats FILE writes it; docs/ledger.md says more"
 MEANINGS: Final = {
     "SystemCall": "system call",
     "ServerCall": "function of the server gate",
@@ -56,6 +58,8 @@ def _all(name: str) -> Iterator[Answer]:
         yield from _of_layout(layout, name)
     yield from _of_constants(name)
     yield from _of_events(name)
+    if name in COUNTERS:
+        yield Answer("counter of the ledger", name, COUNTERS[name], notes=[LEDGER])
     if name in NAMES.values():
         yield vector(name)
     yield from _of_labels(name)
@@ -74,7 +78,7 @@ def catalogue() -> frozenset[str]:
         names |= {kind.__name__, *kind.__members__, *(f"{kind.__name__}.{member}" for member in kind.__members__)}
     for layout in layouts():
         names |= {layout.__name__, *(f"{layout.__name__}.{field}" for field in field_names(layout))}
-    names |= {event.name for event, _ in _events()} | set(NAMES.values())
+    names |= {event.name for event, _ in _events()} | set(NAMES.values()) | COUNTERS.keys()
     return frozenset(names | {symbol.name for symbol in kernel_image().symbols.values() if symbol.kind == "label"})
 
 

@@ -11,14 +11,17 @@ import pytest
 from callgate.kernel.abi.memory import KERNEL_BASE
 from callgate.kernel.machine.cpu.cpu import FLAG_NAMES
 from callgate.kernel.machine.cpu.paging import Mode, Walk, refusal
+from callgate.kernel.machine.observation.ledger import Counts
 from callgate.kernel.programs.images import kernel_image, program_image
 from callgate.tools.explaining import addresses, names, paging
 from callgate.tools.explaining.answers import Answer, Unknown
+from callgate.tools.explaining.counters import COUNTERS
 from callgate.tools.explaining.explain import KINDS, explain, number
 from elftools.elf.elffile import ELFFile
 
 REFERENCE = (Path(__file__).parents[3] / "docs" / "reference.md").read_text("utf-8")
 SECTION = re.compile(r"^### (\w+)\n(.*?)(?=^##|\Z)", re.MULTILINE | re.DOTALL)
+LEDGER = (Path(__file__).parents[3] / "docs" / "ledger.md").read_text("utf-8")
 VALUE = re.compile(r"^\| (0x[0-9a-f]+) \| `(\w+)` \|$", re.MULTILINE)
 FIELD = re.compile(r"^\| (0x[0-9a-f]+) \| (\d+) \| `(\w+)` \| (.*) \|$", re.MULTILINE)
 
@@ -228,3 +231,18 @@ def test_an_exception_is_found_without_the_sign_that_begins_a_comment_in_a_shell
 
 def test_a_kind_without_a_value_is_named_without_a_gap() -> None:
     assert explain(["EFLAGS"])[0].lines()[0] == "eflags: 32 bits"
+
+
+def test_every_counter_of_the_ledger_is_explained() -> None:
+    counted = set(Counts().as_dict())
+    documented = {
+        key for cells in re.findall(r"^\| (`.*?) \|", LEDGER, re.MULTILINE) for key in re.findall(r"`(\w+)`", cells)
+    }
+    assert counted < documented == COUNTERS.keys()
+    for name in documented:
+        (answer,) = (answer for answer in explain([name]) if answer.kind == "counter of the ledger")
+        assert answer.subject == name
+        assert answer.summary
+    assert one("Fast_Requests").subject == "fast_requests"
+    with pytest.raises(Unknown, match="did you mean fast_requests"):
+        explain(["fast_reqests"])
