@@ -7,18 +7,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
 from callgate.kernel.abi.message import BATCH_ENTRY_SHIFT, Endpoint, Message, MessageFlags, SlotState
-from callgate.kernel.abi.selectors import SLOTS
+from callgate.kernel.abi.selectors import GDT_FIRST_ENDPOINT, SLOTS
 from callgate.kernel.common.near_miss import those_like
 from callgate.kernel.core.records import EndpointState, Thread
 from callgate.kernel.machine.observation.structures import Structure
 
 if TYPE_CHECKING:
+    from callgate.asm.assembler import Program
     from callgate.kernel.kernel import Kernel
 
 REGISTERS = ("eax", "ebx", "ecx", "edx", "esi", "edi")
@@ -26,7 +27,7 @@ REGISTERS = ("eax", "ebx", "ecx", "edx", "esi", "edi")
 
 @dataclass(frozen=True, slots=True)
 class SlotView:
-    """A slot as it was when it was asked for; `message` is None if the slot has never been used."""
+    """A slot as it was when it was asked for; `message` is None as long as its page has not been filled."""
 
     endpoint: str
     index: int
@@ -38,7 +39,7 @@ class SlotView:
 
     @property
     def operation(self) -> str:
-        """The operation's name, "" in a slot that was never used; a number that is none of the protocol's stays one.
+        """The operation's name, "" without a message; a number that is none of the protocol's stays one.
 
         With BATCH stands how many requests it is; while a native server serves it, the one that it is at.
         """
@@ -123,7 +124,7 @@ def state_of(block: Structure | Endpoint, index: int) -> SlotState:
 
 
 def request_of(kernel: Kernel, thread: Thread) -> SlotView | None:
-    """Return the request that a thread waits for or serves; None if it does neither."""
+    """Return the request that a thread makes, waits for or serves; None if there is none."""
     for endpoint in kernel.state.endpoints.by_number.values():
         block = block_of(kernel, endpoint)
         for index in range(SLOTS):
@@ -132,4 +133,51 @@ def request_of(kernel: Kernel, thread: Thread) -> SlotView | None:
                 view = _view(kernel, endpoint, block, index)
                 if thread in (view.client, view.server):
                     return view
+    return _in_hand(kernel, thread)
+
+
+def _in_hand(kernel: Kernel, thread: Thread) -> SlotView | None:
+    """Return the request that the running thread is about in the kernel, where the endpoint does not say whose it is.
+
+    That is: from the taking of its slot until it is posted or served, from the fetching until it is served, and from
+    the reply until it is released.  GS is the endpoint there, and ECX the slot; EBP after a reply by a direct switch.
+    """
+    cpu = kernel.machine.cpu
+    endpoint = kernel.state.endpoints.by_number.get((cpu.gs >> 3) - GDT_FIRST_ENDPOINT)
+    if endpoint is None or cpu.cpl or kernel.scheduler.running is not thread:
+        return None
+    block = block_of(kernel, endpoint)
+    for index in (cpu.ecx, cpu.ebp):
+        if index >= SLOTS or state_of(block, index) is SlotState.FREE:
+            continue
+        view = _view(kernel, endpoint, block, index)
+        if view.state is SlotState.POSTED and index not in queue_of(block):
+            return replace(view, server=thread)
+        if view.state is not SlotState.POSTED and view.client in (None, thread) and view.server is None:
+            filled = view.state is not SlotState.TAKEN or _filled(kernel.image, cpu.eip)
+            return replace(view, client=thread, message=view.message if filled else None)
     return None
+
+
+def _filled(image: Program, eip: int) -> bool:
+    """Whether a thread that has taken a slot, and is at `eip`, has filled its page: else a former request lies there.
+
+    It has after the event that says so, and in routines that post.
+    """
+    routine = routine_of(image, eip)
+    return any(
+        site.name == "ipc.post" or site.address <= eip
+        for site in image.events
+        if site.name in ("ipc.fill", "ipc.post") and routine_of(image, site.address) == routine
+    )
+
+
+def routine_of(image: Program, address: int) -> str:
+    """Return the name of the routine of the kernel that an address lies in."""
+    return image.symbol_at(address).partition("+")[0].partition(".")[0]
+
+
+def queue_of(block: Structure) -> tuple[int, ...]:
+    """Return the slots whose requests wait in the ring of an endpoint, from its block: the first one first."""
+    waiting = min((block.tail - block.head) % (1 << 32), SLOTS)
+    return tuple(block.ring[ticket % SLOTS] % SLOTS for ticket in range(block.head, block.head + waiting))

@@ -8,6 +8,8 @@ from callgate.disk.images.demo import demo_image
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.layout import field_names, layouts, size_of
 from callgate.kernel.abi.message import SlotState
+from callgate.kernel.abi.selectors import GDT_FIRST_ENDPOINT
+from callgate.kernel.machine.observation.stream import Event
 from callgate.kernel.machine.observation.structures import Structure
 from callgate.kernel.system import System, SystemOptions, boot
 
@@ -37,6 +39,31 @@ def test_client_and_server_see_the_same_request(at_load: System) -> None:
     assert mine is not None
     assert repr(mine) == repr(at_load.request())
     assert at_load.request("idle") is None
+
+
+def test_a_request_is_known_at_each_event_on_its_way_whose_thread_has_it_in_hand() -> None:
+    kinds = {f"ipc.{kind}" for kind in ("take", "fill", "post", "fetch", "map", "reply", "unmap", "wake", "reload")}
+    seen: set[tuple[str, str]] = set()
+    with boot(demo_image(cache_directory()), options=SystemOptions(commands="df")) as system:
+
+        def look(event: Event) -> None:
+            running = system.kernel.scheduler.running
+            request = system.request()
+            assert request is not None, event
+            assert request.index == event.fields["slot"]
+            endpoint = system.kernel.state.endpoints.by_number[system.machine.cpu.gs // 8 - GDT_FIRST_ENDPOINT]
+            assert request.endpoint == endpoint.name
+            assert running in (request.client, request.server)
+            assert (request.message is None) is (event.kind == "ipc.take")
+            if event.kind == "ipc.fill":
+                assert request.operation == Operation(event.fields["operation"]).name
+            seen.add((event.kind, running.name))
+
+        system.machine.stream.subscribe(look, sorted(kinds))
+        system.run()
+        assert system.machine.ledger.fast_requests > system.machine.ledger.fast_replies > 0
+    assert {kind for kind, _ in seen} == kinds
+    assert {("ipc.take", "shell"), ("ipc.fetch", "rom"), ("ipc.fetch", "hosted:d0p1"), ("ipc.wake", "shell")} < seen
 
 
 def test_an_endpoint_is_known_by_name_number_and_file_system(at_load: System) -> None:

@@ -245,7 +245,7 @@ def message(desk: Desk, rest: str) -> None:
     record = desk.bench.debuggee.threads.running().record
     found = None if record is None else request_of(kernel, record)
     if found is None:
-        raise CommandError("the running thread neither waits for a request nor serves one")
+        raise CommandError("the running thread has no request: it neither makes, awaits nor serves one")
     desk.show(views.request(found))
 
 

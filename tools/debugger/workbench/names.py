@@ -155,12 +155,13 @@ class Meanings:
         record = self.debuggee.threads.running().record
         request = request_of(kernel, record) if record is not None else None
         if request is None:
-            raise CommandError("the running thread neither waits for a request nor serves one")
+            raise CommandError("the running thread has no request: it neither makes, awaits nor serves one")
         return request
 
     def _message(self) -> Structure:
         message = self._request().message
-        assert message is not None  # its slot is in use
+        if message is None:
+            raise CommandError("the request is not filled yet: go on to ipc.fill")
         return message
 
     def _slots(self) -> list[Structure]:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from callgate.kernel.abi.message import SlotState
-from callgate.kernel.abi.selectors import SLOTS
-from callgate.kernel.watching.requests import SlotView, block_of, slots
+from callgate.kernel.watching.requests import SlotView, block_of, queue_of, slots
 from callgate.tools.debugger.debuggee.frames import frames
 
 if TYPE_CHECKING:
@@ -143,9 +142,7 @@ def endpoint(bench: Workbench, state: EndpointState) -> EndpointLook:
         UNUSED if block.unused >> slot.index & 1 else FREE if slot.state is SlotState.FREE else slot.state.name[0]
         for slot in found
     )
-    waiting = min((block.tail - block.head) % (1 << 32), SLOTS)
-    queue = tuple(block.ring[ticket % SLOTS] % SLOTS for ticket in range(block.head, block.head + waiting))
-    return EndpointLook(state.number, state.name, state.file_system or "", block, found, letters, queue)
+    return EndpointLook(state.number, state.name, state.file_system or "", block, found, letters, queue_of(block))
 
 
 def endpoints(bench: Workbench) -> list[EndpointLook]:
