@@ -12,6 +12,7 @@ from callgate.kernel.abi import selectors
 from callgate.kernel.abi.layout import offset_of, size_of
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
 from callgate.kernel.abi.thread import TCB_SIZE, TaskState, ThreadControlBlock
+from callgate.kernel.programs import kernel_labels
 from callgate.kernel.watching.check_facts import WORD, Facts
 
 ACCESSED = 1 << 40  # type bit 0 of code and data: the CPU sets it
@@ -71,8 +72,8 @@ def selectors_lead_to_control_blocks(facts: Facts) -> Iterator[str]:
 
 def the_server_gate_is_for_servers_only(facts: Facts) -> Iterator[str]:
     """The LDT is empty but for the server gate, and the threads of server processes are the only ones that have it."""
-    table = facts.kernel.guest.physical("server_table") >> 3
-    gate = _gate(facts.kernel.guest.address("server_gate"))
+    table = facts.kernel.guest.physical(kernel_labels.SERVER_TABLE) >> 3
+    gate = _gate(facts.kernel.guest.address(kernel_labels.SERVER_GATE))
     for index, entry in enumerate(facts.quads[table : table + selectors.LDT_ENTRIES].tolist()):
         if entry != (gate if index == selectors.SELECTOR_SERVER_GATE >> 3 else 0):
             yield f"LDT entry {index} is {entry:#018x}"
@@ -85,7 +86,10 @@ def the_server_gate_is_for_servers_only(facts: Facts) -> Iterator[str]:
 # What the entries must be.
 
 
-FIXED = ("task_state", "system_gate", "ipc_gate", "server_table", "no_endpoint", "no_endpoint_end")
+FIXED = (
+    *(kernel_labels.TASK_STATE, kernel_labels.SYSTEM_GATE, kernel_labels.IPC_GATE),
+    *(kernel_labels.SERVER_TABLE, kernel_labels.NO_ENDPOINT, kernel_labels.NO_ENDPOINT_END),
+)
 
 
 @lru_cache(maxsize=8)

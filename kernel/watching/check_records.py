@@ -23,6 +23,7 @@ from callgate.kernel.abi.selectors import SELECTOR_USER_CODE, SLOTS
 from callgate.kernel.abi.thread import GateFrame, ThreadControlBlock, ThreadFlags, TrapFrame
 from callgate.kernel.core.control_block import word
 from callgate.kernel.core.records import RELEASES, EndpointState, Thread
+from callgate.kernel.programs.kernel_labels import EXIT_THREAD, POLICY_END, TAKE_SLOT_QUEUE, TAKE_SLOT_WAIT
 from callgate.kernel.storage.disk_requests import Key
 from callgate.kernel.watching.check_facts import Facts
 
@@ -91,7 +92,7 @@ def slot_waiters_equal_a_recount(facts: Facts) -> Iterator[str]:
     Machine code counts itself before it calls SLOT_WAIT: one more for each thread that is between the two.
     """
     address = facts.kernel.guest.address
-    first, behind = address("take_slot.queue"), address("take_slot.wait")
+    first, behind = address(TAKE_SLOT_QUEUE), address(TAKE_SLOT_WAIT)
     between = sum(1 for thread in facts.state.tasks.threads.values() if facts.within(thread, first, behind))
     for endpoint in facts.state.endpoints.by_number.values():
         counted = len(endpoint.waiters)
@@ -193,7 +194,7 @@ def _states(facts: Facts, endpoint: EndpointState) -> bytes:
 def a_dying_process_has_killed_threads_only(facts: Facts) -> Iterator[str]:
     """Every thread of a process that dies has been killed, and its control block says so until it ends."""
     address = facts.kernel.guest.address
-    first, behind = address("exit_thread"), address("policy_end")
+    first, behind = address(EXIT_THREAD), address(POLICY_END)
     for thread in facts.state.tasks.threads.values():
         if not thread.process.dying:
             continue

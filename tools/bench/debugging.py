@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from callgate.asm.assembler.cache import cache_directory
 from callgate.disk.images.demo import demo_image
 from callgate.disk.media import open_image
+from callgate.kernel.programs.kernel_labels import TAKE_SLOT
 from callgate.kernel.system import System, SystemOptions
 from callgate.tools.bench.measuring import BenchmarkError, by_turns, run_time, timing
 from callgate.tools.debugger.debuggee import Debuggee
@@ -37,7 +38,7 @@ SCRIPT: Final = f"""\
 set pagination off
 set confirm off
 target remote {LOOPBACK}:{{port}}
-break take_slot
+break {TAKE_SLOT}
 continue
 delete
 python
@@ -119,7 +120,7 @@ def debuggee_steps() -> float:
     """Return the seconds for STEPS steps without a connection: what every front end pays."""
     with system("dir") as booted:
         debuggee = Debuggee(booted)
-        debuggee.breakpoints.add(booted.kernel.image.address("take_slot"))
+        debuggee.breakpoints.add(booted.kernel.image.address(TAKE_SLOT))
         debuggee.run()
         begin = time.perf_counter()
         for _ in range(STEPS):

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from callgate.kernel.machine.observation.stream import Event
+from callgate.kernel.programs.kernel_labels import TAKE_SLOT
 from callgate.kernel.system import System
 from callgate.tools.bench.debugging import PAIRS, system
 from callgate.tools.bench.measuring import BenchmarkError, by_turns, run_time, timing
@@ -98,7 +99,7 @@ def in_the_past(booted: System) -> dict[str, list[Sample]]:
     found["back-to-event-over-a-request"] = [
         back_over(bench, end, lambda: bench.back_to_event("ipc.take")) for end in ends
     ]
-    bench.stops.add("take_slot", None)
+    bench.stops.add(TAKE_SLOT, None)
     found["back-to-breakpoint-over-a-request"] = [back_over(bench, end, bench.back) for end in ends]
     bench.close()
     return found

@@ -23,6 +23,7 @@ from callgate.kernel.machine import Machine
 from callgate.kernel.machine.observation.ledger import Counts
 from callgate.kernel.programs.executable import parse_elf
 from callgate.kernel.programs.images import program_image
+from callgate.kernel.programs.kernel_labels import SORT_SECTORS
 from callgate.kernel.system import System, SystemOptions
 from callgate.tools.bench.measuring import BenchmarkError, element, per_operation, timing
 
@@ -261,7 +262,7 @@ def sort_sorted(rounds: int) -> dict[str, Any]:
     for _ in range(rounds):
         cpu.write(at, bytes(page))
         start = time.perf_counter()
-        sorting = cpu.call("sort_sectors", ebx=at).ledger
+        sorting = cpu.call(SORT_SECTORS, ebx=at).ledger
         samples.append(time.perf_counter() - start)
     cpu.close()
     each = round(sorting.guest_instructions / ENTRIES, 3)

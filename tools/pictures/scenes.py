@@ -13,6 +13,7 @@ from callgate.kernel.abi.message import Endpoint, Message, MessageFlags, ReplyTy
 from callgate.kernel.abi.thread import HostedBlock, PushedRegisters
 from callgate.kernel.machine.cpu.paging import PageFault
 from callgate.kernel.machine.memory.accounts import Account
+from callgate.kernel.programs.kernel_labels import IPC_POST_BATCH, IPC_POST_SLOT, IPC_REQUEST, TAKE_AND_FILL
 from callgate.kernel.watching.requests import state_of
 from callgate.kernel.watching.thread_view import ThreadView
 from callgate.tools.pictures.records import (
@@ -35,7 +36,7 @@ T = TypeVar("T", bound=Layout)
 SHOWN: Final = 256  # bytes of data
 ADDRESSES: Final = 4  # of a reply that carries them
 #: Routines that keep the registers of a request in a PushedRegisters of their own, and the register that points to it.
-PUSHED: Final = {"ipc_request": "esp", "take_and_fill": "ebp", "ipc_post_slot": "ebp", "ipc_post_batch": "ebp"}
+PUSHED: Final = {IPC_REQUEST: "esp", TAKE_AND_FILL: "ebp", IPC_POST_SLOT: "ebp", IPC_POST_BATCH: "ebp"}
 STEPS_OF_ASKING: Final = ("take", "fill")
 
 

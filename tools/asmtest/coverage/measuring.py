@@ -23,12 +23,13 @@ from callgate.kernel.machine import Machine
 from callgate.kernel.machine.engine.executed import PASSED, RAN, TAKEN, Executed, Sheet, watch
 from callgate.kernel.programs.executable import Executable
 from callgate.kernel.programs.images import program_file, program_image
+from callgate.kernel.programs.kernel_labels import DIRECT_SWITCHES, SWITCH_RESUME
 from callgate.kernel.system import System
 from callgate.tools.asmtest.bare.cpu import BareCpu
 from callgate.tools.asmtest.coverage.watching import WATCHERS
 from callgate.tools.asmtest.objects.linking import LinkedProgram
 
-SWITCHES: Final = ("switch_resume", "ipc_gate.arrived", "server_gate.arrived")
+SWITCHES: Final = (SWITCH_RESUME, *DIRECT_SWITCHES)
 """Where a thread has been switched to: in turn with others, by a direct switch with a request, or with a reply."""
 PREFIXES: Final = b"\x2e\x3e\x67\xf2\xf3"
 Key = tuple[str, int, int, str]  # file, line, number among the line's instructions, mnemonic

@@ -10,6 +10,7 @@ from callgate.kernel.machine.cpu.descriptors import Gate, Segment
 from callgate.kernel.machine.cpu.paging import CR0_PG, PageFault
 from callgate.kernel.machine.cpu.setting import SETTABLE
 from callgate.kernel.machine.memory.bus import DmaError
+from callgate.kernel.programs.kernel_labels import TASK_STATE
 from callgate.kernel.watching.requests import REGISTERS, SlotView
 from callgate.tools.debugger.debuggee.frames import MOST as MOST_FRAMES
 from callgate.tools.debugger.workbench import looks
@@ -215,7 +216,7 @@ def task_state(bench: Workbench) -> list[str]:
     """Return the kernel's TSS, which is there before TR has been loaded, or the one that TR names; CommandError."""
     base, limit = bench.machine.cpu.table("tr")
     if bench.debuggee.target.has_kernel:
-        return bench.machine.structure("TaskState", "task_state").lines()
+        return bench.machine.structure("TaskState", TASK_STATE).lines()
     if not base or not limit:
         raise CommandError("no TSS: TR has not been loaded")
     try:

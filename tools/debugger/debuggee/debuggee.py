@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Protocol
 
 from callgate.kernel.core.errors import KernelPanic
+from callgate.kernel.programs.kernel_labels import DIRECT_SWITCHES
 from callgate.tools.debugger.debuggee import breakpoints, gate_calls, watchpoints
 from callgate.tools.debugger.debuggee.breakpoints import Breakpoints
 from callgate.tools.debugger.debuggee.endings import Ending, Reason
@@ -41,7 +42,6 @@ STARTED = "debugger started"
 THREADS = "debugger threads"
 ENDED = "debugger ended"
 RESUMED = "debugger resumed"
-DIRECT_SWITCHES = ("ipc_gate.arrived", "server_gate.arrived")  # where the thread that is switched to has its stack
 REASONS = {
     "fuel": Reason.STEP,
     "until": Reason.INTERRUPTED,

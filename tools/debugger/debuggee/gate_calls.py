@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from callgate.kernel.abi.calls import SERVER_CALL_NO_WAIT, Operation, ServerCall, SystemCall
 from callgate.kernel.common.near_miss import those_like
+from callgate.kernel.programs import kernel_labels
 
 if TYPE_CHECKING:
     from callgate.asm.assembler import Program
@@ -67,12 +68,15 @@ class GateCalls:
     def _sites(self, image: Program) -> list[tuple[int, Callable[[], None]]]:
         """Return where threads enter and leave, and what is done there."""
         return [
-            (image.address("system_gate"), lambda: self._entered(0, self.machine.cpu.eax)),
-            (image.address("ipc_gate"), lambda: self._entered(IPC, self.machine.cpu.ebp & FUNCTIONS)),
-            (image.address("server_gate"), lambda: self._entered(SERVER, self.machine.cpu.eax & ~SERVER_CALL_NO_WAIT)),
-            (image.address("leave_end") - RETF_BYTES, self._leaving),
-            (image.address("ipc_gate.leaving"), self._leaving),
-            (image.address("server_gate.leaving"), self._leaving),
+            (image.address(kernel_labels.SYSTEM_GATE), lambda: self._entered(0, self.machine.cpu.eax)),
+            (image.address(kernel_labels.IPC_GATE), lambda: self._entered(IPC, self.machine.cpu.ebp & FUNCTIONS)),
+            (
+                image.address(kernel_labels.SERVER_GATE),
+                lambda: self._entered(SERVER, self.machine.cpu.eax & ~SERVER_CALL_NO_WAIT),
+            ),
+            (image.address(kernel_labels.LEAVE_END) - RETF_BYTES, self._leaving),
+            (image.address(kernel_labels.IPC_GATE_LEAVING), self._leaving),
+            (image.address(kernel_labels.SERVER_GATE_LEAVING), self._leaving),
         ]
 
     def catch(self, numbers: Iterable[int] | None) -> None:
