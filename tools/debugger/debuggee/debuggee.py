@@ -1,7 +1,7 @@
 """The system or bare machine that is debugged: one object for every front end.
 
     debuggee = Debuggee(system)
-    debuggee.breakpoints.add(system.kernel.image.address("take_slot"))
+    debuggee.breakpoints.add(system.kernel.image.address(TAKE_SLOT))
     ending = debuggee.run()
     debuggee.registers.general(debuggee.threads.running())
 

@@ -148,7 +148,7 @@ def test_an_extension_replaces_an_earlier_one_and_no_other_file(tmp_path: Path) 
     assert letter.read_text() == "Dear reader"
 
 
-def test_an_extension_of_somebody_else_is_not_taken_for_an_earlier_one(package: dict[str, Any]) -> None:
+def test_an_extension_of_another_publisher_is_not_taken_for_an_earlier_one(package: dict[str, Any]) -> None:
     def archive(described: object) -> bytes:
         content = io.BytesIO()
         with zipfile.ZipFile(content, "w") as packed:
@@ -157,7 +157,7 @@ def test_an_extension_of_somebody_else_is_not_taken_for_an_earlier_one(package: 
 
     assert is_ours(archive(package))
     assert is_ours(archive(package | {"version": "0.0.1"}))
-    assert not is_ours(archive(package | {"publisher": "somebody"}))
+    assert not is_ours(archive(package | {"publisher": "another"}))
     assert not is_ours(archive([]))
     assert not is_ours(archive(package)[:-30])
     assert not is_ours(b"")
