@@ -9,6 +9,7 @@ from typing import Protocol
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.limits import LOCK_BLOCKS_SECTORS
 from callgate.kernel.abi.memory import SECTOR_SIZE
+from callgate.kernel.common.counted import Counted
 from callgate.server.errors import FileSystemError
 from callgate.server.gate import lock_blocks, unlock_blocks
 from callgate.server.hosted import VolumeGeometry
@@ -23,7 +24,7 @@ class SectorReader(Protocol):
         ...
 
 
-class Disk:
+class Disk(Counted):
     """The server's partition, read by locking blocks of the disk cache and copying them.
 
     For metadata only: file data never passes through here.  Two gate calls for each piece of at most

@@ -94,6 +94,7 @@ class HostedServer(Recogniser):
     kind: str = ""  # what `start` found the file system to be, where `probe` could not tell
     details: Mapping[str, int | str] = MappingProxyType({})  # numbers of note, for `callgate disk inspect`
     operations: ClassVar[dict[int, str]] = {int(Operation.NULL): "null"}
+    unchanging: ClassVar[frozenset[str]] = frozenset({"geometry", "details"})  # attributes whose values never change
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         """Gather the operation table; TypeError if one class declares an operation twice."""
@@ -188,6 +189,8 @@ class HostedServer(Recogniser):
 
     def take_reports(self) -> list[str]:
         """Return the sentences noted since the last call, the runner's to print; forget them."""
+        if not self._reports:
+            return []
         reports, self._reports = self._reports, []
         if self._reports_lost:
             reports.append(f"{self.geometry.name}: {self._reports_lost} more messages were dropped")

@@ -3,6 +3,7 @@
 from typing import Final, Generic, TypeVar
 
 from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.common.counted import Counted
 from callgate.server.errors import FileSystemError
 from callgate.server.gate import LOW_DWORD
 
@@ -11,7 +12,7 @@ OPEN_FILES_LIMIT: Final = 4096
 T = TypeVar("T")
 
 
-class OpenFiles(Generic[T]):
+class OpenFiles(Counted, Generic[T]):
     """Values by number, 1 to 2**32 - 1; a number is used again only after all the others."""
 
     def __init__(self, limit: int = OPEN_FILES_LIMIT) -> None:
@@ -36,6 +37,7 @@ class OpenFiles(Generic[T]):
         """Return an open file; FileSystemError(BAD_HANDLE) if there is none of that number."""
         if number not in self._files:
             raise FileSystemError(ErrorCode.BAD_HANDLE, f"no open file {number}")
+        self.count_change()  # whatever has it may change it
         return self._files[number]
 
     def remove(self, number: int) -> T:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.common.counted import Counted
 from callgate.server.errors import FileSystemError
 from callgate.server.gate import LOW_DWORD, allocate, directory_changed, free
 from callgate.server.message import Object, RegisterValues, ServerMemory
@@ -41,7 +42,7 @@ class Pages(NamedTuple):
     entries: int
 
 
-class DirectoryVersions:
+class DirectoryVersions(Counted):
     """All versions of one server.  ``cached_pages`` bounds the memory of current, unlocked ones."""
 
     def __init__(self, memory: ServerMemory, cached_pages: int = 256) -> None:
@@ -70,7 +71,7 @@ class DirectoryVersions:
         known = self._current.get(key)
         version = known or await self._publish(key, build)
         # From here to the return nothing is awaited, so the version cannot die under us.
-        version.locks += 1
+        version.locks += 1  # counted with the number of the lock
         if known is None and not lasting:
             version.current = False
             del self._current[key]
@@ -94,6 +95,7 @@ class DirectoryVersions:
         version = self._locks.pop(lock, None)
         if version is None:
             raise FileSystemError(ErrorCode.BAD_HANDLE, f"no directory lock {lock}")
+        self.count_change()
         version.locks -= 1
         if not version.current and not version.locks:
             await free(version.address)
@@ -108,6 +110,7 @@ class DirectoryVersions:
         if version is None:
             await directory_changed(UNLISTED)
             return
+        self.count_change()
         version.current = False
         if version.locks:
             await directory_changed(version.number)
@@ -139,7 +142,7 @@ class DirectoryVersions:
         return await allocate(size)
 
     async def _trim(self, limit: int) -> None:
-        """Free current versions without locks, least recently used first, down to ``limit`` pages."""
+        """Free current versions without locks, least recently used first, down to ``limit`` pages; counted before."""
         idle = [version for version in self._current.values() if not version.locks]
         excess = sum(version.size for version in idle) // PAGE_SIZE - limit
         doomed = []

@@ -4,13 +4,16 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
+from callgate.kernel.common.counted import Counted
+
 T = TypeVar("T")
 
 
-class Recent(Generic[T]):
+class Recent(Counted, Generic[T]):
     """Values by key; the least recently used are forgotten when there are more than `count` or they weigh too much.
 
-    One value is kept however heavy it is.  Where a function alone makes the values, functools.lru_cache does this.
+    One value is kept however heavy it is.  Values do not change while they are here.  Where a function alone makes the
+    values, functools.lru_cache does this.
     """
 
     def __init__(self, count: int, weight: int = 0) -> None:
@@ -28,7 +31,9 @@ class Recent(Generic[T]):
         found = self._values.get(key)
         if found is None:
             return None
-        self._values.move_to_end(key)
+        if next(reversed(self._values)) != key:
+            self.count_change()
+            self._values.move_to_end(key)
         return found[0]
 
     def keep(self, key: Hashable, value: T, weight: int = 0) -> T:

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from callgate.kernel.common.record import record
+from callgate.kernel.common.table import Table
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.thread import ThreadState
 from callgate.kernel.core.symbols import SymbolTable
@@ -191,25 +192,25 @@ class DirectoryLock:
 class Tasks:
     """Threads and processes, and the pools of their numbers, selectors and stacks."""
 
-    threads: dict[int, Thread] = field(default_factory=dict)  # by selector
-    processes: dict[int, Process] = field(default_factory=dict)  # by number
+    threads: Table[int, Thread] = field(default_factory=Table)  # by selector
+    processes: Table[int, Process] = field(default_factory=Table)  # by number
     dead_threads: list[Thread] = field(default_factory=list)  # switched away from for good
     finished: list[int] = field(default_factory=list)  # processes without threads, not waited for yet
     shell: int = -1  # process number
-    lists: dict[int, int] = field(default_factory=dict)  # by family: spans on their way, a frame for each
+    lists: Table[int, int] = field(default_factory=Table)  # by family: spans on their way, a frame for each
     exit_code: int | None = None  # the shell's, when it has ended
     next_thread: int = 1
     next_thread_slot: int = 0
     next_process: int = 0
     free_thread_slots: list[int] = field(default_factory=list)
-    stack_frames: dict[int, list[int]] = field(default_factory=dict)  # by thread slot, kept for ever
+    stack_frames: Table[int, tuple[int, ...]] = field(default_factory=Table)  # by thread slot, kept for ever
 
 
 @record
 class Endpoints:
     """The endpoints that servers serve."""
 
-    by_number: dict[int, EndpointState] = field(default_factory=dict)
+    by_number: Table[int, EndpointState] = field(default_factory=Table)
 
 
 class SectorPiece(NamedTuple):

@@ -21,7 +21,8 @@ class OutOfMemory(Shortage):
 class FramePool:
     """A range of frames given out lowest first, then most recently freed first.
 
-    `limit` is the end of the range; `holders` counts the holders of every frame given out.
+    `limit` is the end of the range; `holders` counts the holders of every frame given out.  Whatever changes it or
+    `free` counts that in `changes` first, by which a snapshot knows that there is something to copy.
     """
 
     start: int
@@ -29,15 +30,18 @@ class FramePool:
     next: int  # the lowest frame that was never given out
     free: list[int]
     holders: dict[int, int]
+    changes: int
 
     def __init__(self, start: int, limit: int) -> None:
         self.start = self.next = start
         self.limit = limit
         self.free = []
         self.holders = {}
+        self.changes = 0
 
     def allocate(self) -> int:
         """Return a frame with one holder; its content is undefined.  OutOfMemory if none is left."""
+        self.changes += 1
         if self.free:
             frame = self.free.pop()
         elif self.next < self.limit:
@@ -58,6 +62,7 @@ class FramePool:
         """Return `count` frames in the order of memory, so that many lie side by side; OutOfMemory, or none at all."""
         if count > self.available:
             raise OutOfMemory
+        self.changes += 1
         kept = max(0, len(self.free) - count)
         taken = sorted(self.free[kept:])
         del self.free[kept:]
@@ -68,10 +73,12 @@ class FramePool:
 
     def hold(self, frame: int) -> None:
         """Add a holder to a frame that has been given out."""
+        self.changes += 1
         self.holders[frame] += 1
 
     def release(self, frame: int) -> bool:
         """Drop one holder; True when that was the last one and the frame is free again."""
+        self.changes += 1
         holders = self.holders[frame] - 1
         if holders:
             self.holders[frame] = holders

@@ -18,6 +18,7 @@ from callgate.kernel.abi.limits import REQUESTS_OF_DISK
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.common.record import record
 from callgate.kernel.common.stretches import stretches
+from callgate.kernel.common.table import Table
 from callgate.kernel.core.coroutines import RoutineCall, routine
 from callgate.kernel.core.errors import GivenUp
 from callgate.kernel.core.guest import Guest
@@ -62,7 +63,7 @@ class DiskRequestsState:
 
     running: dict[int, Run] = field(default_factory=dict)
     free: list[int] = field(default_factory=list)
-    in_flight: dict[int, int] = field(default_factory=dict)  # disk -> its DiskRequests
+    in_flight: Table[int, int] = field(default_factory=Table)  # disk -> its DiskRequests
     last: dict[int, int] = field(default_factory=dict)  # disk -> the DiskRequest that was filled last
     #: disk -> selectors of threads that wait for a free DiskRequest, in order of arrival
     waiting: dict[int, list[int]] = field(default_factory=dict)

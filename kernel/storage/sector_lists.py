@@ -22,6 +22,7 @@ from callgate.kernel.abi.disks.sectors import (
 from callgate.kernel.abi.file import SpanRecord
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.common.record import record
+from callgate.kernel.common.table import Table
 from callgate.kernel.core.control_block import word
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.records import Process, Tasks
@@ -42,7 +43,7 @@ NEXT_ENTRY = SECTORS_PER_PAGE | 1 << SECTOR_LINK_SHIFT  # from the entry of a wh
 class SectorListsState:
     """Records: the lists that wait for the disk."""
 
-    chain: list[int] = field(default_factory=list)  # their frames
+    chain: Table[int, None] = field(default_factory=Table)  # their frames
 
 
 class SectorLists:
@@ -123,13 +124,13 @@ class SectorLists:
 
     def link(self, frame: int) -> None:
         """Put a list into the chain that the disk driver walks."""
-        self.state.chain.append(frame)
+        self.state.chain[frame] = None
         self._write_chain()
 
     def release(self, frame: int) -> None:
         """Remove a list from the chain, if it is in it, and free its page."""
         if frame in self.state.chain:
-            self.state.chain.remove(frame)
+            del self.state.chain[frame]
             self._write_chain()
         self.low.release(frame)
 

@@ -256,13 +256,13 @@ class Threads:
         self.guest.ram.view(tcb, TCB_SIZE)[:] = NEW_BLOCK
         return bottom + KERNEL_STACK_SIZE - TCB_SIZE, tcb
 
-    def _new_stack(self, bottom: int) -> list[int]:
+    def _new_stack(self, bottom: int) -> tuple[int, ...]:
         # The table first: the rest needs only the frames.
         self.memory.tables.kernel_entry_address(self.memory.space, bottom)
         frames = self.memory.low.allocate_several(KERNEL_STACK_SIZE // PAGE_SIZE)
         for number, frame in enumerate(frames):
             self.memory.tables.map_kernel(self.memory.space, bottom + number * PAGE_SIZE, frame, KERNEL_DATA)
-        return frames
+        return tuple(frames)
 
     def _push_switch_frame(self, thread: Thread, top: int, routine: int, argument: int) -> None:
         """Leave on the stack the frame that `switch` pops for a new thread (asm/kernel/threads/switch.asm)."""

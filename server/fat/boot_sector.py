@@ -51,6 +51,10 @@ class FatLayout:
     dirty: bool
     media: int
 
+    def __deepcopy__(self, memo: dict[int, object]) -> "FatLayout":
+        """Return itself: it never changes."""
+        return self
+
     @property
     def kind(self) -> str:
         """Return ``fat12``, ``fat16`` or ``fat32``."""

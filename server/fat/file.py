@@ -3,6 +3,7 @@
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.abi.message import MESSAGE_ADDRESSES
+from callgate.kernel.common.counted import Counted
 from callgate.server.errors import FileSystemError
 from callgate.server.fat.directory import FatEntry
 from callgate.server.fat.volume import FatVolume
@@ -10,7 +11,7 @@ from callgate.server.formats.clusters import ClusterChain, cut_chain
 from callgate.server.pieces import Extract, sectors_of, within
 
 
-class OpenFile:
+class OpenFile(Counted):
     """An open file and as much of its chain as was needed so far."""
 
     def __init__(self, path: str, entry: FatEntry) -> None:

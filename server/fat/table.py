@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import SECTOR_SIZE
+from callgate.kernel.common.counted import Counted
 from callgate.kernel.common.recent import Recent
 from callgate.server.disk import SectorReader
 from callgate.server.errors import FileSystemError
@@ -36,7 +37,7 @@ class Usage(NamedTuple):
     bad: int
 
 
-class FatTable:
+class FatTable(Counted):
     """The active FAT of a volume."""
 
     def __init__(self, reader: SectorReader, layout: FatLayout) -> None:

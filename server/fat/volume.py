@@ -9,6 +9,7 @@ from typing import Final
 from callgate.kernel.abi.disks.volumes import FSINFO_LEAD, FSINFO_STRUCTURE, FSINFO_UNKNOWN
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import SECTOR_SIZE
+from callgate.kernel.common.counted import Counted
 from callgate.kernel.common.recent import Recent
 from callgate.server.disk import SectorReader
 from callgate.server.errors import FileSystemError
@@ -30,7 +31,7 @@ DIRECTORIES_KEPT: Final = 32
 ENTRIES_KEPT: Final = 16384
 
 
-class FatVolume:
+class FatVolume(Counted):
     """A volume as it was mounted; nothing here writes."""
 
     def __init__(self, reader: SectorReader, layout: FatLayout, sectors: int) -> None:
@@ -51,7 +52,7 @@ class FatVolume:
         """
         layout, damage = await find_layout(reader, partition_sectors)
         volume = cls(reader, layout, partition_sectors)
-        volume.damage.extend(damage)
+        volume.damage += damage
         volume.usage = await volume.table.usage()
         await volume._inspect_marks()
         await volume._compare_fsinfo()
@@ -136,9 +137,7 @@ class FatVolume:
         self.dirty = self.dirty or await self.table.is_dirty()
         media = await self.table.media_entry() & 0xFF
         if media != self.layout.media:
-            self.damage.append(
-                f"the first FAT entry names media {media:#04x}, the boot sector {self.layout.media:#04x}"
-            )
+            self.damage += [f"the first FAT entry names media {media:#04x}, the boot sector {self.layout.media:#04x}"]
 
     async def _compare_fsinfo(self) -> None:
         """Compare FSInfo's hint with the count; it is never used."""
@@ -146,9 +145,7 @@ class FatVolume:
             return
         info = FileSystemInfo.from_buffer_copy(await self.reader.read(self.layout.fsinfo, 1))
         if (info.FSI_LeadSig, info.FSI_StrucSig) != (FSINFO_LEAD, FSINFO_STRUCTURE):
-            self.damage.append(f"FSInfo sector {self.layout.fsinfo}: its signatures are wrong; not used")
+            self.damage += [f"FSInfo sector {self.layout.fsinfo}: its signatures are wrong; not used"]
         elif info.FSI_Free_Count not in (FSINFO_UNKNOWN, self.usage.free):
-            self.damage.append(
-                f"FSInfo sector {self.layout.fsinfo} says {info.FSI_Free_Count} free clusters; the FAT has "
-                f"{self.usage.free}"
-            )
+            said, free = info.FSI_Free_Count, self.usage.free
+            self.damage += [f"FSInfo sector {self.layout.fsinfo} says {said} free clusters; the FAT has {free}"]

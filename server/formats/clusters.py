@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Final, NamedTuple, Protocol
 
 from callgate.kernel.abi.message import MESSAGE_ADDRESSES
+from callgate.kernel.common.counted import Counted
 from callgate.server.pieces import cut, sectors_of
 
 _MAP_CLUSTERS: Final = 4096
@@ -68,7 +69,7 @@ class Run(NamedTuple):
     length: int
 
 
-class ClusterChain:
+class ClusterChain(Counted):
     """A chain from its first cluster; ``first`` 0 is the empty chain.
 
     Several threads may extend the same chain: what was learned in an await is used only if the chain is

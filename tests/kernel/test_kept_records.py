@@ -10,11 +10,13 @@ import pytest
 from callgate.asm.assembler.cache import cache_directory
 from callgate.disk.images.demo import demo_image
 from callgate.disk.media import ImageFile
+from callgate.kernel.common.table import Table
 from callgate.kernel.core.records import Process, ReleaseQueue, Thread
 from callgate.kernel.storage.disk_requests import Run
 from callgate.kernel.system import System, SystemOptions
 from callgate.kernel.watching.snapshots.kept_records import RecordKeeper, set_class
 from callgate.kernel.watching.snapshots.record_forms import COUNTING, FORMS, RECORDS, Form
+from callgate.kernel.watching.snapshots.server_copies import ServerPickler
 from callgate.kernel.watching.snapshots.system_snapshots import under_way
 from record_pictures import fields, own_class, owned, picture
 
@@ -22,6 +24,7 @@ WORK = (
     "cat README.TXT; /d0p1/hello one; ls -l; tree; hexdump PATTERN.BIN 100000 64; df; cat NO.TXT; ps; "
     "poke README.TXT 0 65; crc32 PATTERN.BIN; /d0p1/hello two; crash; cd /d0p2; ls; cat README.TXT"
 )
+KEPT = (*RECORDS, Table)  # each by itself
 PIECE = 200_000  # instructions between two looks, at most
 LOOKS = 30
 
@@ -59,7 +62,15 @@ class Session:
         options = SystemOptions(16 << 20, 8 << 20, commands=WORK, scratch=True, output=self.printed.append)
         self.system = System([ImageFile(demo_image(cache_directory()))], options)
         self.dice = random.Random(self.seed)
-        self.kept: list[tuple[object, list[object], bytes]] = []
+        self.kept: list[tuple[object, list[object], dict[int, object], bytes]] = []
+
+    def servers(self) -> dict[int, object]:
+        """Return all that hosted servers hold, by a way that takes nothing apart and knows nothing from before."""
+        pickler = ServerPickler()
+        return {
+            number: pickler.pickled(server, server.memory)
+            for number, server in self.system.kernel.hosted.servers.items()
+        }
 
     def look(self) -> None:
         """Check what is sealed; then keep the state, go to one that was kept, or run on."""
@@ -69,14 +80,15 @@ class Session:
         assert untrue(keeper) == []
         what = self.dice.randrange(4)
         if what == 0 and self.kept:
-            snapshot, expected, printed = self.dice.choice(self.kept[-3:])
+            snapshot, expected, servers, printed = self.dice.choice(self.kept[-3:])
             self.system.restore(snapshot)
             self.printed[:] = [printed]
             assert picture(self.system.kernel.state) == expected
+            assert self.servers() == servers
             assert self.system.kernel.check() == []
         elif what < 3:
             before = picture(self.system.kernel.state)
-            self.kept.append((self.system.snapshot(), before, b"".join(self.printed)))
+            self.kept.append((self.system.snapshot(), before, self.servers(), b"".join(self.printed)))
             assert picture(self.system.kernel.state) == before
             assert untrue(keeper) == []
 
@@ -124,10 +136,10 @@ def test_no_object_that_can_change_belongs_to_two_records() -> None:
             owners: dict[int, object] = {}
             alive = []
             for record in records:
-                changing = {name for name, value in fields(record) if any(owned([value], RECORDS))}
+                changing = {name for name, value in fields(record) if any(owned([value], KEPT))}
                 if own_class(record) not in COUNTING:
                     assert changing <= {*FORMS[own_class(record)].guarded}
-                for thing in owned([value for _, value in fields(record)], RECORDS):
+                for thing in owned([value for _, value in fields(record)], KEPT):
                     assert owners.setdefault(id(thing), record) is record, (thing, owners[id(thing)], record)
                     alive.append(thing)
             for record in records:
@@ -145,9 +157,13 @@ def test_records_that_are_not_touched_are_neither_copied_nor_given_back() -> Non
         assert [*again.records.values()] == [*first.records.values()]
         system.restore(first)
         assert (keeper.copied, keeper.given_back) == (len(first.records), 0)
-        _ = [(each.selector, each.process.name, each.priority) for each in system.kernel.state.tasks.threads.values()]
+        tasks = system.kernel.state.tasks
+        _ = [(each.selector, each.process.name, each.priority) for each in tasks.threads.values()]
         system.snapshot()
-        assert keeper.copied == len(first.records) + 1, "the list of threads was read; their numbers cannot change"
+        assert keeper.copied == len(first.records), "numbers cannot change, and a table tells of a change"
+        assert len(tasks.finished) < 2
+        assert system.snapshot().records is first.records, "it is what it was"
+        assert keeper.copied == len(first.records) + 1, "a list was read, which might have been changed"
         system.run()
         gone = keeper.given_back
         system.restore(first)
@@ -207,18 +223,27 @@ def test_a_record_is_given_back_what_it_held_and_stays_the_same_object() -> None
     assert owner.pages == {0x40_0000: 0x5000}, "the copy is not what the record has been given"
 
 
-def test_a_record_that_nothing_leads_to_any_more_is_kept_by_no_later_snapshot() -> None:
+def test_few_records_that_nothing_leads_to_any_more_are_kept_by_later_snapshots() -> None:
     owner = process()
-    gone = thread(owner)
+    first = thread(owner)
     keeper = RecordKeeper([owner])
     keeper.keep()
     owner.threads.clear()
-    kept = keeper.keep()
-    assert [*kept] == [id(owner)]
-    owner.threads.append(gone)  # sealed, but of a state that is no longer the present one
-    assert keeper.keep()[id(gone)].record is gone
-    keeper.give_back(kept)
+    kept = [keeper.keep()]
+    for _ in range(50):
+        thread(owner)
+        kept.append(keeper.keep())
+        owner.threads.clear()
+        kept.append(keeper.keep())
+    assert max(map(len, kept)) <= 4
+    assert id(first) not in kept[-1]
+    owner.threads.append(first)  # sealed, but of a state that is no longer the present one
+    first.name = "again"
+    assert keeper.keep()[id(first)].record is first
+    first.name = "later"
+    keeper.give_back(kept[-1])
     assert owner.threads == []
+    assert keeper.keep()[id(owner)].content == kept[-1][id(owner)].content
 
 
 class Vague:

@@ -1,7 +1,8 @@
 """What policy's records hold, kept record by record: only those that may have changed are copied, or given back.
 
 A record whose content has been kept is *sealed*: its class is exchanged for a subclass that gives it back its own
-before a field is written, or a field is read that holds what can be changed without the record, a list for one.  So a
+before a field is written, or a field is read that holds what can be changed without the record, a list for one; a
+`Table`, which is a dictionary and a record, before a method changes it.  So a
 record that is still sealed is what was kept, wherever references to it are.  Policy pays next to nothing for it:
 reading a number is what it was, and a record that was touched once is a plain object again.
 
@@ -13,16 +14,49 @@ for good: a restore gives it its content, not another object.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import is_
 from typing import Any, Final
 
-from callgate.kernel.watching.snapshots.record_forms import FORMS, Form
+from callgate.kernel.common.table import Table
+from callgate.kernel.watching.snapshots.record_forms import FORMS, Content, Form, TableForm
+from callgate.kernel.watching.snapshots.sizes import Sized, Total
 
+SPARE: Final = 4  # a quarter more records are kept than anything leads to, before those are looked for
 set_class: Final = vars(object)["__class__"].__set__  # whatever the class of the object says
 
 
-def sealed(form: Form) -> type:
+CHANGES: Final = ("__setitem__", "__delitem__", "__ior__", "clear", "pop", "popitem", "setdefault", "update")
+"""The methods that change a table."""
+
+
+def sealed(form: Form | TableForm) -> type:
     """Return the subclass whose objects become `form.kind` before they can change; it looks like that class."""
-    kind = form.kind
+    kind: Any = form.kind
+
+    def reduce(record: Any, protocol: int) -> Any:
+        """Return how to make a copy, of the class that everybody else knows."""
+        set_class(record, kind)
+        return record.__reduce_ex__(protocol)
+
+    def equal(record: Any, other: Any) -> bool:
+        """Compare records as their class does, which compares only objects of one class."""
+        for each in (record, other):
+            if type(each) is subclass:
+                set_class(each, kind)
+        return bool(record == other)
+
+    members: dict[str, Any] = {"__slots__": (), "__reduce_ex__": reduce}
+    members |= changing_methods(kind) if kind is Table else changing_attributes(kind, form.guarded)
+    members |= {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
+    if "__eq__" in vars(kind):
+        members |= {"__eq__": equal, "__hash__": kind.__hash__}
+    subclass = type(kind.__name__, (kind,), members)
+    subclass.__slots__ = form.slots  # type: ignore[attr-defined]  # as code sees them that goes through the fields
+    return subclass
+
+
+def changing_attributes(kind: type, guarded: Sequence[str]) -> dict[str, Any]:
+    """Return what makes an object one of `kind` before a field is written, or one of `guarded` read."""
 
     def change(record: Any, name: str, value: object) -> None:
         set_class(record, kind)
@@ -39,44 +73,47 @@ def sealed(form: Form) -> type:
 
         return property(look)
 
-    def reduce(record: Any, protocol: int) -> Any:
-        """Return how to make a copy, of the class that everybody else knows."""
-        set_class(record, kind)
-        return record.__reduce_ex__(protocol)
+    return {"__setattr__": change, "__delattr__": remove, **{name: looker(name) for name in guarded}}
 
-    def equal(record: Any, other: Any) -> bool:
-        """Compare records as their class does, which compares only objects of one class."""
-        for each in (record, other):
-            if type(each) is subclass:
-                set_class(each, kind)
-        return bool(record == other)
 
-    members: dict[str, Any] = {name: looker(name) for name in form.guarded}
-    members |= {"__slots__": (), "__setattr__": change, "__delattr__": remove, "__reduce_ex__": reduce}
-    members |= {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
-    if "__eq__" in vars(kind):
-        members |= {"__eq__": equal, "__hash__": kind.__hash__}
-    subclass = type(kind.__name__, (kind,), members)
-    subclass.__slots__ = form.slots  # type: ignore[attr-defined]  # as code sees them that goes through the fields
-    return subclass
+def changing_methods(kind: type) -> dict[str, Any]:
+    """Return what makes a table one of `kind` before it is changed."""
+
+    def changer(name: str) -> Any:
+        plain = getattr(kind, name)
+
+        def change(table: Any, *arguments: Any, **named: Any) -> Any:
+            set_class(table, kind)
+            return plain(table, *arguments, **named)
+
+        return change
+
+    return {name: changer(name) for name in CHANGES}
 
 
 SEALED: Final = {kind: sealed(form) for kind, form in FORMS.items()}
 FORM_OF: Final = FORMS | {SEALED[kind]: form for kind, form in FORMS.items()}  # by the class that a record has now
 
 
-class Kept:
+class Kept(Sized):
     """What a record held at a moment."""
 
-    __slots__ = ("content", "form", "leads_to", "record", "sealed", "size")
+    __slots__ = ("content", "form", "leads_to", "record", "sealed")
 
-    def __init__(self, record: Any) -> None:
+    def __init__(self, record: Any, form: Form | TableForm, content: Content, total: Total) -> None:
+        super().__init__(total)
         self.record = record
-        self.form = form = FORM_OF[type(record)]
+        self.form = form
         self.sealed = SEALED[form.kind]
-        self.content = form.content(record)
-        self.leads_to = form.leads_to(self.content)
-        self.size = form.size(self.content)  # bytes, about
+        self.content = content
+        self.leads_to = form.leads_to(content)
+        self.take(form.size(content))
+
+    def holds(self, content: Content) -> bool:
+        """Return whether a record that holds `content` holds what it did."""
+        if content != self.content:
+            return False
+        return self.form.by_identity or all(map(is_, self.form.leads_to(content), self.leads_to))
 
     def seal(self) -> None:
         """The record holds this: note its first change."""
@@ -95,32 +132,54 @@ Records = dict[int, Kept]
 class RecordKeeper:
     """Keeps the records that `roots` lead to, as often as asked, and gives them back what they held."""
 
-    def __init__(self, roots: Sequence[object]) -> None:
+    def __init__(self, roots: Sequence[object], total: Total | None = None) -> None:
+        """The copies that are made are counted in `total`."""
+        self.total = total or Total()
         self.roots = roots
         self.present: Records = {}  # what was kept or given back last: what records that are sealed hold
+        self.most = 0  # of them, before it is looked whether something still leads to each
         self.copied = self.given_back = 0  # records
 
     def keep(self) -> Records:
-        """Return what all records hold."""
-        present, kept, fresh = self.present, Records(), list[Kept]()
-        self.present = {}  # should one fail
-        found: list[Any] = [*self.roots]
+        """Return what all records hold: the same object as the time before if they hold what they did."""
+        present, self.present = self.present, {}  # should one fail
+        touched = [known for known in present.values() if type(known.record) is not known.sealed]
+        kept = dict(present)
+        found: list[Any] = [] if present else [*self.roots]
+        changed: list[Kept] = []
+        for known in touched:
+            record, form = known.record, known.form
+            content = form.content(record)
+            if not known.holds(content):
+                now = kept[id(record)] = Kept(record, form, content, self.total)
+                changed.append(now)
+                found += now.leads_to
         while found:
             record = found.pop()
-            place = id(record)
-            if place in kept:
-                continue
-            known = present.get(place)
-            if known is None or type(record) is not known.sealed:
-                known = Kept(record)
-                fresh.append(known)
-            kept[place] = known
-            found += known.leads_to
-        for known in fresh:
-            known.seal()
-        self.copied += len(fresh)
-        self.present = kept
-        return kept
+            if id(record) not in kept:
+                form = FORM_OF[type(record)]
+                known = kept[id(record)] = Kept(record, form, form.content(record), self.total)
+                changed.append(known)
+                found += known.leads_to
+        for known in (*touched, *changed):
+            set_class(known.record, known.sealed)
+        self.copied += len(touched) + len(kept) - len(present)
+        if len(kept) > self.most:
+            kept = self._reached(kept)
+            self.most = len(kept) + len(kept) // SPARE + 1
+        self.present = kept if changed else present
+        return self.present
+
+    def _reached(self, kept: Records) -> Records:
+        """Return those that the roots lead to."""
+        reached = Records()
+        found: list[Any] = [*self.roots]
+        while found:
+            place = id(found.pop())
+            if place not in reached:
+                known = reached[place] = kept[place]
+                found += known.leads_to
+        return reached
 
     def give_back(self, kept: Records) -> list[Any]:
         """Give all records what they held; return those that held something else until now, or may have."""

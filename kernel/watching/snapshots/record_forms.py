@@ -9,13 +9,14 @@ from __future__ import annotations
 import sys
 from array import array
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from enum import Enum
 from itertools import chain
-from operator import attrgetter, itemgetter
+from operator import attrgetter, call, itemgetter
 from types import NoneType, UnionType
 from typing import Any, Final, NamedTuple, get_args, get_origin, get_type_hints
 
+from callgate.kernel.common.table import Table
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.log import LogState
 from callgate.kernel.core.records import Endpoints, EndpointState, Process, Tasks, Thread, Version
@@ -44,12 +45,15 @@ RECORDS: Final = (
 )
 """The classes of records: those that `KernelState` names, and what two of them lead to."""
 FIXED: Final = (int, bool, str, bytes, None, NoneType, SymbolTable, PolicyError)
-COUNTING: Final = {Blocks}
+COUNTING: Final = {Blocks, FramePool}
 """Those that count a change of what a field holds, in another field, before they make it: reading one is free."""
 NOT_KEPT: Final = {(Span, "words")}  # guest memory, or what stands for it: `SpanRecords.bind`
 
 ALL: Final = itemgetter(slice(None))
 
+NOTHING: Final[tuple[tuple[Any, ...], tuple[Any, ...]]] = ((), ())  # of an empty dictionary
+
+Content = tuple[tuple[Any, ...], tuple[Any, ...]]
 Copier = Callable[[Any], Any]
 Leads = Callable[[Any], Iterable[Any]]
 Size = Callable[[Any], int]
@@ -78,7 +82,13 @@ def way_of(kind: Any) -> Way:
         return of_tuple([way_of(part) for part in get_type_hints(kind).values()])
     if isinstance(kind, type) and vars(kind).get("__slots__"):
         return of_object(kind)
-    origin, arguments = get_origin(kind), get_args(kind)
+    return of_alias(kind, get_origin(kind), get_args(kind))
+
+
+def of_alias(kind: Any, origin: Any, arguments: tuple[Any, ...]) -> Way:
+    """Return the way of a type that has been made of others: a union, or a container of something."""
+    if origin is Table:
+        return of_table(arguments)
     if origin is UnionType:
         return of_union([way_of(part) for part in arguments])
     if origin is tuple:
@@ -88,6 +98,14 @@ def way_of(kind: Any) -> Way:
     if origin in (dict, OrderedDict, Counter):
         return of_mapping(origin, *arguments)
     raise TypeError(f"it is not known how {kind} is kept in a snapshot")
+
+
+def of_table(arguments: tuple[Any, ...]) -> Way:
+    """Return the way of tables, which are records."""
+    for kind in arguments:
+        if kind not in RECORDS and (way_of(kind).copy or way_of(kind).leads):
+            raise TypeError("what a table holds is to stay as it is, or to be a record")
+    return Way(leads=lambda table: (table,))
 
 
 def of_mapping(kind: Any, key: Any, value: Any = int) -> Way:
@@ -131,7 +149,7 @@ def of_items(kind: Any, way: Way) -> Way:
     if copy is None or restore is None:
         return Way(tuple, kind, inner, kind=kind, copied=tuple)
     return Way(
-        lambda value: tuple(map(copy, value)),
+        lambda value: tuple(map(copy, value)) if value else (),
         lambda value: kind(map(restore, value)),
         inner,
         lambda value: sys.getsizeof(value) + sum(map(size, value)),
@@ -150,29 +168,29 @@ def of_values(kind: Any, key: Way, way: Way) -> Way:
     if key.copy or key.leads:
         raise TypeError("keys are numbers and the like")
     copy, restore, leads, size = way[:4]
-    inner: Leads | None = leads and (lambda value: chain.from_iterable(map(leads, value.values())))
+    inner: Leads | None = leads and (lambda held: chain.from_iterable(map(leads, held[1])))
     if copy is None or restore is None:
-        return of_columns(kind, leads)
+        return Way(
+            columns,
+            lambda held: kind(zip(*held, strict=True)),
+            inner,
+            lambda held: 2 * sys.getsizeof(held[0]),
+            kind,
+            tuple,
+        )
     return Way(
-        lambda value: kind((key, copy(item)) for key, item in value.items()),
-        lambda value: kind((key, restore(item)) for key, item in value.items()),
+        lambda value: (tuple(value), tuple(map(copy, value.values()))) if value else NOTHING,
+        lambda held: kind(zip(held[0], map(restore, held[1]), strict=True)),
         inner,
-        lambda value: sys.getsizeof(value) + sum(map(size, value.values())),
-        kind,
-        kind,
-    )
-
-
-def of_columns(kind: Any, leads: Leads | None) -> Way:
-    """Return the way of dictionaries whose values do not change either: keys and values take a third of the space."""
-    return Way(
-        lambda value: (tuple(value), tuple(value.values())),
-        lambda columns: kind(zip(*columns, strict=True)),
-        leads and (lambda columns: chain.from_iterable(map(leads, columns[1]))),
-        lambda columns: 2 * sys.getsizeof(columns[0]),
+        lambda held: 2 * sys.getsizeof(held[0]) + sum(map(size, held[1])),
         kind,
         tuple,
     )
+
+
+def columns(value: dict[Any, Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Return the keys and values of a dictionary, in order: they take a third of its space."""
+    return (tuple(value), tuple(value.values())) if value else NOTHING
 
 
 def of_object(kind: type) -> Way:
@@ -184,11 +202,11 @@ def of_object(kind: type) -> Way:
         form.fill(value, content)
         return value
 
-    return Way(form.content, restore, form.leads_to if form.leading else None, form.size, kind, tuple)
+    return Way(form.content, restore, form.leads_to if form.leads else None, form.size, kind, tuple)
 
 
 class Form:
-    """How the objects of one class are kept: by what their fields hold."""
+    """How the objects of one class are kept: what their fields hold that cannot change, and copies of what can."""
 
     def __init__(self, kind: type) -> None:
         """TypeError if one of its fields has no type, or one of which it is not known how it is kept."""
@@ -198,49 +216,85 @@ class Form:
         names = [name for name in self.slots if (kind, name) not in NOT_KEPT]
         if not names or not types.keys() >= set(names):
             raise TypeError(f"{kind.__name__} does not say which type each of its fields has")
-        self.names = tuple(names)
-        ways = [way_of(types[name]) for name in names]
-        self.guarded = [name for name, way in zip(names, ways, strict=True) if way.copy and kind not in COUNTING]
-        self.copied = [(index, way.copy) for index, way in enumerate(ways) if way.copy]
-        self.restored = [(index, way.restore) for index, way in enumerate(ways) if way.restore]
-        self.leading = [(index, way.leads) for index, way in enumerate(ways) if way.leads]
-        self.sized = [(index, way.size) for index, way in enumerate(ways) if way.copy]
-        self.values: Callable[[Any], tuple[Any, ...]] = attrgetter(*names)
-        if len(names) == 1:
-            self.values = self._value
+        ways = {name: way_of(types[name]) for name in names}
+        self.names = tuple(name for name, way in ways.items() if not way.copy)
+        self.owning = tuple(name for name, way in ways.items() if way.copy)  # those that hold what can change
+        self.guarded = [] if kind in COUNTING else [*self.owning]
+        self.values, self.owned = getter(self.names), getter(self.owning)
+        self.copiers = tuple(way.copy for way in ways.values() if way.copy)
+        self.restorers = tuple(way.restore for way in ways.values() if way.copy and way.restore)
+        self.leads = [
+            (part, index, way.leads)
+            for part, group in enumerate((self.names, self.owning))
+            for index, way in enumerate(map(ways.__getitem__, group))
+            if way.leads
+        ]
+        self.sizes = tuple(ways[name].size for name in self.owning)
+        self.by_identity = not any(map(names_equal_records, types.values()))
 
-    def _value(self, value: Any) -> tuple[Any]:
-        return (getattr(value, self.names[0]),)
+    def content(self, value: Any) -> Content:
+        """Return what the fields hold, and copies of what they own."""
+        return self.values(value), (*map(call, self.copiers, self.owned(value)),)
 
-    def content(self, value: Any) -> tuple[Any, ...]:
-        """Return copies of what the fields hold."""
-        if not self.copied:
-            return self.values(value)
-        content = [*self.values(value)]
-        for index, copy in self.copied:
-            content[index] = copy(content[index])
-        return tuple(content)
-
-    def leads_to(self, content: tuple[Any, ...]) -> list[Any]:
+    def leads_to(self, content: Content) -> list[Any]:
         """Return the records that the content of an object leads to."""
+        if not self.leads:
+            return []
         found: list[Any] = []
-        for index, leads in self.leading:
-            found += leads(content[index])
+        for part, index, leads in self.leads:
+            found += leads(content[part][index])
         return found
 
-    def size(self, content: tuple[Any, ...]) -> int:
+    def size(self, content: Content) -> int:
         """Return about how many bytes a copy takes."""
-        return sys.getsizeof(content) + sum(size(content[index]) for index, size in self.sized)
+        return sys.getsizeof(content[0]) + sys.getsizeof(content[1]) + sum(map(call, self.sizes, content[1]))
 
-    def fill(self, value: Any, content: tuple[Any, ...]) -> None:
+    def fill(self, value: Any, content: Content) -> None:
         """Give an object what `content` returned."""
-        values: Sequence[Any] = content
-        if self.restored:
-            values = restored = [*content]
-            for index, restore in self.restored:
-                restored[index] = restore(restored[index])
-        for name, item in zip(self.names, values, strict=True):
+        for name, item in zip(self.names, content[0], strict=True):
             setattr(value, name, item)
+        for name, restore, item in zip(self.owning, self.restorers, content[1], strict=True):
+            setattr(value, name, restore(item))
 
 
-FORMS: Final[dict[type, Form]] = {kind: Form(kind) for kind in RECORDS}
+class TableForm:
+    """How tables are kept: the records among their values are what they lead to."""
+
+    kind = Table
+    slots = guarded = ()
+    by_identity = False
+
+    def content(self, table: Any) -> Content:
+        """Return the keys and the values."""
+        return tuple(table), tuple(table.values())
+
+    def leads_to(self, content: Content) -> list[Any]:
+        """Return the values that are records."""
+        return [value for value in content[1] if isinstance(value, RECORDS)]
+
+    def size(self, content: Content) -> int:
+        """Return about how many bytes a copy takes."""
+        return 2 * sys.getsizeof(content[0])
+
+    def fill(self, table: Any, content: Content) -> None:
+        """Give a table what `content` returned."""
+        table.clear()
+        table.update(zip(*content, strict=True))
+
+
+def getter(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    """Return a function that returns the fields of these names."""
+    if not names:
+        return lambda _value: ()
+    found = attrgetter(*names)
+    return found if len(names) > 1 else lambda value: (found(value),)
+
+
+def names_equal_records(kind: Any) -> bool:
+    """Whether a type leads to records of which two may be equal."""
+    if kind in RECORDS:
+        return "__eq__" in vars(kind)
+    return any(map(names_equal_records, get_args(kind)))
+
+
+FORMS: Final[dict[type, Form | TableForm]] = {Table: TableForm(), **{kind: Form(kind) for kind in RECORDS}}

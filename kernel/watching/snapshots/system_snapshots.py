@@ -15,8 +15,9 @@ from callgate.kernel.file_data.spans import Span
 from callgate.kernel.machine.snapshot import Keep, NotQuiescent, Snapshot, check_restorable
 from callgate.kernel.state import KernelState
 from callgate.kernel.tasks.threads import FIRST_JOB
-from callgate.kernel.watching.snapshots.kept_records import Kept, RecordKeeper, Records
-from callgate.kernel.watching.snapshots.server_copies import ServerCopy, ServerPickler
+from callgate.kernel.watching.snapshots.kept_records import RecordKeeper, Records
+from callgate.kernel.watching.snapshots.server_copies import Picklers, ServerCopy
+from callgate.kernel.watching.snapshots.sizes import Total
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -33,11 +34,6 @@ class SystemSnapshot:
     changes: dict[int, int]  # how often each may have changed until then, those that have ended too
     jobs: dict[int, Job]  # that kernel threads have not begun
 
-    @property
-    def parts(self) -> tuple[Kept | ServerCopy, ...]:
-        """What it may share with other snapshots."""
-        return (*self.records.values(), *self.servers.values())
-
 
 class Snapshots:
     """Takes and restores the snapshots of one system.
@@ -48,8 +44,10 @@ class Snapshots:
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
         state = kernel.state
-        self.records = RecordKeeper([getattr(state, name) for name in KernelState.__slots__ if name != "hosted"])
-        self.pickler = ServerPickler()
+        self.total = Total()  # of the copies of records and servers that any snapshot has
+        roots = [getattr(state, name) for name in KernelState.__slots__ if name != "hosted"]
+        self.records = RecordKeeper(roots, self.total)
+        self.picklers = Picklers(self.total)
         self.servers: dict[int, ServerCopy] = {}  # of the last one
         self.changes: dict[int, int] = {}  # likewise
 
@@ -62,7 +60,7 @@ class Snapshots:
         self.servers = {
             number: self.servers[number]
             if number in self.servers and changes[number] == self.changes[number]
-            else ServerCopy(server, self.pickler)
+            else ServerCopy(server, self.picklers, self.servers.get(number))
             for number, server in kernel.hosted.servers.items()
         }
         self.changes = changes
@@ -81,6 +79,8 @@ class Snapshots:
         changed = self.records.give_back(snapshot.records)
         kernel.span_records.bind(record for record in changed if isinstance(record, Span))
         processes = kernel.state.tasks.processes if snapshot.servers else {}
+        for copy in self.servers.values():
+            copy.forget()
         servers = {
             number: copy.on(kernel.hosted.memory_of(processes[number])) for number, copy in snapshot.servers.items()
         }

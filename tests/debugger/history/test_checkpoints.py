@@ -30,18 +30,34 @@ def test_records_of_policy_that_several_checkpoints_share_are_counted_once(
             history.run(fuel=1)
             history.keep_checkpoint()
         kept = [checkpoint.snapshot for checkpoint in checkpoints.kept]
-        parts = kept[0].parts
-        assert len(parts) > 1, "policy's records, and servers"
-        assert system.snapshots.records.copied == len(kept[0].records), "none but those of the first"
-        assert all([*map(id, snapshot.parts)] == [*map(id, parts)] for snapshot in kept)
+        first = kept[0]
+        assert system.snapshots.records.copied == len(first.records), "none but those of the first"
+        assert all(snapshot.records is first.records for snapshot in kept)
+        shared = sum(record.size for record in first.records.values())
+        shared += sum(server.size + server.own.size for server in first.servers.values() if server.own is not None)
+        shared += sum(part.size for server in first.servers.values() for part in server.parts.values())
+        assert history.target.kept_bytes == shared > 10_000
         rest = sum(len(snapshot.machine.cpu) + len(snapshot.machine.devices) for snapshot in kept)
-        shared = sum(part.size for part in parts)
-        assert checkpoints.size == rest + shared
-        history.go(history.checkpoints.kept[0].moment)
-        checkpoints.forget_after(history.first)
-        assert checkpoints.size == len(kept[0].machine.cpu) + len(kept[0].machine.devices) + sum(
-            part.size for part in parts
-        )
+        assert checkpoints.stored == rest + shared + checkpoints.versions.stored
+
+
+def test_copies_of_records_and_servers_take_memory_until_the_last_checkpoint_that_has_them_is_dropped(
+    boot_demo: Callable[[str], System],
+) -> None:
+    with boot_demo("ls -l; cat README.TXT; ls -l /d0p2; cat README.TXT") as system:
+        history = History(system)
+        history.run(until=lambda: system.kernel.state.tasks.shell >= 0)
+        while not history.keep_checkpoint():
+            history.step()
+        begun, bytes_then = history.checkpoints.kept[-1], history.target.kept_bytes
+        assert bytes_then > 10_000
+        while history.run(fuel=1000).reason != "exit":
+            history.keep_checkpoint()
+        grown = history.target.kept_bytes
+        assert grown > bytes_then + 10_000
+        history.go(begun.moment)
+        history.checkpoints.forget_after(begun.moment)
+        assert history.target.kept_bytes == bytes_then
 
 
 def test_servers_whose_python_has_not_run_since_are_shared_by_checkpoints(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from functools import cache
 
+from callgate.kernel.common.table import Table
 from callgate.kernel.core.symbols import SymbolTable
 from callgate.kernel.state import KernelState
 
@@ -20,6 +21,8 @@ ITEMS = (list, deque, set, array)
 @cache
 def slots_of(kind: type) -> tuple[type, tuple[tuple[str, Callable[[object], object]], ...]]:
     """Return the class that declares the fields of a class's objects, and what reads each; not the memory of a span."""
+    if issubclass(kind, Table):
+        return Table, (("values", lambda table: (*dict.values(table),)),)
     own = next(each for each in reversed(kind.__mro__) if each.__dict__.get("__slots__"))
     names = [name for name in own.__dict__["__slots__"] if name != "words"]
     return own, tuple((name, own.__dict__[name].__get__) for name in names)

@@ -32,7 +32,7 @@ def test_whole_blocks_of_the_disk_become_pages_of_the_file_without_a_copy(data: 
     data.end_runs()
     assert (span.state, span.whole, span.server_request) == (SpanState.READY, [True] * 3, 3)
     assert span.frames == [data.cache.frame((0x100, block)) for block in (10, 2, 11)]
-    assert (data.files_state.counters.copied_pages, data.records.lists, data.lists.state.chain) == (0, {}, [])
+    assert (data.files_state.counters.copied_pages, data.records.lists, data.lists.state.chain) == (0, {}, {})
     assert (data.lines, data.cache.state.ahead) == ([], {}), "nothing to report; reading ahead is for OPEN alone"
 
 

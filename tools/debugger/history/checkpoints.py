@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, NamedTuple
@@ -18,7 +17,7 @@ from typing import Final, NamedTuple
 from callgate.kernel.machine.memory.page_versions import PageVersions
 from callgate.kernel.machine.observation.position import Position
 from callgate.kernel.machine.snapshot import Memory, Version
-from callgate.tools.debugger.target.target import Kept, Part, Target
+from callgate.tools.debugger.target.target import Kept, Target
 
 NEAR: Final = 8  # of the newest checkpoints are never dropped
 RELIEF: Final = 16  # a full budget is relieved by a 16th at once
@@ -40,7 +39,7 @@ class Checkpoint:
 
     moment: Moment
     snapshot: Kept
-    size: int  # bytes beside the pages and the kernel's parts
+    size: int  # bytes beside the pages and the kernel's part
     effort: float  # seconds of CPU time from the first one to this one
 
 
@@ -59,8 +58,7 @@ class Checkpoints:
         target.machine.serial.flush()
         self.versions = PageVersions(target.machine.ram, first)
         self.kept: list[Checkpoint] = []
-        self.size = 0
-        self.sharing: Counter[Part] = Counter()  # how many checkpoints have each part of the kernel's state
+        self.size = 0  # bytes beside the pages and the kernel's part
         self._add(first, 0.0, target.snapshot(partial(Version, self.versions, first)))
 
     def take(self, moment: Moment, spent: float = 0.0) -> Checkpoint:
@@ -86,14 +84,12 @@ class Checkpoints:
         checkpoint = Checkpoint(moment, snapshot, len(machine.cpu) + len(machine.devices), effort)
         self.kept.insert(self._index(moment), checkpoint)
         self.size += checkpoint.size
-        self.size += sum(part.size for part in snapshot.parts if part not in self.sharing)
-        self.sharing.update(snapshot.parts)
         return checkpoint
 
     @property
     def stored(self) -> int:
         """Bytes that all checkpoints take."""
-        return self.size + self.versions.stored
+        return self.size + self.target.kept_bytes + self.versions.stored
 
     def _index(self, moment: Moment) -> int:
         return bisect_right(self.kept, moment, key=lambda checkpoint: checkpoint.moment)
@@ -121,11 +117,6 @@ class Checkpoints:
     def _drop(self, index: int) -> None:
         checkpoint = self.kept.pop(index)
         self.size -= checkpoint.size
-        for part in checkpoint.snapshot.parts:
-            self.sharing[part] -= 1
-            if not self.sharing[part]:
-                del self.sharing[part]
-                self.size -= part.size
         self.versions.drop(checkpoint.moment)
 
     def _thin(self) -> None:

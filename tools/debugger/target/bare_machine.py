@@ -8,7 +8,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from callgate.tools.debugger.target.target import FIRST_CALL, POWER_ON, NoKernel, Part
+from callgate.tools.debugger.target.target import FIRST_CALL, POWER_ON, NoKernel
 from callgate.tools.recording import apply
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ class BareSnapshot:
     """A machine's state; there is no kernel's."""
 
     machine: Snapshot
-    parts: tuple[Part, ...] = ()
 
 
 class BareMachine:
@@ -34,6 +33,7 @@ class BareMachine:
 
     has_kernel = False
     exit_code: int | None = None
+    kept_bytes = 0
 
     def __init__(
         self,

@@ -42,6 +42,11 @@ class Booted:
         """Go back to a state that was kept."""
         self.system.restore(kept)
 
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of the copies of records and hosted servers that snapshots have."""
+        return self.system.snapshots.total.bytes
+
     def quiet(self) -> bool:
         """Whether policy is in the middle of nothing."""
         return under_way(self.system.kernel) is None

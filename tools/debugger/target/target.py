@@ -38,25 +38,12 @@ class Once(Protocol):
         ...
 
 
-class Part(Protocol):
-    """Something that states may share: what a record of policy held, or a hosted server."""
-
-    size: int  # bytes that it takes
-
-    def __hash__(self) -> int: ...
-
-
 class Kept(Protocol):
     """A state that can be restored: the machine's, and what policy's records and hosted servers were."""
 
     @property
     def machine(self) -> Snapshot:
         """The machine's part."""
-        ...
-
-    @property
-    def parts(self) -> Sequence[Part]:
-        """What a kernel adds, in parts that it may share with other states."""
         ...
 
 
@@ -78,6 +65,11 @@ class Target(Protocol):
 
     def restore(self, kept: Any) -> None:
         """Go back to a state that was kept."""
+        ...
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes that the kernel's part of all states that are kept takes, which share most of it."""
         ...
 
     def quiet(self) -> bool:
