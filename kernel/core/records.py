@@ -131,8 +131,8 @@ class EndpointState:
     file_system: str = ""
     entry: int = 0  # where its first thread starts
     waiters: deque[int] = field(default_factory=deque)  # selectors of threads that wait for a slot, or RELEASES
-    frames: dict[int, int] = field(default_factory=dict)  # slot -> frame of its message page
-    pins: dict[int, list[tuple[str, int, int]]] = field(default_factory=dict)  # slot -> the pins that its reply holds
+    frames: Table[int, int] = field(default_factory=Table)  # slot -> frame of its message page
+    pins: Table[int, tuple[Pin, ...]] = field(default_factory=Table)  # slot -> the pins that its reply holds
     releases: ReleaseQueue = field(default_factory=ReleaseQueue)
     closes_at_open: bool = False  # its server has said that it closes a file with the next OPEN (OPEN_CLOSES)
     held: int = 0  # open files, locks and spans that the server holds for us, given back or not
@@ -171,8 +171,8 @@ class Version:
     server_lock: int
     version: int
     entries: int
-    frames: list[int]
-    pins: list[Pin]
+    frames: tuple[int, ...]
+    pins: tuple[Pin, ...]
     users: int = 0
     current: bool = True
 

@@ -128,7 +128,7 @@ class Directories:
         for frame in version.frames:
             self.memory.low.hold(frame)
         pins: list[Pin] = [("frame", frame, 0) for frame in version.frames]
-        window = self.windows.open(process, WindowKind.DIRECTORY, Source(version.frames, pins))
+        window = self.windows.open(process, WindowKind.DIRECTORY, Source([*version.frames], pins))
         version.users += 1
         return DirectoryLock(version, window.address, len(version.frames), version.entries, version.version)
 
@@ -190,7 +190,7 @@ class Directories:
 
     def _drop(self, version: Version) -> None:
         self.pins.release(version.pins)
-        version.pins = []
+        version.pins = ()
         if len(version.frames) > 1:
             self.releases.add(version.server, Operation.UNLOCK_DIRECTORY, version.server_lock)  # for its memory
         else:

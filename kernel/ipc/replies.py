@@ -54,7 +54,8 @@ class Replies:
                 if header.count > MESSAGE_DATA_SIZE:
                     raise ServerFault(ErrorCode.BAD_REPLY, f"{header.count} bytes of data")
             case ReplyType.OBJECT:
-                frames, endpoint.pins[slot] = self.object_frames(endpoint, message)
+                frames, pins = self.object_frames(endpoint, message)
+                endpoint.pins[slot] = tuple(pins)
                 struct.pack_into(f"<{len(frames)}Q", message, DATA, *frames)
                 header.count = len(frames)
             case ReplyType.SECTORS:

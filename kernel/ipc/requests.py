@@ -54,17 +54,17 @@ class RequestReply:
         await self.finish()
         return data
 
-    async def take_pages(self) -> tuple[list[int], list[Pin]]:
+    async def take_pages(self) -> tuple[tuple[int, ...], tuple[Pin, ...]]:
         """Return the frames of an object reply with the pins that hold them, and release the slot.
 
-        The caller owns the pins and ends them by `Pins.release`.  Both lists are empty for another reply.
+        The caller owns the pins and ends them by `Pins.release`.  Both are empty for another reply.
         """
-        frames: list[int] = []
-        pins: list[Pin] = []
+        frames: tuple[int, ...] = ()
+        pins: tuple[Pin, ...] = ()
         if self.kind == ReplyType.OBJECT:
             count = min(self.count, MESSAGE_ADDRESSES)
             page = self.slots.message(self.endpoint, self.slot)
-            frames = list(struct.unpack_from(f"<{count}Q", page, DATA))
+            frames = struct.unpack_from(f"<{count}Q", page, DATA)
             pins = self.slots.take_pins(self.endpoint, self.slot)
         await self.finish()
         return frames, pins

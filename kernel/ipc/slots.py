@@ -25,7 +25,7 @@ from callgate.kernel.abi.thread import ThreadControlBlock
 from callgate.kernel.core.control_block import ControlBlock, word
 from callgate.kernel.core.coroutines import CARRY, RoutineCall
 from callgate.kernel.core.guest import Guest
-from callgate.kernel.core.records import RELEASES, Endpoints, EndpointState
+from callgate.kernel.core.records import RELEASES, Endpoints, EndpointState, Pin
 from callgate.kernel.ipc.posted import Posted
 from callgate.kernel.memory.descriptor_tables import GlobalTable
 from callgate.kernel.memory.frames import OutOfMemory
@@ -250,12 +250,14 @@ class Slots:
             self.memory.tables.unmap(endpoint.process.pointers, linear)
             self.guest.flush_tlb()
 
-    def take_pins(self, endpoint: EndpointState, slot: int) -> list[tuple[str, int, int]]:
+    def take_pins(self, endpoint: EndpointState, slot: int) -> tuple[Pin, ...]:
         """Return the pins of the reply in `slot`, now the caller's: ("frame", frame, 0) and ("block", disk, block).
 
         The caller has read the addresses before: this clears them, so that no server sees them (rule 2).
         """
-        pins = endpoint.pins.pop(slot, [])
+        if slot not in endpoint.pins:
+            return ()
+        pins = endpoint.pins.pop(slot)
         if pins:
             self.message(endpoint, slot)[DATA : DATA + 8 * len(pins)] = bytes(8 * len(pins))
         return pins

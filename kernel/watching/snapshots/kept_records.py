@@ -101,13 +101,14 @@ class Kept(Sized):
     __slots__ = ("content", "form", "leads_to", "record", "sealed")
 
     def __init__(self, record: Any, form: Form | TableForm, content: Content, total: Total) -> None:
-        super().__init__(total)
+        self.total = total
+        self.size = size = form.size(content)
+        total.bytes += size
         self.record = record
         self.form = form
         self.sealed = SEALED[form.kind]
         self.content = content
         self.leads_to = form.leads_to(content)
-        self.take(form.size(content))
 
     def holds(self, content: Content) -> bool:
         """Return whether a record that holds `content` holds what it did."""
