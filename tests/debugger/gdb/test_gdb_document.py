@@ -12,6 +12,8 @@ from pathlib import Path
 
 import host_programs
 import pytest
+from callgate.kernel.abi.calls import Operation
+from callgate.kernel.abi.memory import USER_MESSAGES
 from callgate.kernel.system import System
 from callgate.tools.debugger.attached import attach
 from callgate.tools.debugger.commands.prompt import Prompt
@@ -100,3 +102,14 @@ def test_the_steps_of_the_tutorial_lead_to_the_same_instruction_in_lines_in_gdb_
         assert debugger.machine.clock.retired == taken[1]
     assert in_gdb == in_lines
     assert taken[2] == taken[0] < taken[1]
+
+
+def test_the_position_that_the_tutorial_names_is_that_of_the_servers_write(boot_demo: Callable[[str], System]) -> None:
+    text = (DOCUMENTS / "debugging.md").read_text("utf-8")
+    (named,) = re.findall(r"`goto (\d+)` there is the server's write", text)
+    with attach(boot_demo("df")) as debugger:
+        debugger.run()
+        debugger.go(int(named))
+        assert str(debugger.bench.code.current()) == "mov dword ptr [esi + 0x18], ecx"
+        assert (debugger.value("message.operation"), debugger.value("ecx")) == (Operation.FREE_SPACE, 4096)
+        assert debugger.value("esi") >= USER_MESSAGES
