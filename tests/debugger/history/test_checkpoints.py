@@ -7,7 +7,7 @@ from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.machine.observation.position import Position
 from callgate.kernel.system import System
 from callgate.kernel.watching.snapshots.system_snapshots import under_way
-from callgate.tools.debugger.history import History, searching
+from callgate.tools.debugger.history import History, repeating, searching
 from callgate.tools.debugger.history import checkpoints as module
 from callgate.tools.debugger.history import history as history_module
 from callgate.tools.debugger.history.pacing import CHECKPOINT_SECONDS, LONGEST_SECONDS, pause_after
@@ -167,3 +167,32 @@ def test_every_page_of_high_memory_that_the_host_has_a_copy_of_is_marked_as_writ
             assert known <= marked
         assert len(known) > 100, "pages of files"
         assert len(marked - known) < len(known) // 10, "reading leaves no mark"
+
+
+def test_on_a_host_that_runs_something_else_as_well_cpu_time_is_not_asked_for_at_each_host_call(
+    boot_demo: Callable[[str], System], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Busy:
+        """A host that gives this process a tenth of the time; each look at the clock comes a millisecond later."""
+
+        wall = 0.0
+        asked = 0
+
+        def perf_counter(self) -> float:
+            self.wall += 0.001
+            return self.wall
+
+        def process_time(self) -> float:
+            self.asked += 1
+            return self.wall / 10
+
+    with boot_demo("df") as system:
+        history = History(system)
+        monkeypatch.setattr(repeating, "time", host := Busy())
+        answered = system.machine.host_calls.answered
+        assert answered is not None
+        with history.pausing(1.0):
+            while system.machine.control.request is None:
+                answered()
+    assert 9.99 < host.wall < 10.1, "it pauses as soon as the CPU time has been spent"
+    assert host.asked < 100, "of ten thousand host calls"

@@ -105,7 +105,13 @@ class Repeating:
 
     def _answered(self) -> None:
         """Pause after a host call at which a checkpoint is due and can be taken."""
-        if time.perf_counter() >= self.asked and time.process_time() >= self.due and self.target.quiet():
+        now = time.perf_counter()
+        if now < self.asked:
+            return
+        left = self.due - time.process_time()
+        if left > 0:  # the host has run something else as well
+            self.asked = now + left
+        elif self.target.quiet():
             self.machine.control.pause()
 
     @contextmanager
