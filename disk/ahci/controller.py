@@ -68,6 +68,7 @@ class AhciController(DeviceBase):
         self.readers = self._readers()
         self.ghc = int(HostControl.AE)
         self.interrupts = 0
+        self.saved: object = None  # its state, as long as nothing has touched it since
 
     def attach(self, host: Host) -> None:
         """Keep the machine's side, for the ports too."""
@@ -95,6 +96,7 @@ class AhciController(DeviceBase):
 
     def reset(self) -> None:
         """HBA reset (10.4.3)."""
+        self.saved = None
         self.ghc = int(HostControl.AE)
         self.interrupts = 0
         for drive in self.drives:
@@ -127,6 +129,7 @@ class AhciController(DeviceBase):
         offset = address - self.base
         if size != 4 or offset & 3:
             return
+        self.saved = None
         if offset >= AHCI_PORT_BASE:
             number, register = divmod(offset - AHCI_PORT_BASE, 1 << AHCI_PORT_SHIFT)
             if number < len(self.drives):
@@ -157,26 +160,32 @@ class AhciController(DeviceBase):
 
     def plug(self, number: int, medium: Medium) -> None:
         """Connect a drive to a port."""
+        self.saved = None
         self.drives[number].plug(medium)
         self.update_line()
 
     def unplug(self, number: int) -> None:
         """Remove the drive of a port; its commands never complete."""
+        self.saved = None
         self.drives[number].unplug()
         self.update_line()
 
     def on_event(self, token: Any) -> None:
         """A command is due to end: (port, command slot, generation)."""
         number, slot, generation = token
+        self.saved = None
         self.drives[number].complete(slot, generation)
         self.update_line()
 
     def save(self) -> object:
         """Return registers as plain data; media are not part of it."""
-        return self.ghc, self.interrupts, tuple(drive.save() for drive in self.drives)
+        if self.saved is None:
+            self.saved = self.ghc, self.interrupts, tuple(drive.save() for drive in self.drives)
+        return self.saved
 
     def load(self, state: Any) -> None:
         """Go back to a saved state."""
+        self.saved = state
         self.ghc, self.interrupts, drives = state
         for drive, saved in zip(self.drives, drives, strict=True):
             drive.load(saved)

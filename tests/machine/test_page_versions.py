@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE
-from callgate.kernel.machine.memory import page_versions
+from callgate.kernel.machine.memory import page_code, page_store, page_versions
 from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.machine.memory.page_map import PageMap
-from callgate.kernel.machine.memory.page_store import NO_PAGE
+from callgate.kernel.machine.memory.page_store import NO_PAGE, PageStore
 from callgate.kernel.machine.memory.page_versions import PageVersions
 from callgate.kernel.machine.memory.ram import Ram
 
@@ -36,8 +36,18 @@ def content(ram):
     return [ram.read(page, PAGE_SIZE, Account.MACHINE) for page in LOW + HIGH]
 
 
+@pytest.fixture(params=["host code", "Python"])
+def way(request, monkeypatch):
+    """Pages are compared and kept by host code, or in Python as where there can be none."""
+    if request.param == "Python":
+        monkeypatch.setattr(page_code, "routine", lambda: None)
+    elif page_code.routine() is None:
+        pytest.skip("no host code can be made here")
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("copies", [0, 4, page_versions.COPIES])
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(10))
 def test_each_moment_comes_back_after_any_order_of_keeping_going_and_dropping(ram, seed, copies, monkeypatch):
     monkeypatch.setattr(page_versions, "COPIES", copies)
     dice = random.Random(seed)
@@ -185,3 +195,41 @@ def test_a_process_that_was_forked_asks_for_its_own_pages(ram):
         os._exit(region.written() != [(0, PAGE_SIZE), (3 * PAGE_SIZE, 4 * PAGE_SIZE)])
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert (region.written(), versions.current) == ([(0, PAGE_SIZE)], 0)
+
+
+@pytest.mark.usefixtures("way")
+def test_pages_that_differ_anywhere_are_kept_and_pages_of_zeros_take_no_room(ram):
+    region, store = ram.regions[0], PageStore()
+    last = page_code.LastPages(store, region.address, region.size)
+    places = [0, 1, 63, 64, 2047, PAGE_SIZE - 64, PAGE_SIZE - 1]
+    for number, place in enumerate(places, 1):
+        ram.write(number * PAGE_SIZE + place, b"\x80")
+    everything = [(0, 2 * PAGE_SIZE), (2 * PAGE_SIZE, PAGES * PAGE_SIZE)]
+    assert list(last.keep(everything)) == list(range(1, len(places) + 1))
+    for number, place in enumerate(places, 1):
+        assert page_store.content(last.kept[number]) == bytes(place) + b"\x80" + bytes(PAGE_SIZE - 1 - place)
+    assert len(set(last.kept)) == len(places) + 1, "a page for each, and none for zeros"
+    room = len(store.free)
+    assert list(last.keep(everything)) == []
+    ram.write(3 * PAGE_SIZE, bytes(PAGE_SIZE))
+    ram.write(5 * PAGE_SIZE, b"more")
+    assert list(last.keep([(3 * PAGE_SIZE, 4 * PAGE_SIZE), (6 * PAGE_SIZE, 7 * PAGE_SIZE)])) == [3], (
+        "those of runs only"
+    )
+    assert list(last.keep(everything)) == [5]
+    assert (last.kept[3], len(store.free)) == (NO_PAGE, room - 1)
+
+
+def test_room_for_pages_grows_by_chunks_and_is_used_again(ram):
+    store = PageStore()
+    address = ram.regions[0].address
+    ram.write(0, b"x")
+    pages = [store.put(address) for _ in range(3)]
+    assert len({*pages}) == 3
+    free = len(store.free)
+    store.drop(pages[1])
+    assert store.put(address) == pages[1]
+    store.make_room(free + 1)
+    assert (len(store.chunks), len(store.free)) == (2, free + len(pages) + free)
+    store.drop(NO_PAGE)
+    assert NO_PAGE not in store.free

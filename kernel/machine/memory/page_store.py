@@ -8,6 +8,7 @@ an object of Python's for each.
 
 import ctypes
 import mmap
+from array import array
 from collections.abc import Callable
 from typing import Final
 
@@ -34,14 +35,13 @@ class PageStore:
     def __init__(self) -> None:
         """Nothing is kept."""
         self.chunks: list[mmap.mmap] = []
-        self.free: list[int] = []  # addresses
+        self.free = array("Q")  # addresses
 
     def put(self, source: int) -> int:
         """Keep what the page at an address of this process holds; return the address of the copy."""
         if not differ(source, NO_PAGE, PAGE_SIZE):
             return NO_PAGE
-        if not self.free:
-            self._grow()
+        self.make_room(1)
         page = self.free.pop()
         _move(page, source, PAGE_SIZE)
         return page
@@ -51,13 +51,18 @@ class PageStore:
         if page != NO_PAGE:
             self.free.append(page)
 
+    def make_room(self, pages: int) -> None:
+        """Have room for at least this many pages; those taken next are the last ones of `free`."""
+        while len(self.free) < pages:
+            self._grow()
+
     def _grow(self) -> None:
         chunk = mmap.mmap(-1, CHUNK, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         if HUGE_PAGES is not None:
             chunk.madvise(HUGE_PAGES)
         self.chunks.append(chunk)
         first = ctypes.addressof(ctypes.c_char.from_buffer(chunk))
-        self.free = list(range(first + CHUNK - PAGE_SIZE, first - PAGE_SIZE, -PAGE_SIZE))
+        self.free = array("Q", range(first + CHUNK - PAGE_SIZE, first - PAGE_SIZE, -PAGE_SIZE)) + self.free
 
 
 def content(page: int) -> bytes:

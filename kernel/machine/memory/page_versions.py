@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from callgate.kernel.abi.memory import PAGE_SHIFT, PAGE_SIZE
+from callgate.kernel.machine.memory.page_code import LastPages
 from callgate.kernel.machine.memory.page_store import NO_PAGE, PageStore, content, differ
 from callgate.kernel.machine.memory.ram import Backing, Ram, Region
 
@@ -59,7 +60,8 @@ class PageVersions:
         self.ram = ram
         self.store = PageStore()
         self.pages: dict[int, Versions] = {}
-        self.last: dict[int, int] = {}  # the content of each page at the last moment; zeros of one that is not there
+        self.to_sort: list[tuple[Key, list[int], list[int]]] = []  # noted, and not in `pages` yet: pages, contents
+        self.last = [LastPages(self.store, region.address, region.size) for region in ram.regions]
         self.keys: list[Key] = [key]
         self.changed: dict[Key, set[int]] = {key: set()}  # pages whose content differs from the moment before
         self.current = key  # the last one that RAM was at
@@ -82,48 +84,51 @@ class PageVersions:
         insort(self.keys, key)
         self.changed[key] = set()
         copies, count, mapped = [], 0, True
-        for region, backing in zip(self.ram.regions, self.backings, strict=True):
+        for region, backing, last in zip(self.ram.regions, self.backings, self.last, strict=True):
             runs = self._copies(region, backing)
             copies.append(runs)
+            count += sum(end - start for start, end in runs) // PAGE_SIZE
             mapped = mapped and region.backing is backing
             if later is None:
-                count += self._keep_last(key, region, runs)
+                self._keep_last(key, region, last, runs)
             else:
-                count += self._keep_between(key, later, region, runs)
+                self._keep_between(key, later, region, runs)
         if count > COPIES or not mapped:
             for region, backing, runs in zip(self.ram.regions, self.backings, copies, strict=True):
                 file_copies(region, backing, runs)
             self.filed = key
         self.current = key
 
-    def _keep_last(self, key: Key, region: Region, runs: list[tuple[int, int]]) -> int:
-        """Note those pages of runs that differ from the moment before `key`, which is the last; return their number."""
-        ahead, base, last, put, pages = region.address - region.base, region.base, self.last, self.store.put, self.pages
-        count, noted = 0, []
-        for start, end in runs:
-            count += end - start >> PAGE_SHIFT
-            for physical in range(base + start, base + end, PAGE_SIZE):
-                if not differ(ahead + physical, last.get(physical, NO_PAGE), PAGE_SIZE):
-                    continue
-                page = last[physical] = put(ahead + physical)
+    def _keep_last(self, key: Key, region: Region, last: LastPages, runs: list[tuple[int, int]]) -> None:
+        """Note those pages of runs that differ from the moment before `key`, which is the last."""
+        numbers = last.keep(runs)
+        if not numbers:
+            return
+        noted = [region.base + (number << PAGE_SHIFT) for number in numbers]
+        kept = [last.kept[number] for number in numbers]
+        self.changed[key].update(noted)
+        self.stored += (len(kept) - kept.count(NO_PAGE)) * PAGE_SIZE
+        self.to_sort.append((key, noted, kept))
+
+    def _by_page(self) -> dict[int, Versions]:
+        """Return the versions of each page; what was noted since it was last asked for is put there now."""
+        pages = self.pages
+        for key, noted, kept in self.to_sort:
+            for physical, page in zip(noted, kept, strict=True):
                 versions = pages.get(physical)
                 if versions is None:
                     versions = pages[physical] = Versions()
                 versions.keys.append(key)
                 versions.kept.append(page)
-                noted.append(physical)
-                if page != NO_PAGE:
-                    self.stored += PAGE_SIZE
-        self.changed[key].update(noted)
-        return count
+        self.to_sort.clear()
+        return pages
 
-    def _keep_between(self, key: Key, later: Key, region: Region, runs: list[tuple[int, int]]) -> int:
+    def _keep_between(self, key: Key, later: Key, region: Region, runs: list[tuple[int, int]]) -> None:
         """Note the pages of runs that differ from the moment before `key`, if it comes before `later`."""
         pages = [offset for start, end in runs for offset in range(start, end, PAGE_SIZE)]
         for offset in pages:
             if differ(region.address + offset, self._at(key, region.base + offset), PAGE_SIZE):
                 self._insert_page(key, later, region.base + offset, region.address + offset)
-        return len(pages)
 
     def _insert_page(self, key: Key, later: Key, physical: int, address: int) -> None:
         """Note a page that differs from the moment before `key`, and from then on up to the moment `later` at most."""
@@ -136,7 +141,7 @@ class PageVersions:
         """Return (start, end) offsets of pages that may differ from the file of `filed`."""
         if region.backing is backing:
             return region.written()
-        offsets = {physical - region.base for physical in self.pages if self._region(physical) is region}
+        offsets = {physical - region.base for physical in self._by_page() if self._region(physical) is region}
         offsets.update(region.pages_in_use())  # another snapshot was restored: anything may differ
         return [(offset, offset + PAGE_SIZE) for offset in sorted(offsets)]
 
@@ -144,15 +149,18 @@ class PageVersions:
         return next(region for region in self.ram.regions if 0 <= physical - region.base < region.size)
 
     def _note(self, key: Key, physical: int, page: int) -> None:
-        versions = self.pages.get(physical)
-        if versions is None:
-            versions = self.pages[physical] = Versions()
+        versions = self._by_page().setdefault(physical, Versions())
         versions.put(key, page)
         if key == versions.keys[-1]:
-            self.last[physical] = page
+            self._set_last(physical, page)
         self.changed[key].add(physical)
         if page != NO_PAGE:
             self.stored += PAGE_SIZE
+
+    def _set_last(self, physical: int, page: int) -> None:
+        """Set the content of a page at the last moment at which it differs from the one before."""
+        region = self._region(physical)
+        self.last[self.ram.regions.index(region)].kept[physical - region.base >> PAGE_SHIFT] = page
 
     def _after(self, key: Key) -> Key | None:
         index = bisect_right(self.keys, key)
@@ -180,7 +188,7 @@ class PageVersions:
                 region.rebase(backing)
                 continue
             region.drop_each(region.written())
-        filed, pages = self.filed, self.pages
+        filed, pages = self.filed, self._by_page()
         run: list[bytes] = []  # pages side by side, which are written at once
         begin = end = 0
         for physical in sorted(self._between(key)):
@@ -207,7 +215,7 @@ class PageVersions:
         return content(self._at(key, physical))
 
     def _at(self, key: Key, physical: int) -> int:
-        known = self.pages.get(physical)
+        known = self._by_page().get(physical)
         return NO_PAGE if known is None else known.at(key)
 
     def in_use(self, key: Key) -> bool:
@@ -220,15 +228,16 @@ class PageVersions:
             raise ValueError(f"{key} is in use")
         later = self._after(key)
         self.keys.remove(key)
+        pages = self._by_page()
         for physical in self.changed.pop(key):
-            versions = self.pages[physical]
+            versions = pages[physical]
             page = versions.take(key)
             if later is not None and physical not in self.changed[later]:
                 versions.put(later, page)
                 self.changed[later].add(physical)
                 continue
             if later is None:
-                self.last[physical] = versions.kept[-1] if versions.kept else NO_PAGE
+                self._set_last(physical, versions.kept[-1] if versions.kept else NO_PAGE)
             if page != NO_PAGE:
                 self.store.drop(page)
                 self.stored -= PAGE_SIZE

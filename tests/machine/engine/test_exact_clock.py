@@ -5,6 +5,7 @@ from callgate.kernel.machine import Machine
 from callgate.kernel.machine.blocks.kinds import make_counter
 from callgate.kernel.machine.engine import counter as counters
 from callgate.kernel.machine.engine import counter_code, executed, port_buffer
+from callgate.kernel.machine.memory import page_code
 from callgate.kernel.machine.observation.stream import Event
 from callgate.kernel.machine.running import SLICE
 from callgate.tools.bench.clock import bench_clock
@@ -193,6 +194,7 @@ def test_the_host_code_of_the_clock_is_what_its_source_assembles_to(assemble_hos
         (counters, counter_code.LOAD_TEMPLATE, counter_code.LOAD_CODE),
         (counters, counter_code.STORE_TEMPLATE, counter_code.STORE_CODE),
         (executed, executed.WATCH_TEMPLATE, executed.WATCH_CODE),
+        (page_code, page_code.KEEP_TEMPLATE, page_code.KEEP_CODE),
         (port_buffer, port_buffer.OUT_TEMPLATE, port_buffer.OUT_CODE),
         (port_buffer, port_buffer.IN_TEMPLATE, port_buffer.IN_CODE),
     ):
