@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE
-from callgate.kernel.machine.memory import page_code, page_store, page_versions
+from callgate.kernel.machine.memory import page_code, page_map, page_store, page_versions
 from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.machine.memory.page_map import PageMap
 from callgate.kernel.machine.memory.page_store import NO_PAGE, PageStore
@@ -233,3 +233,23 @@ def test_room_for_pages_grows_by_chunks_and_is_used_again(ram):
     assert (len(store.chunks), len(store.free)) == (2, free + len(pages) + free)
     store.drop(NO_PAGE)
     assert NO_PAGE not in store.free
+
+
+@pytest.mark.parametrize("runs_at_once", [0, 2, 100])
+def test_a_host_that_tells_the_copies_in_several_answers_or_not_at_all_is_asked_in_another_way(
+    ram, monkeypatch, runs_at_once
+):
+    if not runs_at_once:
+        monkeypatch.setattr(page_map, "PAGEMAP_SCAN", 0)  # which this host does not know
+    versions = PageVersions(ram, 0)
+    ram.regions[0].page_map.scan.vector_length = runs_at_once
+    for page in (1, 3, 5):
+        ram.write(page * PAGE_SIZE, b"z")
+    asked, plain = [], PageMap.private_copies
+    monkeypatch.setattr(PageMap, "private_copies", lambda self: asked.append(self) or plain(self))
+    versions.keep(1)
+    assert bool(asked) is (runs_at_once < 100)
+    ram.write(3 * PAGE_SIZE, b"y")
+    versions.keep(2)
+    versions.go(1)
+    assert [ram.read(page * PAGE_SIZE, 1) for page in range(6)] == [b"\0", b"z", b"\0", b"z", b"\0", b"z"]

@@ -16,6 +16,7 @@ from itertools import chain
 from typing import Final
 
 from callgate.kernel.abi.memory import PAGE_SHIFT, PAGE_SIZE
+from callgate.kernel.machine.memory.page_map import WORDS_OF_RUN, PageMap
 from callgate.kernel.machine.memory.page_store import NO_PAGE, PageStore, differ
 
 WORD: Final = 8  # bytes
@@ -24,10 +25,10 @@ WORD: Final = 8  # bytes
 class Work(ctypes.Structure):
     """What the host code reads and writes.
 
-    `runs` is the address of `count` pairs of addresses, the beginning and the end of pages side by side, all of memory
-    that begins at `base`.  `last` is the address of a word for each page there: where the page kept last is.  `free` is
-    the address of `left` words, of which it takes the last ones: addresses of room.  At `changed` it writes the numbers
-    of the pages that differ, and returns how many they are.
+    `runs` is the address of `count` pairs of addresses, `stride` bytes from one to the next: the beginning and the end
+    of pages side by side, all of memory that begins at `base`.  `last` is the address of a word for each page there:
+    where the page kept last is.  `free` is the address of `left` words, of which it takes the last ones: addresses of
+    room.  At `changed` it writes the numbers of the pages that differ, and returns how many they are.
     """
 
     _fields_ = [
@@ -39,6 +40,7 @@ class Work(ctypes.Structure):
         ("left", ctypes.c_uint64),
         ("changed", ctypes.c_uint64),
         ("zeros", ctypes.c_uint64),
+        ("stride", ctypes.c_uint64),
     ]
 
 
@@ -60,7 +62,7 @@ next_run:
     dec r10
     mov rbx, [r9]
     mov rbp, [r9+8]
-    add r9, 16
+    add r9, [r8+{stride}]
 next_page:
     cmp rbx, rbp
     jae next_run
@@ -140,7 +142,7 @@ def source_of(template: str) -> str:
 
 # What GNU as and Keystone make of the source above; a test assembles it again.
 KEEP_CODE: Final = bytes.fromhex(
-    "5355415441554989f84d8b084d8b50084d8b68184531db4d85d20f84e300000049ffca498b19498b69084983c1104839"
+    "5355415441554989f84d8b084d8b50084d8b68184531db4d85d20f84e300000049ffca498b19498b69084d0348404839"
     "eb73e44989dc4d2b601049c1ec0c4b8b54e50031c9f30f6f040bf30f6f0c0af30f6f540b10f30f6f5c0a10f30f6f640b"
     "20f30f6f6c0a20f30f6f740b30f30f6f7c0a30660f74c1660f74d3660f74e5660f74f7660fdbc2660fdbe6660fdbc466"
     "0fd7c03dffff0000750d83c14081f90010000072a0eb5031c9488b040b480b440b08751183c11081f90010000072ea49"
@@ -179,19 +181,36 @@ class LastPages:
 
     def keep(self, runs: list[tuple[int, int]]) -> array[int]:
         """Keep the pages of (start, end) offsets that differ from the ones kept last; return their numbers."""
-        host = routine()
-        if host is None:
+        if routine() is None:
             return self._keep(runs)
-        store, work = self.store, self.work
-        places = array("Q", chain.from_iterable(runs))
+        places = array("Q", [self.address + place for place in chain.from_iterable(runs)])
         pages = (sum(places[1::2]) - sum(places[::2])) // PAGE_SIZE
+        return self._keep_found(address_of(places), len(runs), 2 * WORD, pages)
+
+    def keep_copies(self, page_map: PageMap) -> tuple[array[int], int] | None:
+        """Do the same with the pages that the host has copies of; return how many they are, too.
+
+        None, and nothing is done, where that takes more than one question to the host.
+        """
+        if routine() is None:
+            return None
+        try:
+            count = page_map.scan_copies()
+        except OSError:
+            return None
+        words = page_map.runs[: WORDS_OF_RUN * count]
+        pages = (sum(words[1::WORDS_OF_RUN]) - sum(words[::WORDS_OF_RUN])) // PAGE_SIZE
+        return self._keep_found(ctypes.addressof(page_map.runs), count, WORDS_OF_RUN * WORD, pages), pages
+
+    def _keep_found(self, runs: int, count: int, stride: int, pages: int) -> array[int]:
+        host, store, work = routine(), self.store, self.work
+        assert host is not None
         store.make_room(pages)
-        shifted = array("Q", [self.address + place for place in places])
-        work.runs, work.count = address_of(shifted), len(runs)
+        work.runs, work.count, work.stride = runs, count, stride
         work.free, work.left = address_of(store.free), len(store.free)
-        count = host(ctypes.addressof(work))
+        changed = host(ctypes.addressof(work))
         del store.free[work.left :]
-        return self.changed[:count]
+        return self.changed[:changed]
 
     def _keep(self, runs: list[tuple[int, int]]) -> array[int]:
         """Do the same in Python."""

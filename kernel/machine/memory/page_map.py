@@ -6,6 +6,7 @@ opens its own.
 """
 
 import ctypes
+import errno
 import fcntl
 import os
 import weakref
@@ -90,6 +91,18 @@ class PageMap:
             self.quick = False
             runs = runs_of(self._entries().translate(PRIVATE))
             return [(first * PAGE_SIZE, last * PAGE_SIZE) for first, last in runs]
+
+    def scan_copies(self) -> int:
+        """Have the host write the same, as addresses, to `runs`: return how many runs of WORDS_OF_RUN words there are.
+
+        OSError where it cannot, or where they are too many for `runs`.
+        """
+        scan = self.scan
+        scan.start = self.address
+        found: int = fcntl.ioctl(self._opened(), PAGEMAP_SCAN, scan)
+        if scan.walk_end < scan.end:
+            raise OSError(errno.E2BIG, "too many pages apart from each other")
+        return found
 
     def _scanned(self) -> list[tuple[int, int]]:
         """Do it by PAGEMAP_SCAN."""

@@ -10,8 +10,10 @@ between the moment of the file and that one are written to it.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any, Final
 
 from callgate.kernel.abi.memory import PAGE_SHIFT, PAGE_SIZE
@@ -83,32 +85,45 @@ class PageVersions:
         later = self._after(key)
         insort(self.keys, key)
         self.changed[key] = set()
-        copies, count, mapped = [], 0, True
-        for region, backing, last in zip(self.ram.regions, self.backings, self.last, strict=True):
-            runs = self._copies(region, backing)
-            copies.append(runs)
-            count += sum(end - start for start, end in runs) // PAGE_SIZE
-            mapped = mapped and region.backing is backing
-            if later is None:
-                self._keep_last(key, region, last, runs)
-            else:
-                self._keep_between(key, later, region, runs)
+        regions = list(zip(self.ram.regions, self.backings, strict=True))
+        mapped = all(region.backing is backing for region, backing in regions)
+        if later is None and mapped:
+            count = sum(map(self._keep_last, repeat(key), self.ram.regions, self.last))
+        else:
+            count = sum(self._keep_all(key, later, number, backing) for number, (_, backing) in enumerate(regions))
         if count > COPIES or not mapped:
-            for region, backing, runs in zip(self.ram.regions, self.backings, copies, strict=True):
-                file_copies(region, backing, runs)
+            for region, backing in regions:
+                file_copies(region, backing, self._copies(region, backing))
             self.filed = key
         self.current = key
 
-    def _keep_last(self, key: Key, region: Region, last: LastPages, runs: list[tuple[int, int]]) -> None:
-        """Note those pages of runs that differ from the moment before `key`, which is the last."""
-        numbers = last.keep(runs)
-        if not numbers:
-            return
-        noted = [region.base + (number << PAGE_SHIFT) for number in numbers]
-        kept = [last.kept[number] for number in numbers]
-        self.changed[key].update(noted)
-        self.stored += (len(kept) - kept.count(NO_PAGE)) * PAGE_SIZE
-        self.to_sort.append((key, noted, kept))
+    def _keep_last(self, key: Key, region: Region, last: LastPages) -> int:
+        """Note those copies of pages that differ from the moment before `key`, the last; return how many there are."""
+        found = None if region.marks else last.keep_copies(region.page_map)
+        if found is None:
+            runs = region.written()
+            found = last.keep(runs), sum(end - start for start, end in runs) // PAGE_SIZE
+        numbers, count = found
+        self._note_last(key, region, last, numbers)
+        return count
+
+    def _keep_all(self, key: Key, later: Key | None, number: int, backing: Backing) -> int:
+        """Do the same where RAM has been mapped to another file since, or for a moment before `later`."""
+        region, last = self.ram.regions[number], self.last[number]
+        runs = self._copies(region, backing)
+        if later is None:
+            self._note_last(key, region, last, last.keep(runs))
+        else:
+            self._keep_between(key, later, region, runs)
+        return sum(end - start for start, end in runs) // PAGE_SIZE
+
+    def _note_last(self, key: Key, region: Region, last: LastPages, numbers: array[int]) -> None:
+        if numbers:
+            noted = [region.base + (number << PAGE_SHIFT) for number in numbers]
+            kept = [last.kept[number] for number in numbers]
+            self.changed[key].update(noted)
+            self.stored += (len(kept) - kept.count(NO_PAGE)) * PAGE_SIZE
+            self.to_sort.append((key, noted, kept))
 
     def _by_page(self) -> dict[int, Versions]:
         """Return the versions of each page; what was noted since it was last asked for is put there now."""
