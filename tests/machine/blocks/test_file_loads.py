@@ -189,6 +189,30 @@ def test_bytes_are_counted_for_the_kind_of_thread_that_loads_them(run):
     assert board.machine.ledger.counts().cpu_file_bytes["server"] == 3 * 9 * 4, "it outlives the host code"
 
 
+def test_bytes_are_counted_for_the_thread_whose_turn_has_begun(make_board, assemble):
+    """Host code changes the kind at the instruction by which the running thread changes (`machine.observation.turns`)."""
+    words, client, server = 0x30_3000, 0x208, 0x210
+    before = f"{WARM}; mov esi, 6; again: mov ecx, 9; k: add ebx, [{FILE}]; dec ecx; jnz k; mov eax, [0x403004]"
+    turn = "mov [0x403000], eax; xchg eax, [0x403008]; mov [0x403004], eax; dec esi; jnz again; ud2"
+    counted = []
+    for kind in ("blocks", "native"):
+        board = make_board(kind)
+        machine = board.machine
+        machine.counter.patience = 0
+        board.map(FILE, HIGH_MEMORY, "rw")
+        for selector in (client, server):
+            machine.ledger.turns.begin(selector)
+        machine.ledger.turns.account(server, 1)
+        machine.ram.write(words, b"".join(word.to_bytes(4, "little") for word in (client, server, client)))
+        board.answer = lambda _report, machine=machine: machine.request_stop("host")
+        board.boot("", user=f"{before}; {turn}")
+        machine.watch_turns(0x400000 + len(assemble(before)), words)
+        assert machine.run(fuel=10_000).reason == "host"
+        counted.append(seen(board))
+    assert counted[0] == counted[1]
+    assert counted[0][2] == {"kernel": 0, "server": 3 * 9 * 4, "client": 3 * 9 * 4}
+
+
 def test_bytes_are_counted_for_the_kind_of_the_snapshot_that_was_restored(run):
     user = f"mov ecx, 4; l: mov edx, 9; k: add ebx, [{FILE}]; dec edx; jnz k; int3; dec ecx; jnz l; ud2"
     kept = []
