@@ -190,7 +190,7 @@ def test_bytes_are_counted_for_the_kind_of_thread_that_loads_them(run):
 
 
 def test_bytes_are_counted_for_the_thread_whose_turn_has_begun(make_board, assemble):
-    """Host code changes the kind at the instruction by which the running thread changes (`machine.observation.turns`)."""
+    """Host code changes the kind at the instruction that changes the running thread (`machine.observation.turns`)."""
     words, client, server = 0x30_3000, 0x208, 0x210
     before = f"{WARM}; mov esi, 6; again: mov ecx, 9; k: add ebx, [{FILE}]; dec ecx; jnz k; mov eax, [0x403004]"
     turn = "mov [0x403000], eax; xchg eax, [0x403008]; mov [0x403004], eax; dec esi; jnz again; ud2"
