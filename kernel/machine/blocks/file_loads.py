@@ -44,6 +44,7 @@ OFTEN: Final = 64  # loads of file data by a routine, the last of which is repla
 SELDOM: Final = 1 << 16  # the most of those, after some that could not be replaced or already were
 LONGEST: Final = 40  # bytes of a look and its load, and of a slow way, at most
 LARGEST_BLOCK: Final = 1 << 16  # bytes of host code
+REACH: Final = (1 << 31) - (1 << 20)  # bytes that a stub, and what it refers to, may lie away
 RESERVED: Final = (4, 6, 7)  # RSP, RSI, RDI: no address is in them
 # Bytes that do nothing, as `machine.blocks.known_checks` writes them.
 LEFT_OUT: Final = re.compile(rb"\x66\x0f\x1f\x84\0{5}(?:\x66\x0f\x1f\x84\0{5}|\x0f\x1f\x84\0{5})")
@@ -216,7 +217,7 @@ class FileLoads:
     def _change(self, load_end: int) -> bool:
         """Have a load look for file data first; return whether it does."""
         look = look_before(load_end)
-        if look is None:
+        if look is None or abs(self.stubs - load_end) > REACH:
             return False
         self._change_back(load_end)  # of a block that is no longer
         if not self.free:

@@ -6,6 +6,8 @@ import capstone
 import pytest
 from callgate.kernel.abi.memory import HIGH_MEMORY
 from callgate.kernel.machine.blocks import file_loads
+from callgate.kernel.machine.blocks.access_code import AccessState
+from callgate.kernel.machine.blocks.file_loads import FileLoads
 from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.machine.memory.bus import DeviceBase
 
@@ -315,6 +317,13 @@ def test_a_look_through_any_register_is_known_and_replaced(register, load):
     assert name in before[3].op_str
     assert not any(name in line.op_str for line in lines if line.mnemonic == "add"), "the address is still there"
     del kept
+
+
+def test_a_load_stays_as_it_is_where_no_stub_is_within_reach_of_a_jump():
+    kept, load_end = made_look(3, b"\x8b\x1e")
+    before = bytes(kept)
+    FileLoads(AccessState(), load_end + (1 << 31), pytest.fail)._asked(load_end)
+    assert bytes(kept) == before
 
 
 def test_host_code_of_another_form_is_no_look():
