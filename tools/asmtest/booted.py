@@ -14,6 +14,7 @@ from callgate.kernel.machine.memory.outside import Outside
 from callgate.kernel.machine.observation.ledger import Counts
 from callgate.kernel.programs.images import program_image
 from callgate.kernel.system import System, SystemOptions
+from callgate.tools.asmtest.board.attached import Attached
 from callgate.tools.recording import Occurred
 
 BOOT_FUEL: Final = 500_000_000  # instructions after which a boot is taken to hang
@@ -54,6 +55,7 @@ class BootedSystem:
         self.occurred: list[Occurred] = []  # from outside since the reset: while it booted, nothing came
         self.next = self.machine.outside
         self.machine.outside = self._from_outside
+        self.attached = Attached(self.machine)
 
     def _from_outside(self, what: Outside) -> None:
         """Keep what comes from outside, for a recording.  A test that goes back makes another run of it."""
@@ -76,11 +78,16 @@ class BootedSystem:
     def reset(self) -> None:
         """Go back to the prompt."""
         self.system.restore(self.kept)
+        self.attached.note()
         self.printed.clear()
         self.log.clear()
         self.occurred.clear()
         self.stop = None
         self.panic = ""
+
+    def leave(self) -> None:
+        """Take off breakpoints, probes and listeners that a test has left on the machine since the reset."""
+        self.attached.drop()
 
     def type(self, line: str) -> None:
         """Give the shell a line of input; nothing runs yet."""

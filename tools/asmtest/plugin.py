@@ -303,13 +303,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture
-def bare_cpu() -> BareCpu:
+def bare_cpu() -> Iterator[BareCpu]:
     """A CPU with flat memory; sources are named relative to the test's file."""
     item = Current.item
     cpu = shared_cpu(item.config)
     cpu.reset()
     cpu.folder = folder_of(item.path)
-    return cpu
+    yield cpu
+    cpu.leave()
 
 
 @pytest.fixture(scope="session")
@@ -329,10 +330,11 @@ def booted_system(booted_images: list[Path]) -> Iterator[BootedSystem]:
 
 
 @pytest.fixture
-def booted(booted_system: BootedSystem) -> BootedSystem:
+def booted(booted_system: BootedSystem) -> Iterator[BootedSystem]:
     """A booted system at the shell's prompt, restored from a snapshot for each test."""
     booted_system.reset()
-    return booted_system
+    yield booted_system
+    booted_system.leave()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -30,6 +30,7 @@ from callgate.tools.asmtest.bare.convention import Argument, Convention, convent
 from callgate.tools.asmtest.bare.operations import Function, RunMachine
 from callgate.tools.asmtest.bare.retrace import retrace
 from callgate.tools.asmtest.board import board, wide
+from callgate.tools.asmtest.board.attached import Attached
 from callgate.tools.asmtest.board.ctrl_c import CtrlC
 from callgate.tools.asmtest.board.places import shown_errors, shown_file
 from callgate.tools.asmtest.board.programs import Programs
@@ -82,9 +83,11 @@ class BareCpu:
         self.machine.probe(board.RETURN, lambda: self.machine.request_stop("returned"))
         self.refusals = meanwhile.refusals(self)
         self.stale = True  # a reset has been asked for and not been carried out
+        self.attached = Attached(self.machine)
         self.reset()
         for watcher in self.watchers:
             watcher(self)
+        self.attached.note()
 
     # Setting up.
 
@@ -99,6 +102,10 @@ class BareCpu:
         functions = self.machine.host_calls.functions
         functions.clear()
         functions.update(self.refusals)
+
+    def leave(self) -> None:
+        """Take off breakpoints, probes and listeners that a test has left on the machine."""
+        self.attached.drop()
 
     def _freshen(self) -> None:
         """Carry out a reset; it is deferred, since loading a program makes it superfluous."""
@@ -160,11 +167,13 @@ class BareCpu:
     def _probe(self, program: Program) -> None:
         for probe in self.probes:
             self.machine.unprobe(probe)
+        self.attached.probes.difference_update(self.probes)
         self.probes = [self.machine.probe(site.address, meanwhile.emitter(self, site)) for site in program.events]
         self.probes += [self.machine.probe(mark.address, meanwhile.counter(self, mark)) for mark in program.marks]
         if isinstance(program, LinkedProgram):
             stubs = program.stubs.items()
             self.probes += [self.machine.probe(address, placing.answer(self, name)) for name, address in stubs]
+        self.attached.probes.update(self.probes)
 
     def write(self, address: int | str, data: bytes) -> None:
         """Write bytes at a linear address or label."""

@@ -1,0 +1,38 @@
+"""What a test may attach to a machine, and has to be taken off before the next test: a snapshot does not hold it."""
+
+from __future__ import annotations
+
+from callgate.kernel.machine import Machine
+
+
+class Attached:
+    """Breakpoints, probes and listeners of a machine, and the two functions that others may fill in."""
+
+    def __init__(self, machine: Machine) -> None:
+        """Note what is attached now."""
+        self.machine = machine
+        self.note()
+
+    def note(self) -> None:
+        """What is attached now stays."""
+        machine = self.machine
+        self.breakpoints = set(machine.breakpoints.numbers)
+        self.probes = set(machine.probes)
+        self.listeners = machine.stream.listeners[:]
+        self.functions = machine.on_interrupt, machine.dma_watch
+
+    def drop(self) -> None:
+        """Take off what has been attached since `note`."""
+        machine = self.machine
+        machine.breakpoints.enabled = True
+        machine.on_interrupt, machine.dma_watch = self.functions
+        if machine.breakpoints.numbers.keys() != self.breakpoints:
+            for address in machine.breakpoints.numbers.keys() - self.breakpoints:
+                machine.breakpoints.remove(address)
+        if machine.probes != self.probes:
+            for number in machine.probes - self.probes:
+                machine.unprobe(number)
+        if machine.stream.listeners != self.listeners:
+            for listener, _ in machine.stream.listeners[:]:
+                if not any(listener is kept for kept, _ in self.listeners):
+                    machine.stream.unsubscribe(listener)
