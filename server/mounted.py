@@ -31,6 +31,8 @@ from callgate.server.pieces import Extract
 from callgate.server.versions import DirectoryVersions, Pages
 
 MEMORY_OUT_LIMIT: Final = 1 << 16
+LINKS_AT_ONCE: Final = 32  # answers of one READ_LINKS
+LINK_LENGTH: Final = 2  # bytes of a target's length in its reply
 NAMING: Final = frozenset({Operation.LOCK_DIRECTORY, Operation.OPEN, Operation.READ_LINK})
 
 Volume = TypeVar("Volume")
@@ -137,6 +139,36 @@ class MountedServer(HostedServer, Generic[Volume, File]):
                 ErrorCode.NAME_TOO_LONG, f"{parse_path(request.path())}: a target of {len(data)} bytes"
             )
         return Data(data, request.registers._replace(eax=len(data)))
+
+    @operation(Operation.READ_LINKS)
+    async def read_links(self, request: Request) -> Reply:
+        """Answer where symbolic links of a directory lead: at most LINKS_AT_ONCE, each as this server's READ_LINK does.
+
+        One that READ_LINK refuses has no bytes, and its own request tells why.  FileSystemError, BAD_CALL without
+        READ_LINK, and BAD_ARGUMENT without a name.
+        """
+        if Operation.READ_LINK not in self.operations:
+            raise FileSystemError(ErrorCode.BAD_CALL, f"{self.name} has no operation {request.operation}")
+        directory, *names = request.data.split(b"\0")
+        if not names:
+            raise FileSystemError(ErrorCode.BAD_ARGUMENT, "no name of a link")
+        answer = bytearray()
+        for name in names[:LINKS_AT_ONCE]:
+            target = await self._target_of(directory + b"/" * bool(directory) + name)
+            if len(answer) + LINK_LENGTH + len(target) > MESSAGE_DATA_SIZE:
+                if answer:
+                    break
+                target = b""
+            answer += len(target).to_bytes(LINK_LENGTH, "little") + target
+        return Data(bytes(answer), request.registers._replace(eax=len(answer)))
+
+    async def _target_of(self, path: bytes) -> bytes:
+        """Return the target of a symbolic link, none if it cannot be read."""
+        with suppress(FileSystemError):
+            reply = await self.handle(Request(Operation.READ_LINK, RegisterValues(), path))
+            if isinstance(reply, Data):
+                return reply.data
+        return b""
 
     @operation(Operation.CLOSE)
     async def close(self, request: Request) -> Reply:

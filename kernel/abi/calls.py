@@ -63,7 +63,8 @@ class SystemCall(Answered):
     )  # -> eax=1 if the console has sent this process a break (Ctrl-C), which this call takes; else 0
     FILE_HANDLER = 22, _POLICY  # ebx=where to resume if code in [esi, edi) touches a file page that cannot be provided
     SET_DIRECTORY = 23, _PATH  # esi=path ecx=length: where paths without a leading slash begin, also for children
-    READ_LINK = 24, _PATH  # esi=path ecx=length edi=address edx=bytes there -> eax=bytes of the symbolic link's target
+    READ_LINK = 24, _PATH  # esi=path ecx=length edi=address edx=bytes there -> eax=bytes of the link's target;
+    # of a directory and names of links in it, each after a zero byte: of theirs, as Operation.READ_LINKS has them
 
 
 class ServerAnswer(Enum):
@@ -127,6 +128,8 @@ class Operation(IntEnum):
     RELEASE = 8  # eax=request number given by READ: its pages are no longer used
     READ_LINK = 9  # data=path of a symbolic link -> data reply: its target (UTF-8); eax=bytes of it
     BATCH = 10  # data=BatchEntry array, one for each request -> registers; data=the same with results
+    READ_LINKS = 11  # data=path of a directory, names of symbolic links in it, each after a zero byte -> data reply:
+    # for each, in order, 16 bits of length and its target, 0=ask for it by READ_LINK; eax=bytes
 
 
 NAME_ABSENT: Final = 1

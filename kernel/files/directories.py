@@ -76,16 +76,17 @@ class Directories:
         process.locks[number] = lock
         return number, lock
 
-    async def link_target(self, path: bytes, path_address: int) -> bytes:
-        """Return where the symbolic link at an absolute path, also at kernel address `path_address`, leads.
+    async def link_target(self, path: bytes, names: bytes, path_address: int) -> bytes:
+        """Return where the symbolic link at an absolute path leads, or links with `names` in the directory there.
 
-        1 to 4,048 bytes that the server has chosen; PolicyError, BAD_ARGUMENT if there is no link.
+        Both lie at kernel address `path_address`, one after the other; each name follows a zero byte.  1 to 4,048 bytes
+        that the server has chosen, of several links as READ_LINKS has them; PolicyError, BAD_ARGUMENT without a link.
         """
         endpoint, rest = resolve(self.endpoints, path)
         if endpoint is None:
             raise CallerError(ErrorCode.BAD_ARGUMENT, "the root directory is not a symbolic link")
-        where = path_address + len(path) - len(rest), len(rest)
-        reply = await self.names.ask(endpoint, Operation.READ_LINK, where)
+        where = path_address + len(path) - len(rest), len(rest) + len(names)
+        reply = await self.names.ask(endpoint, Operation.READ_LINKS if names else Operation.READ_LINK, where)
         target = await reply.take_data()
         if not target:
             raise ServerFault(ErrorCode.BAD_REPLY, "no data, or another reply than data")

@@ -37,16 +37,26 @@ class Caller:
 
         BAD_ARGUMENT if it holds a zero byte, NAME_TOO_LONG beyond `PATH_LIMIT` bytes.
         """
-        address = self.guest.words[thread.tcb + PATH_PAGE]
-        path = bytes(self.guest.ram.view(address - KERNEL_BASE, frame["ecx"]))
-        if b"\0" in path:
+        path, names, address = self.path_and_names(thread, frame)
+        if names:
             raise CallerError(ErrorCode.BAD_ARGUMENT, "a path holds no zero byte")
+        return path, address
+
+    def path_and_names(self, thread: Thread, frame: ControlBlock) -> tuple[bytes, bytes, int]:
+        """As `path`, but names may follow the path, each after a zero byte: they are the second value.
+
+        They lie after the path, and NAME_TOO_LONG is for all of it.
+        """
+        address = self.guest.words[thread.tcb + PATH_PAGE]
+        path, zero, names = bytes(self.guest.ram.view(address - KERNEL_BASE, frame["ecx"])).partition(b"\0")
+        names = zero + names
         if path and not path.startswith(b"/") and thread.process.directory:
             path = absolute(thread.process.directory, path)
-            if len(path) > PATH_LIMIT:
+            size = len(path) + len(names)
+            if size > PATH_LIMIT:
                 raise CallerError(ErrorCode.NAME_TOO_LONG)
-            self.guest.ram.view(address - KERNEL_BASE, len(path))[:] = path
-        return path, address
+            self.guest.ram.view(address - KERNEL_BASE, size)[:] = path + names
+        return path, names, address
 
     async def string(self, process: Process, address: int, limit: int) -> bytes:
         """Return the process's bytes from `address` to a zero; pages of files that are not mapped are fetched.

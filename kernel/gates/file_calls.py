@@ -105,9 +105,9 @@ class FileCalls:
     async def read_link(self, thread: Thread, frame: ControlBlock) -> None:
         """READ_LINK: copy the target of the symbolic link at a path to EDI, with room for EDX bytes; EAX its length.
 
-        NAME_TOO_LONG without room for it.
+        Of a directory and names of links in it, what its server says of all of them.  NAME_TOO_LONG without room.
         """
-        target = await self.directories.link_target(*self.caller.path(thread, frame))
+        target = await self.directories.link_target(*self.caller.path_and_names(thread, frame))
         if len(target) > frame["edx"]:
             raise CallerError(ErrorCode.NAME_TOO_LONG)
         later = self.caller.give(thread.process, frame["edi"], target)

@@ -3,7 +3,10 @@
 The counts are exact.  One that has changed is a change of the cost: write the new one here if it is intended.
 """
 
+import stat
+import zipfile
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from callgate.disk.images.builder import create_image
@@ -14,7 +17,19 @@ from callgate.kernel.system import System, SystemOptions
 DIRECTORIES = 40  # more than the kernel keeps of those that no process has locked
 KEPT = 32
 LOCKS = DIRECTORIES + 1  # the directories, and the one that they lie in
+LINKS = 70
+LINKS_AT_ONCE = 32
 Costs = Callable[..., Counts]
+
+
+def run(image: Path, commands: str) -> tuple[Counts, str]:
+    """Return what a run costs, and what it prints."""
+    output: list[bytes] = []
+    with System([ImageFile(image)], SystemOptions(commands=commands, output=output.append)) as system:
+        system.run()
+        assert system.exit_code == 0
+        assert system.kernel.check() == []
+        return system.machine.ledger.counts(), b"".join(output).decode()
 
 
 @pytest.fixture(scope="module")
@@ -31,16 +46,9 @@ def costs(tmp_path_factory: pytest.TempPathFactory) -> Costs:
     image = folder.with_suffix(".img")
     create_image(image, folder, fs="fat16", size=32 << 20)
 
-    def run(commands: str) -> Counts:
-        with System([ImageFile(image)], SystemOptions(commands=commands, output=lambda _data: None)) as system:
-            system.run()
-            assert system.exit_code == 0
-            assert system.kernel.check() == []
-            return system.machine.ledger.counts()
-
     def spent(command: str, *earlier: str) -> Counts:
         before = "; ".join(("cd /d0", *earlier))
-        return run(f"{before}; {command}") - run(before)
+        return run(image, f"{before}; {command}")[0] - run(image, before)[0]
 
     return spent
 
@@ -52,6 +60,23 @@ def test_a_listing_is_one_request_for_all_its_entries_and_none_again(costs: Cost
     assert first.blocking_waits == 2, "the client's for the reply, and the server's for the disk"
     assert (again.requests, again.blocking_waits, again.cr3_loads) == (0, 0, 0)
     assert "resume" not in again.host_calls
+
+
+def test_a_listing_asks_for_the_targets_of_its_links_in_few_requests(tmp_path: Path) -> None:
+    image = tmp_path / "links.zip"
+    with zipfile.ZipFile(image, "w") as archive:
+        for number in range(LINKS):
+            entry = zipfile.ZipInfo(f"l{number:02}")
+            entry.create_system, entry.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+            archive.writestr(entry, f"target {number}")
+    before, _ = run(image, "cd /d0; ls")
+    after, output = run(image, "cd /d0; ls; ls -l")
+    spent = after - before
+    assert [line.partition(" -> ")[2] for line in output.splitlines() if " -> " in line] == [
+        f"target {number}" for number in range(LINKS)
+    ]
+    assert spent.requests == -(-LINKS // LINKS_AT_ONCE), "each of them was a request of its own"
+    assert spent.cr3_loads == 2 * spent.requests, "the way there and back"
 
 
 def test_a_walk_makes_a_request_for_each_directory_and_tells_of_those_given_back_in_batches(costs: Costs) -> None:

@@ -99,6 +99,41 @@ def test_the_target_of_a_link_is_requested_by_the_path_of_the_link(make: Callabl
             volume.link_target("directory/none")
 
 
+@pytest.mark.parametrize("kind", TOOLS)
+def test_the_targets_of_several_links_are_those_that_each_has_alone(make: Callable[[str], Path], kind: str) -> None:
+    with ImageVolumes(make(kind)) as volumes:
+        (volume,) = volumes.volumes.values()
+        ask = volume.walk.rehearsal.request
+
+        def told(directory: str, *names: str) -> list[bytes]:
+            data, found = ask(Operation.READ_LINKS, "\0".join((directory, *names)).encode()).data, list[bytes]()
+            while data:
+                size = int.from_bytes(data[:2], "little")
+                found.append(data[2 : 2 + size])
+                data = data[2 + size :]
+            return found
+
+        assert told("", *LINKS) == list(LINKS.values())
+        assert told("docs", "A.TXT", "none", "inner", "") == [b"", b"", b"../docs/A.TXT", b""]
+        assert told("directory", "inner") == [b"../docs/A.TXT"], "links before the names are followed"
+        assert told("nowhere", "inner") == [b""]
+        assert told("", *["file"] * 40) == [LINKS["file"]] * 32
+        assert ask(Operation.READ_LINKS, b"docs").error is ErrorCode.BAD_ARGUMENT
+
+
+def test_targets_that_do_not_fit_into_one_answer_are_left_out(folder: Path, make: Callable[[str], Path]) -> None:
+    for number in range(5):
+        link(folder / f"wide{number}", b"/".join([b"x" * 99] * 10))
+    link(folder / "widest", b"/".join([b"x" * 99] * 40) + b"/" + b"y" * 47)
+    with ImageVolumes(make("ext4")) as volumes:
+        (volume,) = volumes.volumes.values()
+        ask = volume.walk.rehearsal.request
+        several = ask(Operation.READ_LINKS, b"\0".join([b"", *(b"wide%d" % number for number in range(5))])).data
+        assert len(several) == 4 * (2 + 999)
+        assert len(ask(Operation.READ_LINK, b"widest").data) == 4047, "as long as a message, but for a byte"
+        assert ask(Operation.READ_LINKS, b"\0widest\0file").data == b"\0\0" + b"\x0a\0docs/A.TXT"
+
+
 def test_disk_ls_shows_control_characters_of_link_targets_as_escapes(
     make: Callable[[str], Path], command_line: Command
 ) -> None:
@@ -156,7 +191,8 @@ def test_a_server_without_links_does_not_implement_read_link(tmp_path: Path, kin
     create_image(tmp_path / "x.img", tmp_path / "files", fs=kind)
     with ImageVolumes(tmp_path / "x.img") as volumes:
         (volume,) = volumes.volumes.values()
-        assert volume.walk.rehearsal.request(Operation.READ_LINK, b"A.TXT").error is ErrorCode.BAD_CALL
+        for number, data in ((Operation.READ_LINK, b"A.TXT"), (Operation.READ_LINKS, b"\0A.TXT")):
+            assert volume.walk.rehearsal.request(number, data).error is ErrorCode.BAD_CALL
         with pytest.raises(VolumeError) as caught:
             volume.link_target("A.TXT")
         assert caught.value.code is ErrorCode.NOT_SUPPORTED

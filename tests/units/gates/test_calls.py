@@ -139,6 +139,24 @@ def test_a_path_with_a_zero_byte_or_one_that_is_too_long_when_absolute_is_refuse
         gate.caller.path(gate.thread, gate.frame)
 
 
+def test_names_after_a_path_come_after_it_in_the_page_too_and_all_of_it_has_a_limit(gate: Gate) -> None:
+    gate.shell.directory = b"/d0/a"
+    for given, path, names in (
+        (b"../b\0x\0../y", b"/d0/b", b"\0x\0../y"),
+        (b"/d1\0", b"/d1", b"\0"),
+        (b"c", b"/d0/a/c", b""),
+    ):
+        gate.path(given)
+        found = gate.caller.path_and_names(gate.thread, gate.frame)
+        assert found[:2] == (path, names)
+        assert gate.guest.ram.read(found[2] - KERNEL_BASE, len(path + names)) == path + names
+    gate.path(b"c\0" + b"x" * (MESSAGE_DATA_SIZE - 9))
+    assert sum(map(len, gate.caller.path_and_names(gate.thread, gate.frame)[:2])) == MESSAGE_DATA_SIZE - 1
+    gate.path(b"c\0" + b"x" * (MESSAGE_DATA_SIZE - 8))
+    with refusal(ErrorCode.NAME_TOO_LONG):
+        gate.caller.path_and_names(gate.thread, gate.frame)
+
+
 def test_a_string_in_an_unmapped_page_of_a_file_is_fetched_and_elsewhere_refused(gate: Gate) -> None:
     text, calls = drive(gate.caller.string(gate.shell, FILES + 5, 100))
     assert (text, [call.name for call in calls]) == (b"", ["block"])
@@ -285,8 +303,8 @@ class OpenResults:
     def close(self, _process: Process, handle: int) -> None:
         self.calls.append(("close", handle))
 
-    async def link_target(self, path: bytes, _address: int) -> bytes:
-        return b"to/" + path
+    async def link_target(self, path: bytes, names: bytes, _address: int) -> bytes:
+        return b"to/" + path + names
 
 
 @pytest.fixture

@@ -55,6 +55,7 @@ command_ls:
 ; put_entries: list the entries, one a line.
 ;   clobbers:  eax, ebx, ecx, edx, esi, edi, flags
 put_entries:
+        call    forget_targets
         xor     ebx, ebx
 .next:
         cmp     ebx, [entry_count]
