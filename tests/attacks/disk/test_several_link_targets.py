@@ -131,15 +131,17 @@ def test_the_longest_target_of_several_is_shown_whole_and_its_control_characters
     assert (others, asked) == (ALL[1:], [SEVERAL])
 
 
-def test_a_break_ends_a_listing_whose_server_never_answers_for_several_links(
-    arena: Arenas, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("silent", [SEVERAL, ALONE])
+def test_a_break_ends_a_listing_whose_server_never_answers_for_its_links(
+    arena: Arenas, monkeypatch: pytest.MonkeyPatch, silent: Operation
 ) -> None:
     monkeypatch.setattr(servers.Silent, "answered", [])
     monkeypatch.setattr(volumes, "installed_servers", lambda: [Links])
-    monkeypatch.setattr(Links, "silent", frozenset({SEVERAL}))
+    monkeypatch.setattr(Links, "silent", frozenset({silent}))
+    monkeypatch.setattr(Links, "several", [b""])
     made = arena(MemoryMedium(servers.IMAGE), commands="ls -l /d0; echo $?")
     assert made.run().reason == "halt"
     assert made.system.machine.serial.send_break()
     made.run()
-    assert [line.split()[-1] for line in made.output.decode().splitlines()] == ["0", "a", "130"]
+    assert [line.split()[-1] for line in made.output.decode().splitlines()] == ["0", "a", "1"]
     assert ALONE not in servers.Silent.answered
