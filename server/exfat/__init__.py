@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from callgate.server.exfat.probe import probe
-from callgate.server.hosted import Recogniser
+from callgate.server.exfat.probe import ExfatProbe
 
 if TYPE_CHECKING:
     from callgate.server.exfat.server import ExfatServer
 
 
-class Exfat(Recogniser):
+class Exfat(ExfatProbe):
     """Recognises exFAT volumes, which `ExfatServer` serves."""
-
-    name: ClassVar[str] = "exfat"
-
-    @classmethod
-    def probe(cls, first: bytes) -> str | None:
-        """Return ``exfat`` if the partition is one, else None."""
-        return probe(first)
 
     @classmethod
     def server_class(cls) -> type[ExfatServer]:

@@ -1,13 +1,11 @@
 """The exFAT server: the operations of a file-system server over a mounted `ExfatVolume`."""
 
-from typing import ClassVar
-
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import VolumeFlags
 from callgate.server.disk import Disk
 from callgate.server.exfat.directory import ExfatEntry
 from callgate.server.exfat.file import OpenFile
-from callgate.server.exfat.probe import probe
+from callgate.server.exfat.probe import ExfatProbe
 from callgate.server.exfat.volume import ExfatVolume
 from callgate.server.hosted import operation
 from callgate.server.listing import ListedFile
@@ -17,15 +15,8 @@ from callgate.server.paths import parse_path
 from callgate.server.versions import Pages
 
 
-class ExfatServer(MountedServer[ExfatVolume, OpenFile]):
+class ExfatServer(MountedServer[ExfatVolume, OpenFile], ExfatProbe):
     """Serves one exFAT volume, read-only."""
-
-    name: ClassVar[str] = "exfat"
-
-    @classmethod
-    def probe(cls, first: bytes) -> str | None:
-        """Return ``exfat`` if the partition is one, else None."""
-        return probe(first)
 
     async def start(self) -> None:
         """Mount the partition; MountError names what is wrong with it."""

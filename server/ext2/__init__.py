@@ -12,24 +12,16 @@ that is reported.  Checksums (metadata_csum) are not compared, extended attribut
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from callgate.server.ext2.probe import probe
-from callgate.server.hosted import Recogniser
+from callgate.server.ext2.probe import Ext2Probe
 
 if TYPE_CHECKING:
     from callgate.server.ext2.server import Ext2Server
 
 
-class Ext2(Recogniser):
+class Ext2(Ext2Probe):
     """Recognises ext2, ext3 and ext4 volumes, which `Ext2Server` serves."""
-
-    name: ClassVar[str] = "ext2"
-
-    @classmethod
-    def probe(cls, first: bytes) -> str | None:
-        """Return ``ext2``, ``ext3`` or ``ext4`` if the partition is one, else None."""
-        return probe(first)
 
     @classmethod
     def server_class(cls) -> type[Ext2Server]:

@@ -1,7 +1,5 @@
 """The ext2 server: the operations of a file-system server over a mounted `ExtVolume`."""
 
-from typing import ClassVar
-
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import VolumeFlags
 from callgate.kernel.abi.errors import ErrorCode
@@ -12,7 +10,7 @@ from callgate.server.ext2.file import locate
 from callgate.server.ext2.inode import Inode
 from callgate.server.ext2.listing import Listing, list_directory
 from callgate.server.ext2.paths import find
-from callgate.server.ext2.probe import probe
+from callgate.server.ext2.probe import Ext2Probe
 from callgate.server.ext2.structures import KIND_NAMES, Kind
 from callgate.server.ext2.volume import DIRECTORIES_KEPT, ENTRIES_KEPT, ExtVolume
 from callgate.server.gate import LOW_DWORD
@@ -30,19 +28,12 @@ from callgate.server.paths import parse_path
 from callgate.server.versions import Pages
 
 
-class Ext2Server(MountedServer[ExtVolume, Inode]):
+class Ext2Server(MountedServer[ExtVolume, Inode], Ext2Probe):
     """Serves one ext2, ext3 or ext4 partition, read-only."""
-
-    name: ClassVar[str] = "ext2"
 
     def __init__(self, memory: ServerMemory, geometry: VolumeGeometry) -> None:
         super().__init__(memory, geometry)
         self._listings: Recent[Listing] = Recent(DIRECTORIES_KEPT, ENTRIES_KEPT)
-
-    @classmethod
-    def probe(cls, first: bytes) -> str | None:
-        """Return ``ext2``, ``ext3`` or ``ext4`` if the partition is one, else None."""
-        return probe(first)
 
     async def start(self) -> None:
         """Mount the partition; MountError names what is wrong with it."""

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from callgate.server.fat.probe import probe
-from callgate.server.hosted import Recogniser
+from callgate.server.fat.probe import FatProbe
 
 if TYPE_CHECKING:
     from callgate.server.fat.server import FatServer
 
 
-class Fat(Recogniser):
+class Fat(FatProbe):
     """Recognises FAT12, FAT16 and FAT32 volumes, which `FatServer` serves."""
-
-    name: ClassVar[str] = "fat"
-
-    @classmethod
-    def probe(cls, first: bytes) -> str | None:
-        """Return ``fat12``, ``fat16``, ``fat32`` or ``fat`` if the partition is one, else None."""
-        return probe(first)
 
     @classmethod
     def server_class(cls) -> type[FatServer]:

@@ -4,7 +4,7 @@ A volume that *says* it is FAT is ours even when its numbers are absurd, so that
 absurd one; one without such a statement is ours when its numbers make sense.
 """
 
-from typing import Final
+from typing import ClassVar, Final
 
 from callgate.kernel.abi.disks.volumes import (
     BITLOCKER_NAME,
@@ -24,6 +24,7 @@ from callgate.server.fat.structures import (
     BootSector16,
     BootSector32,
 )
+from callgate.server.hosted import Recogniser
 
 BACKUP_PLACES: Final = tuple(FAT_BACKUP_SECTOR * scale for scale in (1, 2, 4, 8))  # in disk sectors
 _FOREIGN_OEM_NAMES: Final = (NTFS_NAME, EXFAT_NAME, BITLOCKER_NAME, REFS_NAME)
@@ -31,12 +32,18 @@ _TYPES: Final = {b"FAT12   ": "fat12", b"FAT16   ": "fat16", b"FAT32   ": "fat32
 _UNBOUNDED: Final = 1 << 40  # the partition's size is not known to a probe
 
 
-def probe(first: bytes) -> str | None:
-    """Return ``fat12``, ``fat16``, ``fat32``, or ``fat`` (if that is all that can be said), or None."""
-    sector = first[:SECTOR_SIZE]
-    if len(sector) < SECTOR_SIZE or sector[OEM_NAME_OFFSET:][:8] in _FOREIGN_OEM_NAMES:
-        return None
-    return _judge(first) or _backup(first)
+class FatProbe(Recogniser):
+    """Claims FAT12, FAT16 and FAT32 volumes."""
+
+    name: ClassVar[str] = "fat"
+
+    @classmethod
+    def probe(cls, first: bytes) -> str | None:
+        """Return ``fat12``, ``fat16``, ``fat32``, or ``fat`` (if that is all that can be said), or None."""
+        sector = first[:SECTOR_SIZE]
+        if len(sector) < SECTOR_SIZE or sector[OEM_NAME_OFFSET:][:8] in _FOREIGN_OEM_NAMES:
+            return None
+        return _judge(first) or _backup(first)
 
 
 def _judge(first: bytes) -> str | None:

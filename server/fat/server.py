@@ -1,13 +1,11 @@
 """The FAT server: the operations of a file-system server over a mounted `FatVolume`."""
 
-from typing import ClassVar
-
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import VolumeFlags
 from callgate.server.disk import Disk
 from callgate.server.fat.directory import FatEntry
 from callgate.server.fat.file import OpenFile
-from callgate.server.fat.probe import probe
+from callgate.server.fat.probe import FatProbe
 from callgate.server.fat.volume import FatVolume
 from callgate.server.hosted import operation
 from callgate.server.listing import ListedFile
@@ -17,15 +15,8 @@ from callgate.server.paths import parse_path
 from callgate.server.versions import Pages
 
 
-class FatServer(MountedServer[FatVolume, OpenFile]):
+class FatServer(MountedServer[FatVolume, OpenFile], FatProbe):
     """Serves one FAT12, FAT16 or FAT32 partition, read-only."""
-
-    name: ClassVar[str] = "fat"
-
-    @classmethod
-    def probe(cls, first: bytes) -> str | None:
-        """Return ``fat12``, ``fat16``, ``fat32`` or ``fat`` if the partition is one, else None."""
-        return probe(first)
 
     async def start(self) -> None:
         """Mount the partition; MountError names what is wrong with it."""

@@ -6,24 +6,16 @@ names; multi-extent files.  Refused by name when opened: interleaved files, ziso
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from callgate.server.hosted import Recogniser
-from callgate.server.iso9660.probe import probe
+from callgate.server.iso9660.probe import Iso9660Probe
 
 if TYPE_CHECKING:
     from callgate.server.iso9660.server import IsoServer
 
 
-class Iso9660(Recogniser):
+class Iso9660(Iso9660Probe):
     """Recognises ISO 9660 volumes, which `IsoServer` serves."""
-
-    name: ClassVar[str] = "iso9660"
-
-    @classmethod
-    def probe(cls, first: bytes) -> str | None:
-        """Return ``rockridge``, ``joliet`` or ``iso9660`` if the partition is one, else None."""
-        return probe(first)
 
     @classmethod
     def server_class(cls) -> type[IsoServer]:

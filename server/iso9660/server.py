@@ -1,6 +1,6 @@
 """The ISO 9660 server: the operations of a file-system server over a mounted `IsoVolume`."""
 
-from typing import ClassVar, Final
+from typing import Final
 
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import VolumeFlags
@@ -11,7 +11,7 @@ from callgate.server.errors import FileSystemError
 from callgate.server.gate import LOW_DWORD
 from callgate.server.hosted import VolumeGeometry, operation
 from callgate.server.iso9660.directory import Entry
-from callgate.server.iso9660.probe import probe
+from callgate.server.iso9660.probe import Iso9660Probe
 from callgate.server.iso9660.structures import Extent
 from callgate.server.iso9660.volume import IsoVolume
 from callgate.server.listing import ListedFile
@@ -31,19 +31,12 @@ IDENTITIES_LIMIT: Final = 65536  # files whose extents are remembered, to tell l
 _RECORD_GRAIN: Final = 32  # records begin at least this many bytes apart
 
 
-class IsoServer(MountedServer[IsoVolume, Entry]):
+class IsoServer(MountedServer[IsoVolume, Entry], Iso9660Probe):
     """Serves one ISO 9660 volume."""
-
-    name: ClassVar[str] = "iso9660"
 
     def __init__(self, memory: ServerMemory, geometry: VolumeGeometry) -> None:
         super().__init__(memory, geometry)
         self._identities: dict[int, tuple[Extent, ...]] = {}
-
-    @classmethod
-    def probe(cls, first: bytes) -> str | None:
-        """Return ``rockridge``, ``joliet`` or ``iso9660`` if the partition is one, else None."""
-        return probe(first)
 
     async def start(self) -> None:
         """Mount the partition; MountError names what is wrong with it."""

@@ -6,34 +6,16 @@ it.  Refused by name when opened: encrypted entries and other methods.  A symbol
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from callgate.server.hosted import Recogniser
-from callgate.server.zip_archive.probe import explain, probe, probe_end
+from callgate.server.zip_archive.probe import ZipProbe
 
 if TYPE_CHECKING:
     from callgate.server.zip_archive.server import ZipServer
 
 
-class Zip(Recogniser):
+class Zip(ZipProbe):
     """Recognises ZIP archives, which `ZipServer` serves."""
-
-    name: ClassVar[str] = "zip"
-
-    @classmethod
-    def probe(cls, first: bytes) -> str | None:
-        """Return ``zip`` if the image is an archive, else None."""
-        return probe(first)
-
-    @classmethod
-    def probe_end(cls, last: bytes) -> str | None:
-        """Return ``zip`` if the image ends with an archive that begins further on, else None."""
-        return probe_end(last)
-
-    @classmethod
-    def explain(cls, last: bytes) -> str | None:
-        """Name the last part of a split archive."""
-        return explain(last)
 
     @classmethod
     def server_class(cls) -> type[ZipServer]:

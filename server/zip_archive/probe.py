@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from struct import Struct
-from typing import Final
+from typing import ClassVar, Final
+
+from callgate.server.hosted import Recogniser
 
 END: Final = b"PK\5\6"
 END64: Final = b"PK\6\6"
@@ -18,14 +20,36 @@ _VERSION_LIMIT, _METHOD_LIMIT, _NAME_LIMIT = 63, 99, 4096  # 4.4.3, 4.4.5; names
 _LOCAL: Final = Struct("<4s3H16xH2x")  # signature, version needed, flags, method, length of the name
 
 
-def probe(first: bytes) -> str | None:
-    """Return ``zip`` if an image that begins with ``first`` is an archive; mounting finds out whether it is whole.
+class ZipProbe(Recogniser):
+    """Claims ZIP archives."""
 
-    A program that extracts itself is one if its first entry begins in ``first``, and else by its end.
-    """
-    if first[:4] in (LOCAL, END, END64) or first[:8] in (PART + LOCAL, ONE_PART + LOCAL):
-        return "zip"
-    return "zip" if first.startswith(_PROGRAMS) and _has_entry(first) else None
+    name: ClassVar[str] = "zip"
+
+    @classmethod
+    def probe(cls, first: bytes) -> str | None:
+        """Return ``zip`` if an image that begins with ``first`` is an archive; mounting finds out whether it is whole.
+
+        A program that extracts itself is one if its first entry begins in ``first``, and else by its end.
+        """
+        if first[:4] in (LOCAL, END, END64) or first[:8] in (PART + LOCAL, ONE_PART + LOCAL):
+            return "zip"
+        return "zip" if first.startswith(_PROGRAMS) and _has_entry(first) else None
+
+    @classmethod
+    def probe_end(cls, last: bytes) -> str | None:
+        """Return ``zip`` if an image that ends with ``last`` ends with an archive, whatever stands before it.
+
+        Programs that extract themselves and signed packages have a prefix of any length.
+        """
+        return "zip" if any(disk == 0 for disk, _, _ in _end_records(last)) else None
+
+    @classmethod
+    def explain(cls, last: bytes) -> str | None:
+        """Return a description if ``last`` ends the last part of a split archive: its beginning does not tell.
+
+        The parts between the first and the last cannot be recognised.
+        """
+        return SPLIT if any(disk > 0 and here <= entries for disk, here, entries in _end_records(last)) else None
 
 
 def _has_entry(first: bytes) -> bool:
@@ -37,22 +61,6 @@ def _has_entry(first: bytes) -> bool:
             return True
         at = first.find(LOCAL, at + 1)
     return False
-
-
-def probe_end(last: bytes) -> str | None:
-    """Return ``zip`` if an image that ends with ``last`` ends with an archive, whatever stands before it.
-
-    Programs that extract themselves and signed packages have a prefix of any length.
-    """
-    return "zip" if any(disk == 0 for disk, _, _ in _end_records(last)) else None
-
-
-def explain(last: bytes) -> str | None:
-    """Return a description if ``last`` ends the last part of a split archive, which cannot be seen at its beginning.
-
-    The parts between the first and the last cannot be recognised.
-    """
-    return SPLIT if any(disk > 0 and here <= entries for disk, here, entries in _end_records(last)) else None
 
 
 def _end_records(last: bytes) -> Iterator[tuple[int, int, int]]:

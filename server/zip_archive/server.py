@@ -29,14 +29,14 @@ from callgate.server.zip_archive.end_record import CentralDirectory, find_centra
 from callgate.server.zip_archive.entry import ZipEntry
 from callgate.server.zip_archive.file import OpenFile, open_entry, read_bytes
 from callgate.server.zip_archive.links import find, is_link, target_of
-from callgate.server.zip_archive.probe import explain, probe, probe_end
+from callgate.server.zip_archive.probe import ZipProbe
 from callgate.server.zip_archive.restart import RestartPoints
 
 DIRECTORY_LIMIT: Final = 64 << 20  # bytes of the central directory that are read
 LABEL_LIMIT: Final = 32
 
 
-class ZipServer(MountedServer[Catalogue, OpenFile]):
+class ZipServer(MountedServer[Catalogue, OpenFile], ZipProbe):
     """Serves one archive."""
 
     name: ClassVar[str] = "zip"
@@ -48,21 +48,6 @@ class ZipServer(MountedServer[Catalogue, OpenFile]):
         self.points = RestartPoints()
         self.place = CentralDirectory(0, 0, 0, 0, b"")
         self.serial = 0
-
-    @classmethod
-    def probe(cls, first: bytes) -> str | None:
-        """Return ``zip`` if the image is an archive, else None."""
-        return probe(first)
-
-    @classmethod
-    def probe_end(cls, last: bytes) -> str | None:
-        """Return ``zip`` if the image ends with an archive that begins further on, else None."""
-        return probe_end(last)
-
-    @classmethod
-    def explain(cls, last: bytes) -> str | None:
-        """Name the last part of a split archive."""
-        return explain(last)
 
     async def start(self) -> None:
         """Read the central directory; MountError names what is wrong with it."""
