@@ -13,7 +13,6 @@ from functools import partial
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.disks.disk import DISK_REQUEST_PAGES, DiskStatus
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.limits import BLOCKS_ALONE
 from callgate.kernel.abi.memory import SECTORS_PER_PAGE
 from callgate.kernel.common.record import record
 from callgate.kernel.core.coroutines import RoutineCall, execute, routine
@@ -263,7 +262,7 @@ class Cache:
         for run in left:
             self._belong(run, run)
             self.ended(run, DiskStatus.FAILED)
-            self.state.alone.update(dict.fromkeys(run.keys, 1))
+            self.state.read_alone(run.keys, 1)
         self.left_unread({key for run in left for key in run.keys})
 
     async def read_locked(self, disk: int, numbers: list[int]) -> Locked:
@@ -323,9 +322,7 @@ class Cache:
         if status is not DiskStatus.DONE:
             self.state.failing = True
         if status is DiskStatus.FAILED and run.count > 1:
-            alone.update(dict.fromkeys(run.keys, FEW if run.count > FEW else 1))
-            while len(alone) > BLOCKS_ALONE:
-                del alone[next(iter(alone))]  # it fails with others once more, and is tried again
+            self.state.read_alone(run.keys, FEW if run.count > FEW else 1)
         elif alone:
             for key in run.keys:
                 alone.pop(key, None)

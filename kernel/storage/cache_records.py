@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import field
 
+from callgate.kernel.abi.limits import BLOCKS_ALONE
 from callgate.kernel.common.record import record
 from callgate.kernel.storage.blocks import Blocks
 from callgate.kernel.storage.disk_requests import Key
@@ -36,3 +37,9 @@ class CacheState:
     held: Counter[int] = field(default_factory=Counter)  # by family: blocks that it has changed, and its claims
     lost: int = 0  # changed blocks that went with their disk
     ahead: dict[int, tuple[int, int]] = field(default_factory=dict)  # of disks, for `read_ahead`
+
+    def read_alone(self, keys: list[Key], most: int) -> None:
+        """Note that the next request for one of these blocks is for `most` of them at most."""
+        self.alone.update(dict.fromkeys(keys, most))
+        while len(self.alone) > BLOCKS_ALONE:
+            del self.alone[next(iter(self.alone))]  # it fails with others once more, and is tried again

@@ -4,6 +4,7 @@ import pytest
 from callgate.kernel.abi.disks.disk import DiskStatus
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.core.errors import GivenUp
+from callgate.kernel.storage import cache_records
 from callgate.kernel.storage.cache import SPARE_LEAST
 from plain_cache import DISK, CacheRig
 from plain_guest import drive, refusal
@@ -70,3 +71,17 @@ def test_a_thread_that_has_been_killed_does_not_ask_again_for_blocks_that_failed
     with refusal(ErrorCode.KILLED):
         drive(rig.cache.read_locked(DISK, [1, 2]))
     assert len(rig.unread) == 1
+
+
+def test_the_blocks_that_are_to_be_read_alone_are_bounded_whether_a_disk_or_a_reader_has_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cache_records, "BLOCKS_ALONE", 4)
+    failed, killed = CacheRig(), CacheRig()
+    failed.span([1, 2, 3, 4, 5, 6], status=DiskStatus.FAILED)
+    killed.refused = GivenUp(ErrorCode.KILLED)
+    with refusal(ErrorCode.KILLED):
+        drive(killed.cache.read(DISK, killed.cache.lock(DISK, [1, 3, 5, 7, 9, 11]).to_read))
+    assert [list(rig.state.alone) for rig in (failed, killed)] == [
+        [(DISK, number) for number in numbers] for numbers in ((3, 4, 5, 6), (5, 7, 9, 11))
+    ]
