@@ -4,17 +4,12 @@
 ; Its argument is the number of the endpoint, two decimal digits.
 
         .include "../../include/system.inc"
+        .include "bench_endpoint.inc"
 
 REQUESTS = 4
 
 start:
-        movzx   eax, byte ptr [USER_ARGUMENTS]
-        movzx   edx, byte ptr [USER_ARGUMENTS + 1]
-        sub     eax, '0'
-        sub     edx, '0'
-        imul    eax, eax, 10
-        add     eax, edx
-        shl     eax, 16
+        ENDPOINT
         or      eax, Operation.BATCH
         mov     ebp, eax
 

@@ -3,15 +3,10 @@
 ; Its argument is the number of the endpoint, two decimal digits.
 
         .include "../../include/system.inc"
+        .include "bench_endpoint.inc"
 
 start:
-        movzx   eax, byte ptr [USER_ARGUMENTS]
-        movzx   edx, byte ptr [USER_ARGUMENTS + 1]
-        sub     eax, '0'
-        sub     edx, '0'
-        imul    eax, eax, 10
-        add     eax, edx
-        shl     eax, 16
+        ENDPOINT
         mov     ebp, eax
         mov     edi, 6
         mov     esi, 5

@@ -4,18 +4,13 @@
 ; Its argument is the number of the endpoint, two decimal digits.
 
         .include "../../include/system.inc"
+        .include "bench_endpoint.inc"
 
 THREADS = 32
 STACK = 256
 
 start:
-        movzx   eax, byte ptr [USER_ARGUMENTS]
-        movzx   edx, byte ptr [USER_ARGUMENTS + 1]
-        sub     eax, '0'
-        sub     edx, '0'
-        imul    eax, eax, 10
-        add     eax, edx
-        shl     eax, 16
+        ENDPOINT
         mov     edx, eax
         mov     edi, 1
 .another:
