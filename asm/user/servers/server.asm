@@ -53,6 +53,13 @@ serve:
 .unknown:
         cmp     eax, Operation.BATCH
         je      serve_batch
+
+        ; The registers go back as they came: those of this thread tell of its memory and of earlier requests.
+        mov     ebx, [ebp + Message.ebx]
+        mov     ecx, [ebp + Message.ecx]
+        mov     edx, [ebp + Message.edx]
+        mov     esi, [ebp + Message.esi]
+        mov     edi, [ebp + Message.edi]
         mov     eax, ErrorCode.BAD_CALL
         mov     ebp, ServerCall.REPLY_REGISTERS
         stc
