@@ -46,10 +46,11 @@ def way(request, monkeypatch):
 
 
 @pytest.mark.usefixtures("way")
-@pytest.mark.parametrize("copies", [0, 4, page_versions.COPIES])
+@pytest.mark.parametrize("copies", [(0, 0), (0, page_versions.MARKED_COPIES), (4, 1), (page_versions.COPIES, 0)])
 @pytest.mark.parametrize("seed", range(10))
 def test_each_moment_comes_back_after_any_order_of_keeping_going_and_dropping(ram, seed, copies, monkeypatch):
-    monkeypatch.setattr(page_versions, "COPIES", copies)
+    monkeypatch.setattr(page_versions, "COPIES", copies[0])
+    monkeypatch.setattr(page_versions, "MARKED_COPIES", copies[1])
     dice = random.Random(seed)
     scribble(ram, dice)
     versions = PageVersions(ram, 0)
@@ -160,10 +161,10 @@ def test_files_are_written_only_where_there_are_many_copies(ram, monkeypatch):
     region = ram.regions[0]
     ram.write(0, b"x")
     versions.keep(1)
-    assert (versions.filed, region.written()) == (0, [(0, PAGE_SIZE)])
+    assert (versions.filed[0], region.written()) == (0, [(0, PAGE_SIZE)])
     ram.write(PAGE_SIZE, b"y" * (2 * PAGE_SIZE))
     versions.keep(2)
-    assert (versions.filed, region.written()) == (2, [])
+    assert (versions.filed[0], region.written()) == (2, [])
     assert [ram.read(page * PAGE_SIZE, 1) for page in range(3)] == [b"x", b"y", b"y"]
     versions.keep(3)
     with pytest.raises(ValueError, match="2 is in use"):

@@ -4,8 +4,9 @@ A moment costs what has been written since the one before.  RAM is a private map
 knows the pages that were written since the file was mapped: its own copies of them.  They are compared with what they
 were at the moment before, and those that differ are noted.  The file stays what it is, that of an earlier moment, up to
 `COPIES` of them: comparing more takes longer than to write them to the file and drop them, after which the next write
-to each page makes another copy.  To go to another moment, the copies are dropped, and the pages that differ
-between the moment of the file and that one are written to it.
+to each page makes another copy.  Of high memory it is known which pages were written since the moment before; only
+these are compared, so there may be more: `MARKED_COPIES`.  To go to another moment, the copies are dropped, and the
+pages that differ between the moment of the file and that one are written to it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass, field
-from itertools import repeat
 from typing import Any, Final
 
 from callgate.kernel.abi.memory import PAGE_SHIFT, PAGE_SIZE
@@ -22,6 +22,7 @@ from callgate.kernel.machine.memory.page_store import NO_PAGE, PageStore, conten
 from callgate.kernel.machine.memory.ram import Backing, Ram, Region
 
 COPIES: Final = 128  # pages: beyond this many copies the file is written
+MARKED_COPIES: Final = 2048  # of high memory: more of them would make the first way back long
 Key = Any  # of a moment: anything that is ordered as the run is
 
 
@@ -67,7 +68,7 @@ class PageVersions:
         self.keys: list[Key] = [key]
         self.changed: dict[Key, set[int]] = {key: set()}  # pages whose content differs from the moment before
         self.current = key  # the last one that RAM was at
-        self.filed = key  # what the files hold: `current`, or one before from which the run has come there
+        self.filed = [key for _ in ram.regions]  # what its file holds: `current`, or one from which the run has come
         self.stored = 0  # bytes in all versions
         self.backings: list[Backing] = []
         for region in ram.regions:
@@ -87,22 +88,22 @@ class PageVersions:
         self.changed[key] = set()
         regions = list(zip(self.ram.regions, self.backings, strict=True))
         mapped = all(region.backing is backing for region, backing in regions)
-        if later is None and mapped:
-            count = sum(map(self._keep_last, repeat(key), self.ram.regions, self.last))
-        else:
-            count = sum(self._keep_all(key, later, number, backing) for number, (_, backing) in enumerate(regions))
-        if count > COPIES or not mapped:
-            for region, backing in regions:
+        for number, (region, backing) in enumerate(regions):
+            if later is None and mapped:
+                count = self._keep_last(key, region, self.last[number])
+            else:
+                count = self._keep_all(key, later, number, backing)
+            if not mapped or count > (MARKED_COPIES if region.marks else COPIES):
                 file_copies(region, backing, self._copies(region, backing))
-            self.filed = key
+                self.filed[number] = key
         self.current = key
 
     def _keep_last(self, key: Key, region: Region, last: LastPages) -> int:
         """Note those copies of pages that differ from the moment before `key`, the last; return how many there are."""
         found = None if region.marks else last.keep_copies(region.page_map)
         if found is None:
-            runs = region.written()
-            found = last.keep(runs), sum(end - start for start, end in runs) // PAGE_SIZE
+            runs = region.newly_marked() if region.marks else region.written()
+            found = last.keep(runs), region.marked_before.count(1) if region.marks and runs else pages_in(runs)
         numbers, count = found
         self._note_last(key, region, last, numbers)
         return count
@@ -115,7 +116,7 @@ class PageVersions:
             self._note_last(key, region, last, last.keep(runs))
         else:
             self._keep_between(key, later, region, runs)
-        return sum(end - start for start, end in runs) // PAGE_SIZE
+        return pages_in(runs)
 
     def _note_last(self, key: Key, region: Region, last: LastPages, numbers: array[int]) -> None:
         if numbers:
@@ -181,16 +182,19 @@ class PageVersions:
         index = bisect_right(self.keys, key)
         return self.keys[index] if index < len(self.keys) else None
 
-    def _between(self, key: Key) -> set[int]:
-        """Return the pages that may differ between a moment and the one that the files hold."""
-        low, high = sorted((self.filed, key))
+    def _between(self, key: Key, number: int) -> set[int]:
+        """Return the pages of a region that may differ between a moment and the one that its file holds."""
+        low, high = sorted((self.filed[number], key))
         moments = self.keys[bisect_right(self.keys, low) : bisect_right(self.keys, high)]
-        return set().union(*(self.changed[moment] for moment in moments))
+        pages = set[int]().union(*(self.changed[moment] for moment in moments))
+        region = self.ram.regions[number]
+        return {page for page in pages if 0 <= page - region.base < region.size}
 
     def differing(self, key: Key) -> set[int]:
         """Return the pages, by physical address, that may differ between a moment and what RAM holds now."""
-        pages = self._between(key)
-        for region, backing in zip(self.ram.regions, self.backings, strict=True):
+        pages = set[int]()
+        for number, (region, backing) in enumerate(zip(self.ram.regions, self.backings, strict=True)):
+            pages |= self._between(key, number)
             runs = region.written() if region.backing is backing else [(0, region.size)]
             for start, end in runs:
                 pages.update(range(region.base + start, region.base + end, PAGE_SIZE))
@@ -198,32 +202,31 @@ class PageVersions:
 
     def go(self, key: Key) -> None:
         """Give RAM the content of a moment that was noted."""
-        for region, backing in zip(self.ram.regions, self.backings, strict=True):
+        for number, (region, backing) in enumerate(zip(self.ram.regions, self.backings, strict=True)):
             if region.backing is not backing:
                 region.rebase(backing)
-                continue
-            region.drop_each(region.written())
-        filed, pages = self.filed, self._by_page()
+            else:
+                region.drop_each(region.written())
+            self._write_differing(key, number, backing)
+            self.filed[number] = key
+        self.current = key
+
+    def _write_differing(self, key: Key, number: int, backing: Backing) -> None:
+        """Write to a region's file what the moment `key` has and the one of the file has not."""
+        filed, pages, base = self.filed[number], self._by_page(), self.ram.regions[number].base
         run: list[bytes] = []  # pages side by side, which are written at once
-        begin = end = 0
-        for physical in sorted(self._between(key)):
+        begin = end = base
+        for physical in sorted(self._between(key, number)):
             versions = pages[physical]
             page = versions.at(key)
             if page == versions.at(filed):
                 continue
             if physical != end:
-                self._write(begin, run)
+                backing.write(begin - base, b"".join(run))
                 run, begin = [], physical
             run.append(content(page))
             end = physical + PAGE_SIZE
-        self._write(begin, run)
-        self.current = self.filed = key
-
-    def _write(self, physical: int, pages: list[bytes]) -> None:
-        """Write pages side by side to a file."""
-        if pages:
-            region = self._region(physical)
-            self.backings[self.ram.regions.index(region)].write(physical - region.base, b"".join(pages))
+        backing.write(begin - base, b"".join(run))
 
     def page(self, key: Key, physical: int) -> bytes:
         """Return the content of a page at a moment."""
@@ -235,7 +238,7 @@ class PageVersions:
 
     def in_use(self, key: Key) -> bool:
         """Whether a moment is the first, the one that RAM was last at, or that of the files."""
-        return key in (self.keys[0], self.current, self.filed)
+        return key in (self.keys[0], self.current, *self.filed)
 
     def drop(self, key: Key) -> None:
         """Forget a moment; ValueError for one in use."""
@@ -256,6 +259,11 @@ class PageVersions:
             if page != NO_PAGE:
                 self.store.drop(page)
                 self.stored -= PAGE_SIZE
+
+
+def pages_in(runs: list[tuple[int, int]]) -> int:
+    """Return how many pages (start, end) offsets span."""
+    return sum(end - start for start, end in runs) // PAGE_SIZE
 
 
 def file_copies(region: Region, backing: Backing, runs: list[tuple[int, int]]) -> None:

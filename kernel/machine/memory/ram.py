@@ -99,7 +99,9 @@ class Region:
         unmapping.atexit = False  # the engine may go later
         self.view = memoryview(self.buffer).cast("B")
         self.page_map = PageMap(self.address, size)
-        self.marks = bytearray(size // PAGE_SIZE if marked else 0)  # of a page: 1 if it may have been written
+        pages = size // PAGE_SIZE if marked else 0
+        self.marks = bytearray(pages)  # of a page: 1 if it may have been written since `newly_marked`
+        self.marked_before = bytearray(pages)  # 1 if it may have been before that
         self.closed = False
 
     def _map(self, address: int | None, flags: int) -> int:
@@ -141,7 +143,15 @@ class Region:
 
     def _unmark(self) -> None:
         """Nothing is written any longer."""
-        self.marks[:] = bytes(len(self.marks))
+        self.marks[:] = self.marked_before[:] = bytes(len(self.marks))
+
+    def newly_marked(self) -> list[tuple[int, int]]:
+        """Return (start, end) offsets of marked pages that may have been written since this was asked for last."""
+        runs = runs_of(self.marks)
+        for first, last in runs:
+            self.marked_before[first:last] = self.marks[first:last]
+            self.marks[first:last] = bytes(last - first)
+        return [(first * PAGE_SIZE, last * PAGE_SIZE) for first, last in runs]
 
     def _drop_changes(self) -> None:
         """Restore the content of the file: the effect of a new mapping, without making one."""
@@ -173,7 +183,10 @@ class Region:
         """
         if not self.marks:
             return self.page_map.private_copies()
-        return [(first * PAGE_SIZE, last * PAGE_SIZE) for first, last in runs_of(self.marks)]
+        marks = bytearray(self.marked_before)
+        for first, last in runs_of(self.marks):
+            marks[first:last] = self.marks[first:last]
+        return [(first * PAGE_SIZE, last * PAGE_SIZE) for first, last in runs_of(marks)]
 
     def drop(self, runs: list[tuple[int, int]]) -> None:
         """Make the pages that `written` has returned show the file's content again.
