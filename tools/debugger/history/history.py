@@ -21,6 +21,7 @@ from callgate.tools.debugger.history.pacing import (
     FAR,
     FIRST_PIECE,
     FIRST_PIECE_BACK,
+    LONG_PIECE_SECONDS,
     NEAR,
     pause_after,
     piece_after,
@@ -197,7 +198,7 @@ class History(Repeating):
             self.machine.runner.settle()
             self.edge = max(self.edge, self.moment)
         spent = time.process_time() - before
-        self.piece = piece_after(stop.retired - retired, spent, self.piece)
+        self.piece = piece_after(stop.retired - retired, spent, self.piece, LONG_PIECE_SECONDS)
         self.since += spent
         if stop.reason in ("fuel", PAUSE) and self.since >= pause_after(self.cost):
             before = time.process_time()

@@ -5,11 +5,12 @@ These decide nothing that a guest can see, so they may depend on the host's cloc
 
 from typing import Final
 
-PIECE_SECONDS: Final = 0.01  # of the host's CPU time between two looks whether a checkpoint is due
+PIECE_SECONDS: Final = 0.01  # of the host's CPU time in which a piece of a way back runs
+LONG_PIECE_SECONDS: Final = 0.05  # of a piece forward, which ends after a host call as soon as a checkpoint is due
 CHECKPOINT_SECONDS: Final = 0.025  # at least from one checkpoint to the next
 SHARE: Final = 20  # of the time between two checkpoints, taking one is about a 20th
 LONGEST_SECONDS: Final = 0.06  # from one to the next, however long the last one took: it may have been the exception
-FIRST_PIECE, SHORTEST, LONGEST = 20_000, 500, 2_000_000  # instructions
+FIRST_PIECE, SHORTEST, LONGEST = 500_000, 500, 50_000_000  # instructions
 FAR: Final = 100_000  # instructions before a moment in the past, from which on the way to it has checkpoints
 NEAR: Final = 1_500  # instructions before it, where there is to be one
 CLOSE: Final = 8 * NEAR  # unless the checkpoint before is as near as that
@@ -22,10 +23,11 @@ def pause_after(cost: float) -> float:
     return min(max(CHECKPOINT_SECONDS, SHARE * cost), LONGEST_SECONDS)
 
 
-def piece_after(instructions: int, spent: float, piece: int) -> int:
-    """Return how many instructions to run next, so that a piece takes about the same time whatever the guest does.
+def piece_after(instructions: int, spent: float, piece: int, seconds: float = PIECE_SECONDS) -> int:
+    """Return how many instructions to run next, so that a piece takes `seconds` or so, whatever the guest does.
 
-    `instructions` took `spent` seconds; the piece before was `piece`.
+    `instructions` took `spent` seconds; the piece before was `piece`.  A piece ends in the middle of a block of code as
+    a rule, of which the engine has to make two parts then: 0.1 ms, so they should be few.
     """
-    wanted = int(instructions * PIECE_SECONDS / max(spent, 1e-6))
+    wanted = int(instructions * seconds / max(spent, 1e-6))
     return max(SHORTEST, min(wanted, 2 * piece, LONGEST))
