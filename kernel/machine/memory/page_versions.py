@@ -100,13 +100,19 @@ class PageVersions:
 
     def _keep_last(self, key: Key, region: Region, last: LastPages) -> int:
         """Note those copies of pages that differ from the moment before `key`, the last; return how many there are."""
-        found = None if region.marks else last.keep_copies(region.page_map)
-        if found is None:
-            runs = region.newly_marked() if region.marks else region.written()
-            found = last.keep(runs), region.marked_before.count(1) if region.marks and runs else pages_in(runs)
-        numbers, count = found
+        if region.marks:
+            runs = region.newly_marked()
+            if not runs:
+                return 0
+            numbers, count = last.keep(runs), region.marked_before.count(1)
+        else:
+            numbers, count = last.keep_copies(region.page_map) or self._keep_written(region, last)
         self._note_last(key, region, last, numbers)
         return count
+
+    def _keep_written(self, region: Region, last: LastPages) -> tuple[array[int], int]:
+        runs = region.written()
+        return last.keep(runs), pages_in(runs)
 
     def _keep_all(self, key: Key, later: Key | None, number: int, backing: Backing) -> int:
         """Do the same where RAM has been mapped to another file since, or for a moment before `later`."""
