@@ -133,7 +133,7 @@ class FilePages:
         frame = self.shares.frame_for_files()
         self.memory.tables.clear(frame)
         ram = self.guest.ram
-        ram.write(frame + offset, ram.view(source, size, Account.KERNEL))
+        ram.write(frame + offset, ram.read(source, size, Account.KERNEL))
         return frame
 
     def give_back(self, file: FileObject, span: Span) -> Span | None:
@@ -178,7 +178,7 @@ class FilePages:
         ram = self.guest.ram
         for part in parts:
             if part.source:
-                ram.write(frame + part.offset, ram.view(part.source, part.size, Account.KERNEL))
+                ram.write(frame + part.offset, ram.read(part.source, part.size, Account.KERNEL))
         self.state.counters.copied_pages += 1
         return frame
 

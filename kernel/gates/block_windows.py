@@ -83,7 +83,7 @@ class BlockWindows:
         copy = self.memory.low.allocate()
         self.memory.tables.clear(copy)
         ram = self.guest.ram
-        ram.write(copy + begin, ram.view(frame + begin, end - begin, Account.KERNEL))
+        ram.write(copy + begin, ram.read(frame + begin, end - begin, Account.KERNEL))
         return copy
 
     def unlock(self, process: Process, address: int) -> None:

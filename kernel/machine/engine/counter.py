@@ -211,6 +211,7 @@ class NativeCounter(ByInstruction):
     def serve(self, region: Region) -> None:
         """Give the engine a region of RAM, and count the bytes that the CPU loads and stores there, by ring."""
         self.state.high_memory, self.state.high_marks = region.address, region.marks_at
+        self.state.high_marked = region.marks_at + len(region.marks) - 1
         map_device(self.uc, region, self.page.load, self.page.store, ctypes.addressof(self.state))
 
 

@@ -327,6 +327,8 @@ again:
     shr rax, {page_shift}
     add rax, [r8+{high_marks}]
     mov byte ptr [rax], 1
+    mov rax, [r8+{high_marked}]
+    mov byte ptr [rax], 1
     add rsi, [r8+{high_memory}]
     cmp edx, 4
     je four
@@ -377,6 +379,6 @@ LOAD_CODE: Final = bytes.fromhex(
 )
 STORE_CODE: Final = bytes.fromhex(
     "4189d131c041807848007504498b40684d014cc0504d8b104d3b90e000000074124d8990e000000049c780e800000000"
-    "0000004d0188e80000004889f048c1e80c49038098010000c600014903b0d800000083fa04740e83fa01741083fa0274"
-    "0748890ec3890ec366890ec3880ec3"
+    "0000004d0188e80000004889f048c1e80c49038098010000c60001498b80a0010000c600014903b0d800000083fa0474"
+    "0e83fa01741083fa02740748890ec3890ec366890ec3880ec3"
 )

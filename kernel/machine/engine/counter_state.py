@@ -27,7 +27,8 @@ class CounterState(ctypes.Structure):
     `stored` is what the instruction counted as `stored_at` has stored above 4 GiB, in bytes.
     `counts_at` is the address of a word that holds the address of the counter that `user_kind` chooses
     (`machine.blocks.file_loads`).
-    `high_marks` is the address of a byte for each page of that memory, which a store makes 1 (`machine.memory.ram`).
+    `high_marks` is the address of a byte for each page of that memory.  A store makes the page's byte 1, and the one at
+    `high_marked` (`machine.memory.ram`).
     """
 
     _fields_ = [
@@ -80,6 +81,7 @@ class CounterState(ctypes.Structure):
         ("resume_flag", ctypes.c_void_p),
         ("counts_at", ctypes.c_void_p),
         ("high_marks", ctypes.c_void_p),
+        ("high_marked", ctypes.c_void_p),
     ]
 
 

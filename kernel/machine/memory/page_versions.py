@@ -104,7 +104,7 @@ class PageVersions:
             runs = region.newly_marked()
             if not runs:
                 return 0
-            numbers, count = last.keep(runs), region.marked_before.count(1)
+            numbers, count = last.keep(runs), region.marked_before.count(1) - 1
         else:
             numbers, count = last.keep_copies(region.page_map) or self._keep_written(region, last)
         self._note_last(key, region, last, numbers)
