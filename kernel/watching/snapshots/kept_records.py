@@ -13,8 +13,9 @@ for good: a restore gives it its content, not another object.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from operator import is_
+from collections.abc import Iterable, Sequence
+from itertools import compress
+from operator import is_, is_not
 from typing import Any, Final
 
 from callgate.kernel.common.table import Table
@@ -138,13 +139,15 @@ class RecordKeeper:
         self.total = total or Total()
         self.roots = roots
         self.present: Records = {}  # what was kept or given back last: what records that are sealed hold
+        self.records: list[Any] = []  # those of `present`, in order; fewer or more: they are to be found anew
+        self.seals: list[type] = []  # the class of each as long as it is sealed
         self.most = 0  # of them, before it is looked whether something still leads to each
         self.copied = self.given_back = 0  # records
 
     def keep(self) -> Records:
         """Return what all records hold: the same object as the time before if they hold what they did."""
         present, self.present = self.present, {}  # should one fail
-        touched = [known for known in present.values() if type(known.record) is not known.sealed]
+        touched = [present[id(record)] for record in self._touched(present)]
         kept = dict(present)
         found: list[Any] = [] if present else [*self.roots]
         changed: list[Kept] = []
@@ -162,14 +165,25 @@ class RecordKeeper:
                 known = kept[id(record)] = Kept(record, form, form.content(record), self.total)
                 changed.append(known)
                 found += known.leads_to
+                if present:
+                    self.records.append(record)
+                    self.seals.append(known.sealed)
         for known in (*touched, *changed):
             set_class(known.record, known.sealed)
         self.copied += len(touched) + len(kept) - len(present)
         if len(kept) > self.most:
             kept = self._reached(kept)
+            self.records, self.seals = [], []
             self.most = len(kept) + len(kept) // SPARE + 1
         self.present = kept if changed else present
         return self.present
+
+    def _touched(self, present: Records) -> Iterable[Any]:
+        """Return the records that are not sealed, of those that are present."""
+        if len(self.records) != len(present):
+            self.records = [known.record for known in present.values()]
+            self.seals = [known.sealed for known in present.values()]
+        return compress(self.records, map(is_not, map(type, self.records), self.seals))
 
     def _reached(self, kept: Records) -> Records:
         """Return those that the roots lead to."""
@@ -191,6 +205,7 @@ class RecordKeeper:
             if present.get(place) is not known or type(known.record) is not known.sealed
         ]
         self.present = {}  # should one fail
+        self.records, self.seals = [], []
         for known in changed:
             known.give_back()
         for known in changed:

@@ -68,12 +68,13 @@ class Way(NamedTuple):
     size: Size = sys.getsizeof  # returns about how many bytes a copy takes
     kind: type = NoneType  # of values that are copied
     copied: type = NoneType  # of copies
+    is_record: bool = False  # whether a value is a record, or None
 
 
 def way_of(kind: Any) -> Way:
     """Return how values of a type are kept; TypeError if it is not known."""
     if kind in RECORDS:
-        return Way(leads=lambda record: (record,))
+        return Way(leads=lambda record: (record,), is_record=True)
     if kind is array:
         return Way(ALL, ALL, kind=array, copied=array)
     if kind in FIXED or (isinstance(kind, type) and issubclass(kind, Enum)):
@@ -105,7 +106,7 @@ def of_table(arguments: tuple[Any, ...]) -> Way:
     for kind in arguments:
         if kind not in RECORDS and (way_of(kind).copy or way_of(kind).leads):
             raise TypeError("what a table holds is to stay as it is, or to be a record")
-    return Way(leads=lambda table: (table,))
+    return Way(leads=lambda table: (table,), is_record=True)
 
 
 def of_mapping(kind: Any, key: Any, value: Any = int) -> Way:
@@ -121,9 +122,9 @@ def of_union(ways: list[Way]) -> Way:
     if not changing:
         return Way()
     (way,) = changing
-    copy, restore, leads, size, kind, copied = way
+    copy, restore, leads, size, kind, copied, is_record = way
     if copy is None or restore is None:
-        return Way(leads=leads and (lambda value: () if value is None else leads(value)))
+        return Way(leads=leads and (lambda value: () if value is None else leads(value)), is_record=is_record)
     return Way(
         lambda value: copy(value) if type(value) is kind else value,
         lambda value: restore(value) if type(value) is copied else value,
@@ -168,16 +169,9 @@ def of_values(kind: Any, key: Way, way: Way) -> Way:
     if key.copy or key.leads:
         raise TypeError("keys are numbers and the like")
     copy, restore, leads, size = way[:4]
-    inner: Leads | None = leads and (lambda held: chain.from_iterable(map(leads, held[1])))
     if copy is None or restore is None:
-        return Way(
-            columns,
-            lambda held: kind(zip(*held, strict=True)),
-            inner,
-            lambda held: 2 * sys.getsizeof(held[0]),
-            kind,
-            tuple,
-        )
+        return of_columns(kind, leads)
+    inner: Leads | None = leads and (lambda held: chain.from_iterable(map(leads, held[1])))
     return Way(
         lambda value: (tuple(value), tuple(map(copy, value.values()))) if value else NOTHING,
         lambda held: kind(zip(held[0], map(restore, held[1]), strict=True)),
@@ -188,9 +182,15 @@ def of_values(kind: Any, key: Way, way: Way) -> Way:
     )
 
 
-def columns(value: dict[Any, Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Return the keys and values of a dictionary, in order: they take a third of its space."""
-    return (tuple(value), tuple(value.values())) if value else NOTHING
+def of_columns(kind: Any, leads: Leads | None) -> Way:
+    """Return the way of dictionaries whose values do not change either: keys and values take a third of the space."""
+    return Way(
+        lambda value: (*value, *value.values()) if value else (),
+        lambda held: kind(zip(held[: len(held) // 2], held[len(held) // 2 :], strict=True)),
+        leads and (lambda held: chain.from_iterable(map(leads, held[len(held) // 2 :]))),
+        kind=kind,
+        copied=tuple,
+    )
 
 
 def of_object(kind: type) -> Way:
@@ -202,7 +202,8 @@ def of_object(kind: type) -> Way:
         form.fill(value, content)
         return value
 
-    return Way(form.content, restore, form.leads_to if form.leads else None, form.size, kind, tuple)
+    leads = form.leads_to if form.leads or form.records else None
+    return Way(form.content, restore, leads, form.size, kind, tuple)
 
 
 class Form:
@@ -223,12 +224,14 @@ class Form:
         self.values, self.owned = getter(self.names), getter(self.owning)
         self.copiers = tuple(way.copy for way in ways.values() if way.copy)
         self.restorers = tuple(way.restore for way in ways.values() if way.copy and way.restore)
+        self.records = [index for index, name in enumerate(self.names) if ways[name].is_record]
         self.leads = [
             (part, index, way.leads)
             for part, group in enumerate((self.names, self.owning))
             for index, way in enumerate(map(ways.__getitem__, group))
-            if way.leads
+            if way.leads and not (way.is_record and not part)
         ]
+        self.least = sum(sys.getsizeof((None,) * len(fields)) for fields in (self.names, self.owning))
         self.sizes = tuple(ways[name].size for name in self.owning)
         self.by_identity = not any(map(names_equal_records, types.values()))
 
@@ -238,16 +241,15 @@ class Form:
 
     def leads_to(self, content: Content) -> list[Any]:
         """Return the records that the content of an object leads to."""
-        if not self.leads:
-            return []
-        found: list[Any] = []
+        values = content[0]
+        found = [values[index] for index in self.records if values[index] is not None]
         for part, index, leads in self.leads:
             found += leads(content[part][index])
         return found
 
     def size(self, content: Content) -> int:
         """Return about how many bytes a copy takes."""
-        return sys.getsizeof(content[0]) + sys.getsizeof(content[1]) + sum(map(call, self.sizes, content[1]))
+        return self.least + sum(map(call, self.sizes, content[1]))
 
     def fill(self, value: Any, content: Content) -> None:
         """Give an object what `content` returned."""

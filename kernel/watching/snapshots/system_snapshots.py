@@ -8,8 +8,7 @@ process.  The state of a coroutine cannot be kept, so a snapshot is taken betwee
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from callgate.kernel.file_data.spans import Span
 from callgate.kernel.machine.snapshot import Keep, NotQuiescent, Snapshot, check_restorable
@@ -21,11 +20,11 @@ from callgate.kernel.watching.snapshots.sizes import Total
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
+    from callgate.server.hosted import HostedServer
     from callgate.kernel.tasks.threads import Job
 
 
-@dataclass(frozen=True, slots=True)
-class SystemSnapshot:
+class SystemSnapshot(NamedTuple):
     """A system's state; belongs to the system that made it."""
 
     machine: Snapshot
@@ -79,17 +78,29 @@ class Snapshots:
         changed = self.records.give_back(snapshot.records)
         kernel.span_records.bind(record for record in changed if isinstance(record, Span))
         processes = kernel.state.tasks.processes if snapshot.servers else {}
-        for copy in self.servers.values():
-            copy.forget()
-        servers = {
-            number: copy.on(kernel.hosted.memory_of(processes[number])) for number, copy in snapshot.servers.items()
-        }
+        servers = self._as_they_are(snapshot)
+        for number, copy in self.servers.items():
+            if number not in servers:
+                copy.forget()
+        for number in snapshot.servers.keys() - servers.keys():
+            servers[number] = snapshot.servers[number].on(kernel.hosted.memory_of(processes[number]))
         kernel.state.hosted.clear()
-        kernel.state.hosted.update(servers)
+        kernel.state.hosted.update((number, servers[number]) for number in snapshot.servers)
         kernel.hosted.changes = Counter(snapshot.changes)
         self.servers, self.changes = snapshot.servers, snapshot.changes
         kernel.threads.jobs.clear()
         kernel.threads.jobs.update(snapshot.jobs)
+
+    def _as_they_are(self, snapshot: SystemSnapshot) -> dict[int, HostedServer]:
+        """Return the servers that are what they were then: their Python has not run since."""
+        hosted = self.kernel.hosted
+        return {
+            number: hosted.servers[number]
+            for number, copy in self.servers.items()
+            if snapshot.servers.get(number) is copy
+            and hosted.changes[number] == self.changes[number]
+            and number in hosted.servers
+        }
 
 
 def check(kernel: Kernel) -> None:

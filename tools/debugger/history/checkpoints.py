@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from dataclasses import dataclass
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -33,8 +32,7 @@ class Moment(NamedTuple):
     outside: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
+class Checkpoint(NamedTuple):
     """A state that can be restored."""
 
     moment: Moment
@@ -92,7 +90,10 @@ class Checkpoints:
         return self.size + self.target.kept_bytes + self.versions.stored
 
     def _index(self, moment: Moment) -> int:
-        return bisect_right(self.kept, moment, key=lambda checkpoint: checkpoint.moment)
+        kept = self.kept
+        if kept and kept[-1].moment <= moment:
+            return len(kept)  # as nearly always
+        return bisect_right(kept, moment, key=lambda checkpoint: checkpoint.moment)
 
     def before(self, moment: Moment) -> Checkpoint:
         """Return the last one at a moment or before it; ValueError if the run began later."""
