@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from callgate.kernel.abi.calls import Operation, WaitReason
 from callgate.kernel.abi.file import SpanState
@@ -22,7 +22,7 @@ from callgate.kernel.abi.message import TOKEN_RELEASES, Endpoint, SlotState
 from callgate.kernel.abi.selectors import SELECTOR_USER_CODE, SLOTS
 from callgate.kernel.abi.thread import GateFrame, ThreadControlBlock, ThreadFlags, TrapFrame
 from callgate.kernel.core.control_block import word
-from callgate.kernel.core.records import RELEASES, EndpointState, Thread
+from callgate.kernel.core.records import RELEASES, EndpointState, Pin, Thread
 from callgate.kernel.programs.kernel_labels import EXIT_THREAD, POLICY_END, TAKE_SLOT_QUEUE, TAKE_SLOT_WAIT
 from callgate.kernel.storage.disk_requests import Key
 from callgate.kernel.watching.check_facts import Facts
@@ -56,7 +56,7 @@ def block_locks_equal_a_recount(facts: Facts) -> Iterator[str]:
 
 
 def _pinned_blocks(facts: Facts) -> Iterator[Key]:
-    holders = [span.pins for span in facts.spans]
+    holders: list[Iterable[Pin]] = [span.pins for span in facts.spans]
     holders += [pins for endpoint in facts.state.endpoints.by_number.values() for pins in endpoint.pins.values()]
     holders += [window.pins for process in facts.state.tasks.processes.values() for window in process.windows.values()]
     return ((disk, block) for pins in holders for kind, disk, block in pins if kind == "block")

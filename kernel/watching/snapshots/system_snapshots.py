@@ -20,8 +20,8 @@ from callgate.kernel.watching.snapshots.sizes import Total
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
-    from callgate.server.hosted import HostedServer
     from callgate.kernel.tasks.threads import Job
+    from callgate.server.hosted import HostedServer
 
 
 class SystemSnapshot(NamedTuple):
