@@ -54,7 +54,7 @@ class Snapshots:
         """Return a snapshot; NotQuiescent names what is under way.  `keep`: as for a machine's."""
         kernel = self.kernel
         check(kernel)
-        machine = kernel.machine.snapshot(keep)
+        records = self.records.keep()  # first: pages of memory take the place of all else in the CPU's caches
         changes = dict(kernel.hosted.changes)
         self.servers = {
             number: self.servers[number]
@@ -63,7 +63,8 @@ class Snapshots:
             for number, server in kernel.hosted.servers.items()
         }
         self.changes = changes
-        return SystemSnapshot(machine, self.records.keep(), self.servers, changes, dict(kernel.threads.jobs))
+        jobs = dict(kernel.threads.jobs)
+        return SystemSnapshot(kernel.machine.snapshot(keep), records, self.servers, changes, jobs)
 
     def restore(self, snapshot: SystemSnapshot) -> None:
         """Go back to a snapshot; ValueError if it is another system's.
