@@ -8,7 +8,8 @@ from callgate.asm.assembler.cache import cache_directory
 from callgate.disk.images.demo import demo_image
 from callgate.disk.media import ImageFile
 from callgate.kernel.system import System, SystemOptions
-from callgate.kernel.watching.snapshots.record_forms import Form
+from callgate.kernel.watching.snapshots.kept_records import Kept
+from callgate.kernel.watching.snapshots.record_forms import Content
 from callgate.kernel.watching.snapshots.system_snapshots import SystemSnapshot, under_way
 from callgate.server.open_files import OpenFiles
 
@@ -32,7 +33,7 @@ class Session:
         self.system = System([image], SystemOptions(source=source, scratch=True))
 
     def after(self, turns: int) -> SystemSnapshot:
-        """Run until so much of the session has been typed, and policy is at rest; return a snapshot."""
+        """Run until this many turns have been typed, and policy is at rest; return a snapshot."""
         self.end = turns * len(TURN) + 1
         self.system.run()
         while under_way(self.system.kernel) is not None:
@@ -49,13 +50,13 @@ def test_a_checkpoint_after_files_and_directories_were_shown_copies_few_records_
         blocks = system.kernel.state.cache.blocks
         assert len(blocks) > 800
         copied = Counter[str]()
-        content = Form.content
+        holds = Kept.holds
 
-        def count(form: Form, value: object) -> object:
-            copied[form.kind.__name__] += 1
-            return content(form, value)
+        def count(kept: Kept, content: Content) -> bool:
+            copied[kept.form.kind.__name__] += 1
+            return holds(kept, content)
 
-        monkeypatch.setattr(Form, "content", count)
+        monkeypatch.setattr(Kept, "holds", count)
         after = session.after(3)
         kept = before.records
         changed = [copy.form.kind.__name__ for place, copy in after.records.items() if kept.get(place) is not copy]
@@ -65,7 +66,7 @@ def test_a_checkpoint_after_files_and_directories_were_shown_copies_few_records_
             "AgeingState CacheState DeferredReleasesState DirectoriesState EndpointState FilesState FramePool Process"
         )
         once += " SchedulerState Thread Uses"
-        assert copied == dict.fromkeys(once.split(), 1) | {"Version": 7}, "they were touched, and are compared"
+        assert copied == dict.fromkeys(once.split(), 1) | {"Table": 1, "Version": 7}, "they were touched, and are compared"
         assert sorted(changed) == ["CacheState", "FilesState", "FramePool"], "counters and the order of free frames"
         assert [copy.kind for copy in parts if id(copy) not in known] == [OpenFiles], "of the one server that was asked"
         assert after.records[id(blocks)] is before.records[id(blocks)]

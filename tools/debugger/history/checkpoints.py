@@ -19,7 +19,7 @@ from callgate.kernel.machine.snapshot import Memory, Version
 from callgate.tools.debugger.target.target import Kept, Target
 
 NEAR: Final = 8  # of the newest checkpoints are never dropped
-RELIEF: Final = 16  # a full budget is relieved by a 16th at once
+RELIEF: Final = 64  # a full budget is relieved by a 64th at once, which takes some milliseconds
 EVEN: Final = 5.0  # seconds of CPU time before the present within which they lie as densely as at it
 LEAST: Final = 8 << 20
 """The smallest budget, in bytes."""
