@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
 
+from callgate.kernel.machine.blocks.file_loads import EAGER, FileLoads
 from callgate.tools.fuzz.children import Children, add_arguments
 from callgate.tools.fuzz.clock_subject import Subject
 
@@ -78,10 +79,14 @@ def run_tool(
     add_arguments(parser, 1000)
     parser.add_argument("--counter", default="blocks", help="the clock to be tested (default blocks)")
     parser.add_argument("--oracle", default="native", help="the clock to compare it with (default native)")
+    eager = "have each load that comes to file data look for it first from then on (default after 64 of them)"
+    parser.add_argument("--eager", action="store_true", help=eager)
     options = parser.parse_args(arguments)
+    if options.eager:
+        FileLoads.habits = EAGER
     if options.here:
         print(json.dumps(child(make(options.counter, options.oracle), options.seed, options.programs)))
         return 0
-    clocks = ["--counter", options.counter, "--oracle", options.oracle]
+    clocks = ["--counter", options.counter, "--oracle", options.oracle, *["--eager"] * options.eager]
     said = same.format(clocks=f"{options.counter} and {options.oracle}")
     return Children(module, clocks, CASES).run(options, said)

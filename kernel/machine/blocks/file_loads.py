@@ -20,8 +20,9 @@ The room is that of a check that the engine makes after each load, and that has 
 there that what is to be added leads to them: for a device the engine does not use that, nor the lowest bits of the
 address.  So nothing else is taken for file data.  Loads that are not aligned count twice, in the slow way.
 
-Other memory is found in the stub, by the look that was there before.  After `PATIENCE` loads from it, the load becomes
-what it was; and the next time it is given twice as many.  No load of the kernel is replaced: it touches no file data.
+Other memory is found in the stub, by the look that was there before.  After 1,024 loads from it (`Habits`) the load
+becomes what it was; and the next time it is given twice as many.  No load of the kernel is replaced: it touches no file
+data.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ import ctypes
 import re
 import struct
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 from callgate.kernel.machine.blocks.access_code import ADDEND, MMIO, NOTED, AccessState
 from callgate.kernel.machine.blocks.known_tables import LOAD_CALL
@@ -38,10 +39,7 @@ from callgate.kernel.machine.blocks.known_tables import LOAD_CALL
 STUBS: Final = 1024
 STUB: Final = 64  # bytes of one
 WORD: Final = 4  # bytes of the word of each, after all stubs: how many loads it is still there for
-PATIENCE: Final = 1024
 MOST_PATIENCE: Final = 1 << 30
-OFTEN: Final = 64  # loads of file data by a routine, the last of which is replaced
-SELDOM: Final = 1 << 16  # the most of those, after some that could not be replaced or already were
 LONGEST: Final = 40  # bytes of a look and its load, and of a slow way, at most
 LARGEST_BLOCK: Final = 1 << 16  # bytes of host code
 REACH: Final = (1 << 31) - (1 << 20)  # bytes that a stub, and what it refers to, may lie away
@@ -70,6 +68,17 @@ MOV_RSI: Final = bytes((0x48, 0x8B, 0x77, ADDEND))
 NOPS: Final = ("", "90", "6690", "0f1f00", "0f1f4000", "0f1f440000", "660f1f440000", "0f1f8000000000")
 PAGE_MASK: Final = -0x1000
 ASK: Final = ctypes.CFUNCTYPE(None, ctypes.c_uint64)
+
+
+class Habits(NamedTuple):
+    """When loads are replaced, and when they become what they were."""
+
+    often: int = 64  # loads of file data by a routine, the last of which is replaced
+    seldom: int = 1 << 16  # the most of those, after some that could not be replaced or already were
+    patience: int = 1024  # loads of other memory; twice as many each time, `MOST_PATIENCE` at most
+
+
+EAGER: Final = Habits(often=0, seldom=0, patience=0)  # for tests: at the first load of either
 
 
 class Look(NamedTuple):
@@ -180,6 +189,8 @@ def _signed(displacement: bytes) -> int:
 class FileLoads:
     """Those loads of one machine, with their stubs."""
 
+    habits: ClassVar[Habits] = Habits()
+
     def __init__(self, state: AccessState, stubs: int, fail: Callable[[BaseException], None]) -> None:
         """Take the state of the routines, and the address of the stubs; exceptions go to `fail`."""
         self.state = state
@@ -198,7 +209,7 @@ class FileLoads:
     def forget(self) -> None:
         """All translations are gone."""
         self.free = list(range(STUBS))
-        self.often = self.state.until_asked = OFTEN
+        self.often = self.state.until_asked = self.habits.often
         self.changed.clear()
         self.patience.clear()
 
@@ -206,10 +217,11 @@ class FileLoads:
         try:
             if self.state.worn:
                 self.state.worn = 0
-                self.patience[load_end] = min(2 * self.patience.get(load_end, PATIENCE), MOST_PATIENCE)
+                self.patience[load_end] = min(2 * self.patience.get(load_end, self.habits.patience), MOST_PATIENCE)
                 self._change_back(load_end)
             else:
-                self.often = OFTEN if self._change(load_end) else min(2 * self.often + 1, SELDOM)
+                often, seldom, _ = self.habits
+                self.often = often if self._change(load_end) else min(2 * self.often + 1, seldom)
                 self.state.until_asked = self.often
         except BaseException as error:  # noqa: BLE001 - must not unwind through the engine
             self.fail(error)
@@ -228,7 +240,7 @@ class FileLoads:
         if len(code) > len(look.code) or len(other) > STUB:
             return False
         self.free.pop()
-        ctypes.c_int32.from_address(left).value = self.patience.get(load_end, PATIENCE)
+        ctypes.c_int32.from_address(left).value = self.patience.get(load_end, self.habits.patience)
         ctypes.memmove(stub, other, len(other))
         look.return_to(look.end)
         ctypes.memmove(look.begin, code, len(code))

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from callgate.kernel.machine.blocks.file_loads import EAGER, FileLoads, Look
 from callgate.tools.fuzz.stress_clock import Difference, Pair, main
 from miscounting import one_too_many
 
@@ -19,6 +20,20 @@ def pair():
 @pytest.mark.parametrize("first", range(1, 13, 4))
 def test_random_programs_make_the_same_run_under_both_clocks(pair, first):
     assert sum(pair.program(seed) for seed in range(first, first + 4)) > 4 * 100
+
+
+@pytest.mark.thorough(one_in=3)
+@pytest.mark.parametrize(("seed", "changes"), [(21, 3), (33, 10), (100_004, 200)])
+def test_a_random_program_makes_the_same_run_where_loads_look_for_file_data_first_at_once(monkeypatch, seed, changes):
+    monkeypatch.setattr(FileLoads, "habits", EAGER)
+    changed, return_to = [], Look.return_to
+    monkeypatch.setattr(Look, "return_to", lambda look, target: changed.append(target) or return_to(look, target))
+    both = Pair("blocks", "native")
+    try:
+        assert both.program(seed)
+    finally:
+        both.close()
+    assert len(changed) >= changes
 
 
 # Seeds that have shown something: INTO in mid-block, a truncated VEX prefix, flags at a fault, a store into the next

@@ -7,7 +7,7 @@ import pytest
 from callgate.kernel.abi.memory import HIGH_MEMORY
 from callgate.kernel.machine.blocks import file_loads
 from callgate.kernel.machine.blocks.access_code import AccessState
-from callgate.kernel.machine.blocks.file_loads import FileLoads
+from callgate.kernel.machine.blocks.file_loads import FileLoads, Habits
 from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.machine.memory.bus import DeviceBase
 
@@ -42,8 +42,7 @@ NOT_REPLACED = {"movq mm0, [esi]; movd eax, mm0": 8}
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch):
     """Replace each load that comes to file data once; one that comes to other memory twice becomes what it was."""
-    monkeypatch.setattr(file_loads, "OFTEN", 0)
-    monkeypatch.setattr(file_loads, "PATIENCE", 1)
+    monkeypatch.setattr(FileLoads, "habits", Habits(often=0, patience=1))
 
 
 class Register(DeviceBase):
