@@ -7,7 +7,7 @@ fields one by one.  Making an object takes 1 µs longer in this way, so what is 
 included.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import MISSING, Field, field
 from typing import Any, TypeVar, dataclass_transform, overload
 
@@ -42,12 +42,6 @@ def names_in(kind: type) -> tuple[str, ...]:
 def as_dict(value: object) -> dict[str, Any]:
     """Return the fields of a record by name; those of records in them are not taken apart."""
     return {name: getattr(value, name) for name in names_in(type(value))}
-
-
-def assign(value: object, fields: Mapping[str, Any]) -> None:
-    """Give a record these fields, as `as_dict` has returned them; AttributeError for a name that it does not have."""
-    for name, field_value in fields.items():
-        setattr(value, name, field_value)
 
 
 def replaced(value: Value, **fields: Any) -> Value:

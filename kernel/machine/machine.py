@@ -95,7 +95,6 @@ class Machine(Looking):
         self.on_interrupt: Callable[[], bool] | None = None  # Ctrl-C: True if the guest has been told, and continues
         self.dma_watch: Callable[[int, int], None] | None = None  # called for each transfer: physical address, bytes
         self.participants: dict[str, tuple[Callable[[], object], Callable[[Any], None]]] = {}
-        self.probes: set[int] = set()  # those that stand
 
         self._make_handlers()
         self.runner = Runner(self, ctrl_c=ctrl_c)
@@ -301,14 +300,11 @@ class Machine(Looking):
 
     def probe(self, place: int | str, function: Callable[[], None]) -> int:
         """Call `function()` before the instruction at a linear address; return a handle for `unprobe`."""
-        number = self.counter.sites.call(self.address(place), function)
-        self.probes.add(number)
-        return number
+        return self.counter.sites.call(self.address(place), function)
 
     def unprobe(self, hook: int) -> None:
         """Remove a probe."""
         self.counter.sites.remove(hook)
-        self.probes.discard(hook)
 
     def count_site(self, place: int | str, name: str, amount: int = 1) -> None:
         """Count executions of the instruction at a linear address in the ledger, in host code."""

@@ -78,8 +78,7 @@ class Runner:
         """Do the work between two instructions; return the reason to stop, if there is one."""
         machine, control = self.machine, self.control
         self._finish()
-        if control.error is not None:
-            control.raise_error()
+        control.raise_error()
         if control.request is not None:
             return self._stop(*control.request)
         if control.interrupted:
@@ -93,7 +92,7 @@ class Runner:
             return self._stop("fuel")
         if machine.events.heap:
             self._come_due()
-        if machine.traps.goal is not None and self._arrived():
+        if self._arrived():
             return self._stop("position")
         if machine.pic.pending() and machine.cpu.interruptible():
             machine.traps.external(machine.pic.acknowledge())
@@ -170,9 +169,8 @@ class Runner:
         """
         machine, state = self.machine, self.state
         limit = min(end, state.count + SLICE)
-        due = machine.events.next_time()
-        if due is not None:
-            limit = min(limit, due - machine.clock.idle)
+        if machine.events.heap:
+            limit = min(limit, machine.events.heap[0].time - machine.clock.idle)
         goal = machine.traps.goal
         if goal is not None:
             limit = min(limit, max(goal.retired, state.count + 1))
@@ -223,7 +221,7 @@ class Runner:
 
     def _stop(self, reason: str, detail: object = None) -> Stop:
         machine = self.machine
-        retired = machine.clock.retired
+        retired = int(self.state.count)
         return Stop(reason, retired, machine.cpu.eip, detail, retired + machine.clock.idle)
 
     def _describe(self, status: int) -> str:

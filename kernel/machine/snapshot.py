@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from callgate.kernel.abi.memory import PAGE_SHIFT, PAGE_SIZE
@@ -112,22 +113,20 @@ class Version:
         return stale
 
 
+FIXED: Final = (tuple, int, bool, str, bytes, type(None))
+
+
 class Pickled(bytes):
     """A copy of plain data that could be changed."""
 
 
 def unchanging(state: object) -> object:
-    """Return plain data as nothing changes it any longer: itself if it can be hashed, as tuples can, else a copy."""
-    try:
-        hash(state)
-    except TypeError:
-        return Pickled(pickle.dumps(state))
-    return state
-
-
-def given_back(kept: Any) -> Any:
-    """Return what `unchanging` was given."""
-    return pickle.loads(kept) if type(kept) is Pickled else kept  # noqa: S301 - pickled in this process
+    """Return plain data as nothing changes it any longer: itself if it is of `FIXED` and can be hashed, else a copy."""
+    if type(state) in FIXED:
+        with suppress(TypeError):
+            hash(state)
+            return state
+    return Pickled(pickle.dumps(state))
 
 
 class Moment(NamedTuple):
@@ -193,14 +192,15 @@ def restore(machine: Parts, snapshot: Snapshot) -> None:
     machine.state.stop_address = NOWHERE
     machine.traps.refusal = machine.filters.floating.later = None
     stale = snapshot.memory.put_back(machine.translations.pages)
-    machine.cpu.context.view[:] = snapshot.cpu
-    machine.cpu.restore()
+    context = machine.cpu.context
+    context.view[:] = snapshot.cpu
+    context.restore()
     machine.translations.flush_tlb()
     machine.ledger.load(snapshot.ledger)
     if stale:
         machine.translations.forget(stale)
     for name, state in snapshot.devices.items():
-        machine.devices[name].load(given_back(state))
+        machine.devices[name].load(state if type(state) is not Pickled else pickle.loads(state))  # noqa: S301 - of `take`
     moment, traps = snapshot.moment, machine.traps
     machine.events.load(moment.events)
     machine.clock.idle, machine.cpu.halted = moment.idle, moment.halted
@@ -209,7 +209,8 @@ def restore(machine: Parts, snapshot: Snapshot) -> None:
     traps.recent.clear()
     traps.recent.extend(moment.recent)
     for name, (_, load) in machine.participants.items():
-        load(given_back(snapshot.others[name]))
+        state = snapshot.others[name]
+        load(state if type(state) is not Pickled else pickle.loads(state))  # noqa: S301 - likewise
 
 
 def check_restorable(machine: Parts, snapshot: Snapshot) -> None:

@@ -126,14 +126,22 @@ def test_tests_are_measured_as_often_as_requested(monkeypatch: pytest.MonkeyPatc
     ran: list[str] = []
     spent = iter(range(1, 1000))
 
-    def run(name: str, _text: str) -> float:
-        ran.append(name)
+    def run(files: dict[str, str]) -> float:
+        ran.append(next(iter(files)))
         return next(spent) ** 1.5
 
     monkeypatch.setattr(plugin_speed, "run", run)
     elements = printed("tests", "--rounds", "4")
     assert len(ran) == len(elements) * 4 * 2
     assert all(is_timing(element["wall_us"], 4) for element in elements)
+    times = [element["wall_us"]["median"] for element in elements]
+    assert [element["ratio_to_empty"] for element in elements] == [round(times[0] / time, 2) for time in times]
+
+
+@pytest.mark.thorough(only=True)
+def test_the_generated_tests_of_each_benchmark_pass() -> None:
+    for name in plugin_speed.sources(0):
+        assert plugin_speed.run(plugin_speed.sources(2)[name]) > 0
 
 
 READ_BENCHMARKS: dict[str, Callable[..., Any]] = {

@@ -310,7 +310,7 @@ def bare_cpu() -> Iterator[BareCpu]:
     cpu.reset()
     cpu.folder = folder_of(item.path)
     yield cpu
-    cpu.leave()
+    cpu.attached.drop()
 
 
 @pytest.fixture(scope="session")

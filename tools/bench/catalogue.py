@@ -122,6 +122,8 @@ def render(results: list[dict[str, Any]]) -> str:
             ratio = f"{result['bytes_a_second']:g} bytes a second"
         if "per_second" in result:
             ratio = f"{result['per_second']:,} a second"
+            if "ratio_to_empty" in result:
+                ratio += f", {result['ratio_to_empty']:.2f} of an empty test's rate"
         rows.append([result["name"], *count_cells(result), *times, ratio])
         calls = ", ".join(f"{name} {count:g}" for name, count in result.get("host_calls", {}).items() if count)
         if calls:

@@ -116,8 +116,6 @@ def strip_comments(text: str, name: str, chain: tuple[str, ...]) -> Iterator[Lin
             for piece in separated(original):
                 yield Line(piece, Place(name, number, 1, piece, chain))
             continue
-        if not still_open and original.lstrip()[:1] == ";":  # as most lines are in a file of cases
-            continue
         if still_open or SPECIAL.search(original):
             stripped, still_open = strip_line(original, still_open)
             if still_open and opened is None:
@@ -149,6 +147,8 @@ def separated(text: str) -> Iterator[str]:
 
 def strip_line(text: str, inside: bool) -> tuple[str, bool]:
     """Return a line with comments blanked, and whether a block comment goes on; columns stay."""
+    if not inside and text.lstrip()[:1] == ";":  # as most lines are in a file of cases
+        return "", False
     start = 0
     out: list[str] = []
     if inside:

@@ -84,6 +84,7 @@ class Sites:
         self.pools: list[Pool] = []
         self.calls: dict[int, list[tuple[int, SiteFunction, list[Cell]]]] = {}
         self.places: dict[int, int] = {}  # number of a call -> address
+        self.asked: set[int] = set()  # numbers of those that `call` has returned
         self.number = 0
         self.fail = fail
         self.turn: Callable[[], None] = lambda: None  # what PythonCounter does at a TURN
@@ -110,7 +111,9 @@ class Sites:
 
         With DIVIDES it is called whenever EDX is suspicious, and may be called at other times too.
         """
-        return self.call_by(Cell(address=address, call=when), function)
+        number = self.call_by(Cell(address=address, call=when), function)
+        self.asked.add(number)
+        return number
 
     def call_by(self, cell: Cell, function: SiteFunction) -> int:
         """Call `function` when a new cell is reported; return a number for `remove`."""
@@ -135,6 +138,7 @@ class Sites:
             if number not in self.places:
                 raise KeyError(f"there is no site {number}")
             address = self.places.pop(number)
+            self.asked.discard(number)
             cells = next(cells for other, _, cells in self.calls[address] if other == number)
             self.calls[address] = [entry for entry in self.calls[address] if entry[0] != number]
             if not self.calls[address]:

@@ -135,6 +135,7 @@ class Rescue:
         self.handler = ctypes.addressof(ctypes.c_char.from_buffer(self.page))
         self.action = SignalAction(handler=self.handler, flags=SA_NODEFER)
         self.present = SignalAction()
+        self.place = ctypes.addressof(self.present)
         self.install()
 
     @staticmethod
@@ -157,15 +158,12 @@ class Rescue:
 
     def install(self) -> None:
         """Make the handler that of SIGABRT if another one is (2 µs if not); OSError if that is impossible."""
-        present = ctypes.addressof(self.present)
-        self._exchange(None, present)
+        if self.sigaction(SIGABRT, None, self.place):
+            raise OSError(ctypes.get_errno(), "SIGABRT cannot be handled")
         if self.present.handler == self.handler:
             return
         self.state.previous = self.present.handler
-        self._exchange(ctypes.addressof(self.action), None)
-
-    def _exchange(self, new: int | None, old: int | None) -> None:
-        if self.sigaction(SIGABRT, new, old):
+        if self.sigaction(SIGABRT, ctypes.addressof(self.action), None):
             raise OSError(ctypes.get_errno(), "SIGABRT cannot be handled")
 
     def slot(self) -> Slot:

@@ -12,7 +12,6 @@ from array import array
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import field
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
 from callgate.kernel.common.record import record
@@ -165,8 +164,9 @@ class Reading:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
         self.numbers: list[int] = ledger.numbers.tolist()
-        self.pools: list[list[int]] = [pool.counts.tolist() for pool in ledger.pools]
-        self.counters: list[dict[Any, int]] = [dict(counter) for counter in ledger.counters]
+        pools = ledger.pools
+        self.pools: list[list[int]] = [pool.counts.tolist() for pool in pools] if pools else []
+        self.counters: list[dict[Any, int]] = [*map(dict, ledger.counters)]
 
     @property
     def guest_instructions(self) -> int:
@@ -285,8 +285,8 @@ class Ledger:
         for words, values in zip(self.counted, counted, strict=True):
             words[:] = values
         count_for(self.state, self.state.user_kind)
-        for pool, values in zip_longest(self.pools, pools, fillvalue=UNUSED):
-            pool.counts[:] = values
+        for number, pool in enumerate(self.pools):
+            pool.counts[:] = pools[number] if number < len(pools) else UNUSED
         for counter, values in zip(self.counters, counters, strict=True):
             if dict.__ne__(counter, values):
                 counter.clear()

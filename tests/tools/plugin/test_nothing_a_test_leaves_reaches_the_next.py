@@ -8,6 +8,7 @@ from callgate.kernel.machine.cpu.paging import CR4_PAE
 from callgate.tools.asmtest.bare.cpu import BareCpu
 from callgate.tools.asmtest.board import board
 from callgate.tools.asmtest.board.programs import Programs
+from callgate.tools.asmtest.booted import BootedSystem
 from unicorn import x86_const as x86
 
 ROUTINES = """
@@ -193,7 +194,7 @@ def a_breakpoint(cpu):
 
 def probes_and_listeners(cpu):
     cpu.machine.probe(cpu.address("double"), lambda: 1 // 0)
-    cpu.machine.stream.subscribe(lambda event: 1 // 0)
+    cpu.machine.stream.subscribe(lambda _event: 1 // 0)
     cpu.machine.on_interrupt = lambda: 1 // 0
     cpu.machine.dma_watch = lambda *_: 1 // 0
 
@@ -228,13 +229,21 @@ def test_the_bare_cpu_is_in_each_test_what_it_was_in_the_first(used_cpu, mess):
     cpu.load(ROUTINES)
     mess(cpu)
     assert state_of(cpu.machine) != fresh, "the mess is none"
-    cpu.leave()
+    cpu.attached.drop()
     cpu.reset()
     cpu.load(ROUTINES)
     assert state_of(cpu.machine) == fresh
     assert (cpu.call("double", eax=21).eax, cpu.call("count").instructions) == (42, 2)
     assert cpu.read(0x20000, 4) == b"\1\0\0\0"
     assert (cpu.machine.cpu.cpl, cpu.machine.fpu.mxcsr) == (0, 0x1F80)
+
+
+@pytest.fixture(scope="module")
+def used_system():
+    """A booted system that all these tests make a mess of; `booted` has other images elsewhere."""
+    system = BootedSystem()
+    yield system
+    system.close()
 
 
 def run_a_command(booted):
@@ -271,7 +280,7 @@ def devices_of_the_system(booted):
 def attached_to_the_system(booted):
     booted.machine.breakpoints.add(booted.machine.cpu.eip)
     booted.machine.probe(booted.machine.cpu.eip, lambda: 1 // 0)
-    booted.machine.stream.subscribe(lambda event: 1 // 0)
+    booted.machine.stream.subscribe(lambda _event: 1 // 0)
 
 
 BOOTED_MESSES = [
@@ -281,24 +290,24 @@ BOOTED_MESSES = [
 
 
 @pytest.mark.parametrize("mess", BOOTED_MESSES, ids=lambda mess: mess.__name__)
-def test_the_booted_system_is_in_each_test_what_it_was_in_the_first(booted_system, mess):
-    booted_system.reset()
-    fresh = state_of(booted_system.machine)
-    mess(booted_system)
-    assert state_of(booted_system.machine) != fresh, "the mess is none"
-    booted_system.leave()
-    booted_system.reset()
-    assert state_of(booted_system.machine) == fresh
-    assert (booted_system.output, booted_system.log) == (b"", [])
-    assert booted_system.command("echo fresh") == "fresh\n"
+def test_the_booted_system_is_in_each_test_what_it_was_in_the_first(used_system, mess):
+    used_system.reset()
+    fresh = state_of(used_system.machine)
+    mess(used_system)
+    assert state_of(used_system.machine) != fresh, "the mess is none"
+    used_system.leave()
+    used_system.reset()
+    assert state_of(used_system.machine) == fresh
+    assert (used_system.output, used_system.log) == (b"", [])
+    assert used_system.command("echo fresh") == "fresh\n"
 
 
-def test_what_a_wider_fixture_has_attached_to_the_booted_system_stays(booted_system):
+def test_what_a_wider_fixture_has_attached_to_the_used_system_stays(used_system):
     seen = []
-    listener = booted_system.machine.stream.subscribe(seen.append)
-    booted_system.reset()
-    booted_system.leave()
-    booted_system.reset()
-    booted_system.command("echo")
-    booted_system.machine.stream.unsubscribe(listener)
+    listener = used_system.machine.stream.subscribe(seen.append)
+    used_system.reset()
+    used_system.leave()
+    used_system.reset()
+    used_system.command("echo")
+    used_system.machine.stream.unsubscribe(listener)
     assert seen

@@ -1,7 +1,6 @@
 """The booted system: back at the prompt for each test, policy, servers and all."""
 
 import pickle
-from dataclasses import replace
 
 import pytest
 from callgate.disk.images.demo import demo_image
@@ -67,7 +66,7 @@ def test_a_restored_system_can_end_and_begin_again(booted):
 def test_a_snapshot_belongs_to_one_system(booted):
     snapshot = booted.system.snapshot()
     with pytest.raises(ValueError, match="only by the machine that took it"):
-        booted.system.restore(replace(snapshot, machine=snapshot.machine._replace(owner=0)))
+        booted.system.restore(snapshot._replace(machine=snapshot.machine._replace(owner=0)))
 
 
 def panic(booted):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import pytest
-from callgate.kernel.common.record import as_dict, assign, record, replaced
+from callgate.kernel.common.record import as_dict, record, replaced
 
 Maker = Callable[..., Any]
 
@@ -105,17 +105,6 @@ def test_a_record_s_class_describes_itself_as_a_dataclass_does(pair: tuple[Any, 
     assert (type(other), repr(other)) == (type(made), repr(made).replace("512", "7"))
     with pytest.raises(TypeError):
         replaced(made, volume=7)
-
-
-def test_a_record_goes_back_to_fields_that_it_had() -> None:
-    changed = PLAIN[0](1, "a")
-    kept = as_dict(changed)
-    changed.number, changed.name, changed.size = 2, "b", 7
-    assign(changed, kept)
-    assert as_dict(changed) == kept == {"number": 1, "name": "a", "size": 512, "pages": []}
-    for wrong in (lambda: assign(changed, {"volume": 7}), lambda: assign(FROZEN[0](1, "a"), {"size": 7})):
-        with pytest.raises(AttributeError):
-            wrong()
 
 
 def test_each_record_has_lists_of_its_own() -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from ctypes import sizeof
+from functools import partial
 from pathlib import Path
 from struct import pack
 from typing import Any, ClassVar, Final
@@ -75,25 +76,22 @@ class BareCpu:
         self.calls = 0
         self.journal: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = []
         self.events: list[Event] = []
-        self.ring = 0
         self.last: CallResult | None = None
         self.before: dict[str, int] = {}
         self.structures: dict[str, StructureType] = known_structures()
         self.machine.stream.subscribe(self._on_fault, kinds=["exception", "int"])
-        self.machine.probe(board.RETURN, lambda: self.machine.request_stop("returned"))
+        self.machine.probe(board.RETURN, partial(self.machine.control.request_stop, "returned"))
         self.refusals = meanwhile.refusals(self)
-        self.stale = True  # a reset has been asked for and not been carried out
-        self.attached = Attached(self.machine)
         self.reset()
         for watcher in self.watchers:
             watcher(self)
-        self.attached.note()
+        self.attached = Attached(self.machine)  # by a test
 
     # Setting up.
 
     def reset(self) -> None:
         """Go back to empty memory, ring 0, cleared registers; nothing is loaded, host calls are refused."""
-        self.stale = True
+        self.stale = True  # it is carried out when it has to be
         self.program = self.last = None
         self.ring = 0
         self.journal.clear()
@@ -102,10 +100,6 @@ class BareCpu:
         functions = self.machine.host_calls.functions
         functions.clear()
         functions.update(self.refusals)
-
-    def leave(self) -> None:
-        """Take off breakpoints, probes and listeners that a test has left on the machine."""
-        self.attached.drop()
 
     def _freshen(self) -> None:
         """Carry out a reset; it is deferred, since loading a program makes it superfluous."""
@@ -167,7 +161,6 @@ class BareCpu:
     def _probe(self, program: Program) -> None:
         for probe in self.probes:
             self.machine.unprobe(probe)
-        self.attached.probes.difference_update(self.probes)
         self.probes = [self.machine.probe(site.address, meanwhile.emitter(self, site)) for site in program.events]
         self.probes += [self.machine.probe(mark.address, meanwhile.counter(self, mark)) for mark in program.marks]
         if isinstance(program, LinkedProgram):
@@ -345,8 +338,7 @@ class BareCpu:
 
     def begin(self, routine: int | str, stack: Sequence[int], registers: dict[str, int]) -> Reading:
         """Set the CPU to the routine's first instruction; return the counters before it."""
-        if self.stale:
-            self._freshen()
+        self._freshen()
         values, eflags = board.values_at_entry(stack, registers)
         top = values["esp"] - 4
         self.ram.write(top, pack(f"<{1 + len(stack)}I", board.RETURN, *(value & 0xFFFF_FFFF for value in stack)))

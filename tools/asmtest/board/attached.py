@@ -17,7 +17,7 @@ class Attached:
         """What is attached now stays."""
         machine = self.machine
         self.breakpoints = set(machine.breakpoints.numbers)
-        self.probes = set(machine.probes)
+        self.probes = set(machine.counter.sites.asked)
         self.listeners = machine.stream.listeners[:]
         self.functions = machine.on_interrupt, machine.dma_watch
 
@@ -29,10 +29,10 @@ class Attached:
         if machine.breakpoints.numbers.keys() != self.breakpoints:
             for address in machine.breakpoints.numbers.keys() - self.breakpoints:
                 machine.breakpoints.remove(address)
-        if machine.probes != self.probes:
-            for number in machine.probes - self.probes:
-                machine.unprobe(number)
         if machine.stream.listeners != self.listeners:
             for listener, _ in machine.stream.listeners[:]:
                 if not any(listener is kept for kept, _ in self.listeners):
                     machine.stream.unsubscribe(listener)
+        if not machine.counter.sites.asked <= self.probes:  # those of breakpoints and listeners are gone already
+            for number in machine.counter.sites.asked - self.probes:
+                machine.unprobe(number)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -80,24 +80,22 @@ class CaseRun:
         lines = self.case.by_word
         for word in ("ring", "protect", "segment", "host", "set", "place"):
             if word in lines:
-                for statement in lines[word]:
-                    self._guarded(statement, getattr(self, f"_{word}"))
+                self._guarded(lines[word], getattr(self, f"_{word}"))
         wrong: list[tuple[Statement, str]] = []
         result = self._call(wrong)
         if result is not None:
-            check = partial(self._expect, result=result, wrong=wrong)
-            for statement in self.case.all("expect"):
-                self._guarded(statement, check)
+            self._guarded(self.case.all("expect"), partial(self._expect, result=result, wrong=wrong))
         if wrong:
             raise CaseFailure(describe(self.case, wrong, self.cpu), [text for _, text in wrong])
 
-    def _guarded(self, statement: Statement, action: Callable[[Statement], None]) -> None:
-        try:
-            action(statement)
-        except StructureError as error:
-            raise statement.error(str(error), "see the structure's declaration") from None
-        except (DmaError, OverflowError):
-            raise statement.error("the address lies outside the 8 MiB of memory") from None
+    def _guarded(self, lines: Sequence[Statement], action: Callable[[Statement], None]) -> None:
+        for statement in lines:
+            try:
+                action(statement)
+            except StructureError as error:
+                raise statement.error(str(error), "see the structure's declaration") from None
+            except (DmaError, OverflowError):
+                raise statement.error("the address lies outside the 8 MiB of memory") from None
 
     def _value(self, text: str, statement: Statement) -> int:
         return value_of(text, statement, self.program)
@@ -226,10 +224,13 @@ class CaseRun:
     # Running and checking.
 
     def _call(self, wrong: list[tuple[Statement, str]]) -> CallResult | None:
-        call = self.case.one("call")
-        run = call or self.case.all("code")[0]
+        lines = self.case.by_word
+        call = lines["call"][0] if "call" in lines else None
+        run = call or lines["code"][0]
         target = self._target(call)
-        stack, fuel, never = self.case.one("stack"), self.case.one("fuel"), self._never()
+        stack = lines["stack"][0] if "stack" in lines else None
+        fuel = lines["fuel"][0] if "fuel" in lines else None
+        never = self._never()
         limit = fuel or (never[0] if never else None)
         instructions = never[1] if never else self._value(fuel.rest, fuel) if fuel else FUEL
         if limit and instructions < 1:
@@ -239,7 +240,7 @@ class CaseRun:
         if self.convention is not None:
             frame = make_frame(self.cpu, self.convention, self._arguments(), registers, words)
             registers, words = frame.registers, frame.stack
-        if any(name in wide.BITS for name in self._unchanged()):
+        if not wide.BITS.keys().isdisjoint(self._unchanged()):
             self.floating = self.cpu.machine.fpu
         options: dict[str, Any] = {"fuel": instructions, "stack": words, **registers}
         try:
@@ -288,8 +289,12 @@ class CaseRun:
         return [argument_of(item, statement, self.program, self.cpu) for item in split_arguments(statement.rest)]
 
     def _unchanged(self) -> list[str]:
-        lines = [item.rest.split(maxsplit=1) for item in self.case.all("expect") if item.rest.startswith("unchanged")]
-        return [name for line in lines if line[0] == "unchanged" and line[1:] for name in split_arguments(line[1])]
+        names: list[str] = []
+        for item in self.case.all("expect"):
+            word, *rest = item.rest.split(maxsplit=1)
+            if word == "unchanged" and rest:
+                names += split_arguments(rest[0])
+        return names
 
     def _expect(self, statement: Statement, result: CallResult, wrong: list[tuple[Statement, str]]) -> None:
         """Add to `wrong` what does not hold."""

@@ -145,6 +145,8 @@ def failure(relation: Relation, cpu: BareCpu, result: CallResult, program: Progr
             or f"there are registers, flags, dword [address] and {', '.join(COSTS)}"
         )
         raise relation.statement.error(f"there is no {name}", hint)
+    if name in WHOLE:
+        return holds(relation, result.registers[name], 32, program)
     if name in SITE_NAMES:
         return holds(relation, int(getattr(result.ledger, name)), COST_BITS, program)
     return holds(relation, int(getattr(result, name)), bits_of(name), program)
