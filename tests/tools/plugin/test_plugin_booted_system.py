@@ -2,6 +2,8 @@
 
 import pickle
 
+from dataclasses import replace
+
 import pytest
 from callgate.disk.images.demo import demo_image
 from callgate.kernel.machine.snapshot import NotQuiescent
