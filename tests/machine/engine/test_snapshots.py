@@ -5,7 +5,9 @@ import time
 from pathlib import Path
 
 import pytest
+from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE
 from callgate.kernel.machine import Machine
+from callgate.kernel.machine.memory.ram import FEW
 from callgate.kernel.machine.snapshot import NotQuiescent
 
 
@@ -193,3 +195,40 @@ def test_only_code_in_pages_that_were_written_is_compared_where_the_host_tells_t
     machine.ram.write(0x8000, b"x")
     machine.restore(snapshot)
     assert machine.ram.u8(0x8000) == 0
+
+
+def test_what_a_restore_hands_out_may_be_kept_and_changed(machine):
+    held = []
+    machine.participants["policy"] = (lambda: (1, [2, (3, [4])]), held.append)
+    snapshot = machine.snapshot()
+    for _ in range(3):
+        machine.restore(snapshot)
+        assert held.pop() == (1, [2, (3, [4])])
+        machine.restore(snapshot)
+        held.pop()[1][1][1].append("changed")
+
+
+@pytest.mark.parametrize("pages", [1, FEW // PAGE_SIZE, FEW // PAGE_SIZE + 1, 300])
+def test_few_written_pages_and_many_come_back_time_after_time(machine, pages):
+    for page in range(pages):
+        machine.ram.put_u32(0x20000 + page * 2 * PAGE_SIZE, page + 1)
+    snapshot = machine.snapshot()
+    kept = machine.ram.read(0, 8 << 20)
+    for filling in (b"a", b"b"):
+        for page in range(pages):
+            machine.ram.write(0x20000 + page * 2 * PAGE_SIZE, PAGE_SIZE * filling)
+        machine.ram.write(0x3000, filling)
+        machine.restore(snapshot)
+        assert machine.ram.read(0, 8 << 20) == kept
+
+
+def test_pages_written_on_both_sides_of_the_end_of_low_memory_are_told_apart(machine):
+    ram = machine.ram
+    snapshot = machine.snapshot()
+    ram.write(ram.low_size - 2 * PAGE_SIZE, b"x" * 2 * PAGE_SIZE)
+    ram.write(HIGH_MEMORY, b"y" * PAGE_SIZE)
+    end = ram.low_size
+    assert ram.written() == [[(end - 2 * PAGE_SIZE, end)], [(0, PAGE_SIZE)]]
+    assert ram.written() == [region.written() for region in ram.regions]
+    machine.restore(snapshot)
+    assert (ram.u8(end - 1), ram.view(HIGH_MEMORY, 1)[0]) == (0, 0)

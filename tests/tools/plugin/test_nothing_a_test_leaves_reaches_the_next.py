@@ -9,7 +9,10 @@ from callgate.tools.asmtest.bare.cpu import BareCpu
 from callgate.tools.asmtest.board import board
 from callgate.tools.asmtest.board.programs import Programs
 from callgate.tools.asmtest.booted import BootedSystem
+from plugin_runs import run_within
 from unicorn import x86_const as x86
+
+pytest_plugins = ["pytester"]
 
 ROUTINES = """
 double: add eax, eax
@@ -311,3 +314,29 @@ def test_what_a_wider_fixture_has_attached_to_the_used_system_stays(used_system)
     used_system.command("echo")
     used_system.machine.stream.unsubscribe(listener)
     assert seen
+
+
+LEAVING = """
+import pytest
+
+@pytest.mark.parametrize("time", range(2))
+def test_it(bare_cpu, time):
+    bare_cpu.load("f: mov eax, 5\\n ret\\n")
+    assert bare_cpu.call("f").eax == 5
+    bare_cpu.machine.breakpoints.add(bare_cpu.address("f"))
+    bare_cpu.machine.probe(bare_cpu.address("f"), lambda: 1 // 0)
+
+@pytest.mark.parametrize("time", range(2))
+def test_booted(booted, time):
+    assert booted.command("echo a") == "a\\n"
+    booted.machine.stream.subscribe(lambda event: 1 // 0)
+    booted.machine.breakpoints.add(booted.machine.cpu.eip)
+"""
+
+
+def test_the_fixtures_take_off_what_a_test_has_left_on_the_machine(pytester):
+    pytester.makepyfile(test_it=LEAVING)
+    pytester.path.joinpath("test_cases.asm").write_text(
+        "f: mov eax, 5\n ret\n;@ case f\n;@ call f\n;@ expect eax = 5\n"
+    )
+    run_within(pytester, "test_it.py", "test_cases.asm").assert_outcomes(passed=5)
