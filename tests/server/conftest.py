@@ -5,10 +5,9 @@ import os
 import random
 import shutil
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import host_programs
 import pytest
@@ -341,50 +340,3 @@ def exfat_image(tmp_path: Path) -> Callable[..., ExfatImage]:
         return ExfatImage(path, bytearray(path.read_bytes()), geometry)
 
     return make
-
-
-INTERESTING = (0, 1, 2, 3, 0x0F, 0x10, 0x40, 0x41, 0x7F, 0x80, 0xE5, 0xF7, 0xF8, 0xFF)
-
-
-class Region(NamedTuple):
-    """A stretch of an image that a mutator may change, the likelier the more ``weight`` it has."""
-
-    start: int
-    size: int
-    weight: int
-
-
-@contextmanager
-def mutated(image: bytearray, regions: list[Region], seed: int, special: Callable[[random.Random], None]) -> Any:
-    """Garble some bytes of the regions, or do something ``special`` to them, and put them back afterwards."""
-    generator = random.Random(seed)
-    saved = [(start, bytes(image[start : start + size])) for start, size, _ in regions]
-    for _ in range(generator.choice((1, 1, 2, 4, 16))):
-        start, size, _ = generator.choices(regions, [region.weight for region in regions])[0]
-        match generator.randrange(4):
-            case 0:
-                image[start + generator.randrange(size)] = generator.choice(INTERESTING)
-            case 1:
-                image[start + generator.randrange(size)] = generator.randrange(256)
-            case 2:
-                special(generator)
-            case _:
-                here, there = (start + generator.randrange(size // 32) * 32 for _ in range(2))
-                image[here : here + 32] = image[there : there + 32]
-    try:
-        yield
-    finally:
-        for start, data in saved:
-            image[start : start + len(data)] = data
-
-
-@pytest.fixture
-def mutator() -> Any:
-    """Return `mutated` and the class of its regions."""
-    return mutated, Region
-
-
-@pytest.fixture
-def mutants() -> int:
-    """Return how many mutants of each kind to make: CALLGATE_MUTANTS=20000 looks much further."""
-    return int(os.environ.get("CALLGATE_MUTANTS", "15"))

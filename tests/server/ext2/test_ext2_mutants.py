@@ -3,15 +3,12 @@
 import random
 import re
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import pytest
 from callgate.kernel.abi.calls import Operation
-from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.server import FileSystemError, read_pages
-from callgate.server.ext2.server import Ext2Server
+from damaged_volumes import MUTANTS, Damage, Region, explore_listed, outcomes_of
 
 FORMATS = {
     "ext2": "-t ext2 -b 1024 -N 64",
@@ -42,19 +39,19 @@ def fill(folder: Any) -> None:
 class Volume:
     """An image and the places in it that say where things are; they come from debugfs."""
 
-    def __init__(self, image: Any, region: Any) -> None:
+    def __init__(self, image: Any) -> None:
         self.image = image
         self.raw = image.read()
         self.size = 1024 << self.raw[1024 + 24]
         places = [
-            region(1024, 384, 2),  # the superblock
-            region(max(2048, self.size), 128, 2),  # group descriptors
-            region(self.inode("<2>"), 128, 1),
-            *(region(self.inode(path), 128, 2) for path in ("dir", "large", "comb", "link", "dir/deeper/last")),
-            *(region(self.block(path), 256, 3) for path in ("/", "dir", "dir/deeper")),
-            region(self.block("long link"), 128, 1),
+            Region(1024, 384, 2),  # the superblock
+            Region(max(2048, self.size), 128, 2),  # group descriptors
+            Region(self.inode("<2>"), 128, 1),
+            *(Region(self.inode(path), 128, 2) for path in ("dir", "large", "comb", "link", "dir/deeper/last")),
+            *(Region(self.block(path), 256, 3) for path in ("/", "dir", "dir/deeper")),
+            Region(self.block("long link"), 128, 1),
         ]
-        self.regions = places + [region(block * self.size, 256, 3) for block in self.map_blocks()]
+        self.regions = places + [Region(block * self.size, 256, 3) for block in self.map_blocks()]
         # Without backups, or they would save many a mutant.
         for place in range(4096, len(self.raw), 1024):
             if self.raw[place + 56 : place + 58] == b"\x53\xef":
@@ -72,9 +69,9 @@ class Volume:
         told = self.image.debugfs("stat large") + self.image.debugfs("stat comb")
         return [int(block) for block in re.findall(r"\((?:D?IND|ETB\d)\):(\d+)", told)]
 
-    def write_plausible_number(self, regions: list[Any], generator: random.Random) -> None:
+    def write_plausible_number(self, generator: random.Random) -> None:
         """Write a number of a block or an inode that exists, or nearly, somewhere."""
-        region = generator.choice(regions)
+        region = generator.choice(self.regions)
         value = generator.choice(
             (generator.randrange(80), generator.randrange(len(self.raw) // self.size + 40), 0xFFFF_FFFF)
         )
@@ -84,33 +81,15 @@ class Volume:
 
 
 @pytest.fixture(params=FORMATS.values(), ids=FORMATS.keys())
-def volume(request: pytest.FixtureRequest, ext_image: Callable[[], Any], mutator: Any) -> Volume:
+def volume(request: pytest.FixtureRequest, ext_image: Callable[[], Any]) -> Volume:
     image = ext_image()
     fill(image.folder)
-    return Volume(image.format("2M" if "ext3" not in request.param else "4M", *request.param.split()), mutator[1])
+    return Volume(image.format("2M" if "ext3" not in request.param else "4M", *request.param.split()))
 
 
 def explore(served: Any) -> int:
-    """Visit all listed files, as a careless client would; return the number of errors."""
-    errors = 0
-    waiting = ["", "long link"]
-    for _ in range(VISITS):
-        if not waiting:
-            break
-        folder = waiting.pop(0)
-        answer = served.request(Operation.LOCK_DIRECTORY, folder)
-        if answer.error:
-            assert answer.error in (*REFUSALS, ErrorCode.NOT_DIRECTORY)
-            errors += 1
-            continue
-        files = list(read_pages(answer.memory))
-        assert len(files) == answer.registers.edi
-        for file in files[:20]:
-            if file.attributes & FileAttributes.DIRECTORY:
-                waiting.append(f"{folder}/{file.name}")
-            else:
-                errors += read_some(served, f"{folder}/{file.name}")
-        assert served.request(Operation.UNLOCK_DIRECTORY, edx=answer.registers.edx).error is ErrorCode.OK
+    refusals = (*REFUSALS, ErrorCode.NOT_DIRECTORY)
+    errors = explore_listed(served, read_some, refusals, visits=VISITS, first=("", "long link"))
     return errors + len(served.server.take_reports())
 
 
@@ -135,27 +114,8 @@ def read_some(served: Any, path: str) -> int:
 
 
 @pytest.mark.timeout(600)
-def test_no_damaged_ext_volume_does_harm(volume: Volume, ext_client: Any, mutator: Any, mutants: int) -> None:
-    mutated, _ = mutator
-
-    def write_plausible_number(generator: random.Random) -> None:
-        volume.write_plausible_number(volume.regions, generator)
-
-    outcomes = {"mounted": 0, "refused": 0, "damaged": 0}
-    for seed in range(15, 15 + mutants):  # all three outcomes are among the first of these
-        with mutated(volume.raw, volume.regions, seed, write_plausible_number):
-            Ext2Server.probe(bytes(volume.raw[:65536]))
-            served = None
-            with suppress(FileSystemError):  # and nothing else
-                served = ext_client(volume.raw)
-            if served is None:
-                outcomes["refused"] += 1
-                continue
-            outcomes["mounted"] += 1
-            outcomes["damaged"] += explore(served) > 0
-            served.request(Operation.VOLUME)
-            served.request(Operation.FREE_SPACE)
-            assert served.rehearsal.locks == {}
-            assert len(served.rehearsal.calls) < CALLS, seed
-            assert served.rehearsal.allocated() < 4 << 20
-    assert min(outcomes.values()) > mutants // 30, outcomes  # the mutator must do all three
+def test_no_damaged_ext_volume_does_harm(volume: Volume, ext_client: Any) -> None:
+    damage = Damage(volume.raw, volume.regions, volume.write_plausible_number)
+    seeds = range(15, 15 + MUTANTS)  # all three outcomes are among the first of these
+    outcomes = outcomes_of(damage, ext_client, seeds, explore, calls=CALLS, allocated=4 << 20)
+    assert min(outcomes.values()) > MUTANTS // 30, outcomes  # the mutator must do all three

@@ -2,17 +2,15 @@
 
 import random
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import pytest
 from callgate.kernel.abi.calls import Operation
-from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.server import FileSystemError, complete, read_pages
+from callgate.server import complete
 from callgate.server.fat.consistency import check
-from callgate.server.fat.server import FatServer
 from callgate.server.fat.volume import FatVolume
+from damaged_volumes import MUTANTS, Damage, Region, explore_listed, outcomes_of
 
 FORMATS = {
     12: (1440, "-F", "12", "-r", "32"),
@@ -21,6 +19,7 @@ FORMATS = {
 }
 VISITS = 60  # paths tried in one mutant
 CALLS = 4000  # gate calls that one mutant may cost
+REFUSALS = (ErrorCode.CORRUPT, ErrorCode.NOT_DIRECTORY, ErrorCode.NOT_FOUND)
 
 
 @pytest.fixture(params=FORMATS)
@@ -39,26 +38,8 @@ def disk(request: pytest.FixtureRequest, fat_image: Callable[..., Any], patcher:
 
 
 def explore(served: Any) -> int:
-    """Visit all listed files, as a careless client would; return the number of errors."""
-    errors = 0
-    waiting = [""]
-    for _ in range(VISITS):
-        if not waiting:
-            break
-        folder = waiting.pop(0)
-        answer = served.request(Operation.LOCK_DIRECTORY, folder)
-        if answer.error:
-            assert answer.error in (ErrorCode.CORRUPT, ErrorCode.NOT_DIRECTORY, ErrorCode.NOT_FOUND)
-            errors += 1
-            continue
-        files = list(read_pages(answer.memory))
-        assert len(files) == answer.registers.edi
-        for file in files[:20]:
-            if file.attributes & FileAttributes.DIRECTORY:
-                waiting.append(f"{folder}/{file.name}")
-            else:
-                errors += read_some(served, f"{folder}/{file.name}")
-        assert served.request(Operation.UNLOCK_DIRECTORY, edx=answer.registers.edx).error is ErrorCode.OK
+    errors = explore_listed(served, read_some, REFUSALS, visits=VISITS)
+    complete(check(FatVolume(_Reader(served), served.server.volume.layout, served.rehearsal.geometry.sectors)))
     return errors
 
 
@@ -83,36 +64,19 @@ def read_some(served: Any, path: str) -> int:
 
 
 @pytest.mark.timeout(60)
-def test_no_damaged_fat_volume_does_harm(disk: Any, client: Any, mutator: Any, mutants: int) -> None:
-    mutated, region = mutator
-    regions = [
-        region(0, 90, 2),  # the boot sector's fields
-        region(disk.fat_offset, 192, 4),
-        region(disk.root_offset, 512, 3),
-        region(disk.cluster_offset(disk.first_cluster(disk.record(b"DIR        "))), 512, 3),
-    ]
-
+def test_no_damaged_fat_volume_does_harm(disk: Any, client: Any) -> None:
     def link(generator: random.Random) -> None:
         disk.set_fat(generator.randrange(2, 40), generator.randrange(48), range(1))
 
-    outcomes = {"mounted": 0, "refused": 0, "damaged": 0}
-    for seed in range(mutants):
-        with mutated(disk.image, regions, seed, link):
-            FatServer.probe(bytes(disk.image[:65536]))
-            served = None
-            with suppress(FileSystemError):  # and nothing else
-                served = client(disk.image)
-            if served is None:
-                outcomes["refused"] += 1
-                continue
-            outcomes["mounted"] += 1
-            outcomes["damaged"] += explore(served) > 0
-            served.request(Operation.VOLUME)
-            assert served.rehearsal.locks == {}
-            assert len(served.rehearsal.calls) < CALLS
-            assert served.rehearsal.allocated() < 4 << 20
-            complete(check(FatVolume(_Reader(served), served.server.volume.layout, served.rehearsal.geometry.sectors)))
-    assert min(outcomes.values()) > mutants // 30, outcomes  # the mutator must do all three
+    regions = [
+        Region(0, 90, 2),  # the boot sector's fields
+        Region(disk.fat_offset, 192, 4),
+        Region(disk.root_offset, 512, 3),
+        Region(disk.cluster_offset(disk.first_cluster(disk.record(b"DIR        "))), 512, 3),
+    ]
+    damage = Damage(disk.image, regions, link)
+    outcomes = outcomes_of(damage, client, range(MUTANTS), explore, calls=CALLS, allocated=4 << 20)
+    assert min(outcomes.values()) > MUTANTS // 30, outcomes  # the mutator must do all three
 
 
 class _Reader:

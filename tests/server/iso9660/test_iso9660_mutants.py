@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,7 @@ import pytest
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.server import FileSystemError
-from callgate.server.iso9660.server import IsoServer
+from damaged_volumes import MUTANTS, Damage, Region, outcomes_of
 
 VISITS = 40  # directories and files tried in one mutant
 CALLS = 4000
@@ -83,11 +81,10 @@ def read_some(served: Any, path: str) -> int:
 
 
 @pytest.mark.timeout(60)
-def test_no_damaged_iso_image_does_harm(image: bytearray, iso_client: Any, mutator: Any, mutants: int) -> None:
-    mutated, region = mutator
+def test_no_damaged_iso_image_does_harm(image: bytearray, iso_client: Any) -> None:
     folders = directories(image)
     assert len(folders) > 8
-    regions = [region(32768, 256, 1), region(34816, 256, 1), *(region(at, 1024, 1) for at in folders[:12])]
+    regions = [Region(32768, 256, 1), Region(34816, 256, 1), *(Region(at, 1024, 1) for at in folders[:12])]
 
     def point(generator: random.Random) -> None:
         """Make a record's extent any other one's, or far away."""
@@ -96,27 +93,7 @@ def test_no_damaged_iso_image_does_harm(image: bytearray, iso_client: Any, mutat
             at += image[at]
         image[at + 2 : at + 6] = generator.choice((generator.choice(folders) // 2048, 2**31)).to_bytes(4, "little")
 
-    outcomes = {"mounted": 0, "refused": 0, "damaged": 0}
-    for seed in range(mutants):
-        with mutated(image, regions, seed, point):
-            IsoServer.probe(bytes(image[:65536]))
-            served = None
-            with suppress(FileSystemError):  # and nothing else
-                served = iso_client(image)
-            if served is None:
-                outcomes["refused"] += 1
-                continue
-            outcomes["mounted"] += 1
-            outcomes["damaged"] += explore(served) > 0
-            served.request(Operation.VOLUME)
-            assert served.rehearsal.locks == {}
-            assert len(served.rehearsal.calls) < CALLS
-            assert served.rehearsal.allocated() < 4 << 20
-    assert outcomes["mounted"] > mutants // 2, outcomes
-    assert outcomes["damaged"] > mutants // 30, outcomes
-
-
-def test_the_zip_probe_claims_no_garbage() -> None:
-    generator = random.Random(0)
-    for size in (0, 1, 512, 65536):
-        assert IsoServer.probe(generator.randbytes(size)) is None
+    damage = Damage(image, regions, point)
+    outcomes = outcomes_of(damage, iso_client, range(MUTANTS), explore, calls=CALLS, allocated=4 << 20)
+    assert outcomes["mounted"] > MUTANTS // 2, outcomes
+    assert outcomes["damaged"] > MUTANTS // 30, outcomes
