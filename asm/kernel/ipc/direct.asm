@@ -88,11 +88,10 @@ OWN_BLOCK = sizeof(GateFrame)
 ;              and at `undo` the thread's state
         .macro DIRECT_REQUEST post, undo
 .direct:
-        cmp     dword ptr ss:[kernel_words + KernelWords.arm_timer], 0
-        jne     \post
         mov     ebx, gs:[Endpoint.head]
-        cmp     ebx, gs:[Endpoint.tail]
-        jne     \post
+        xor     ebx, gs:[Endpoint.tail]
+        or      ebx, ss:[kernel_words + KernelWords.arm_timer]
+        jnz     \post
         bsf     edi, gs:[Endpoint.idle]
         jz      \post
         NOTE_WAIT WaitReason.CALL, \undo
@@ -133,10 +132,12 @@ OWN_BLOCK = sizeof(GateFrame)
         mov     eax, es
         cmp     ax, [esp + GateFrame.es]
         jne     .other_segment
+        mov     eax, ds
+        cmp     ax, [esp + GateFrame.ds]
+        jne     .other_segment
         pop     gs
         pop     fs
-        add     esp, 4
-        pop     ds
+        add     esp, GateFrame.edi - GateFrame.es
 .loaded:
         popad
         popfd

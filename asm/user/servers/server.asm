@@ -13,15 +13,9 @@
 ;   leaves by: never
 serve:
         mov     eax, ServerCall.WAIT
-.gate:
-        call    SELECTOR_SERVER_GATE:0
+        jmp     .gate
 
-        ; EBX is the linear address of the request's page.
-        push    ebx
-        mov     ebp, ebx
-        mov     eax, [ebp + Message.operation]
-        cmp     eax, OPERATIONS
-        jae     .unknown
+.known:
         push    dword ptr [operations + eax * 4]
         .event  ipc.load message=ebp
         mov     eax, [ebp + Message.eax]
@@ -48,8 +42,15 @@ serve:
         pop     dword ptr [ebp + Message.eflags]
         pop     eax
         mov     ebx, [ebp + Message.handle]
-        jmp     .gate
+.gate:
+        call    SELECTOR_SERVER_GATE:0
 
+        ; EBX is the linear address of the request's page.
+        push    ebx
+        mov     ebp, ebx
+        mov     eax, [ebp + Message.operation]
+        cmp     eax, OPERATIONS
+        jb      .known
 .unknown:
         cmp     eax, Operation.BATCH
         je      serve_batch

@@ -51,7 +51,7 @@ def test_a_request_that_another_cpu_posts_first_is_not_overtaken(made: Any) -> N
         made.machine.cpu.ebx ^= 1  # as if `head` had been read before the request was fetched
 
     fast = made.block["fast"]
-    done = meanwhile(made, "ipc_gate.direct", "cmp     ebx, gs:[Endpoint.tail]", post)
+    done = meanwhile(made, "ipc_gate.direct", "xor     ebx, gs:[Endpoint.tail]", post)
     made.system.run(until=made.label("after"))
     assert (len(done), made.block["fast"]) == (1, fast)
     assert made.run().reason == "halt"
