@@ -1,7 +1,6 @@
 """The booted system: back at the prompt for each test, policy, servers and all."""
 
 import pickle
-
 from dataclasses import replace
 
 import pytest
