@@ -24,6 +24,7 @@ from callgate.kernel.abi.disks.ahci import (
 )
 from callgate.kernel.abi.layout import Layout, offset_of, size_of
 from callgate.kernel.abi.memory import KERNEL_BASE, KERNEL_MMIO, PAGE_SIZE, SECTOR_SIZE
+from callgate.kernel.programs.kernel_labels import POLLED_DATA
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -70,8 +71,6 @@ class DmaWatch:
 
 def polled_data(kernel: Kernel) -> int:
     """Return the sector in the image into which the driver reads IDENTIFY DEVICE data and the error log."""
-    from callgate.kernel.programs.kernel_labels import POLLED_DATA  # not each time that a system boots
-
     return kernel.guest.address(POLLED_DATA) - KERNEL_BASE
 
 
