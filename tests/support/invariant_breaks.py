@@ -49,6 +49,7 @@ def map_page(kernel: Kernel, frame: int, flags: int = USER_READ) -> None:
 
 
 def free_a_held_frame(kernel: Kernel) -> None:
+    kernel.state.low.changes += 1  # a pool is sealed until it counts a change
     kernel.state.low.free.append(next(iter(shell(kernel).pages.values())))
 
 
