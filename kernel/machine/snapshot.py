@@ -1,7 +1,8 @@
 """Snapshots: the whole machine as it stood at a quiescent point, to go back to any number of times.
 
 RAM is a private mapping of a memory file.  A snapshot writes the pages in use to a new file and maps that; restoring is
-dropping the copies of the pages written since, or mapping the file once more.  The rest is registers and plain data.
+giving the pages written since their content (`Region.drop`), or mapping the file once more.  The rest is registers and
+plain data.
 Translated code survives as long as the pages it came from are the same in the snapshot, which is what makes hundreds of
 restored tests a second possible.
 
@@ -56,7 +57,7 @@ class Frozen:
         self.stored = sum(backing.stored for backing in self.backings)
 
     def put_back(self, code: set[int]) -> set[int]:
-        """Map the files.  Of a file that is mapped already, only the copies of pages that were written are dropped."""
+        """Map the files.  Where all are mapped already, only pages that were written are given their content."""
         stale: set[int] = set()
         regions = list(zip(self.ram.regions, self.backings, strict=True))
         if any(region.backing is not backing or not region.page_map.quick for region, backing in regions):
