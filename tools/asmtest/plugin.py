@@ -240,6 +240,8 @@ class AsmCase(pytest.Item):
         program = self.program or self.parent.program
         assert program is not None
         cpu = shared_cpu(self.config)
+        if cpu.attached.lent:
+            cpu.attached.drop()
         case_run, abi_of = runner()
         convention = cpu.convention if self.plain else abi_of(self.case, self.config.getini("callgate_abi"))
         case_run(self.case, program, cpu, convention, self.external).run()
@@ -303,14 +305,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture
-def bare_cpu() -> Iterator[BareCpu]:
+def bare_cpu() -> BareCpu:
     """A CPU with flat memory; sources are named relative to the test's file."""
     item = Current.item
     cpu = shared_cpu(item.config)
+    cpu.attached.lend()
     cpu.reset()
     cpu.folder = folder_of(item.path)
-    yield cpu
-    cpu.attached.drop()
+    return cpu
 
 
 @pytest.fixture(scope="session")

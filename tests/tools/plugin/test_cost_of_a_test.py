@@ -88,7 +88,7 @@ CALL_OF_A_ROUTINE = {  # the state is put back; registers are set; it runs; they
 }
 COSTS = {  # calls of our functions, at most; of the engine, exactly
     "test_nothing": (3, {}),
-    "test_empty_bare_cpu": (9, {}),
+    "test_empty_bare_cpu": (8, {}),
     "test_call": (130, CALL_OF_A_ROUTINE),
     "test_booted": (60, {"uc_context_restore": 1, "uc_ctl": 1}),
     "case": (149, CALL_OF_A_ROUTINE),

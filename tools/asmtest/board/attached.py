@@ -11,6 +11,7 @@ class Attached:
     def __init__(self, machine: Machine) -> None:
         """Note what is attached now."""
         self.machine = machine
+        self.lent = False
         self.note()
 
     def note(self) -> None:
@@ -21,9 +22,14 @@ class Attached:
         self.listeners = machine.stream.listeners[:]
         self.functions = machine.on_interrupt, machine.dma_watch
 
+    def lend(self) -> None:
+        """The machine is a test's from now on: take off what the one before has left; `lent` says so until `drop`."""
+        self.drop()
+        self.lent = True
+
     def drop(self) -> None:
         """Take off what has been attached since `note`."""
-        machine = self.machine
+        machine, self.lent = self.machine, False
         machine.breakpoints.enabled = True
         machine.on_interrupt, machine.dma_watch = self.functions
         if machine.breakpoints.numbers.keys() != self.breakpoints:
