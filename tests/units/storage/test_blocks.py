@@ -106,3 +106,19 @@ def test_a_snapshot_keeps_the_blocks_again_after_each_kind_of_change_and_not_aft
     CHANGES[change](blocks)
     after = keeper.keep()[id(blocks)]
     assert after.content == FORMS[Blocks].content(blocks) != before.content
+
+
+@pytest.mark.parametrize(("status", "failed"), [(None, None), (DiskStatus.DONE, None), (DiskStatus.FAILED,) * 2])
+def test_a_block_has_failed_only_if_what_was_to_read_it_has(status: DiskStatus | None, failed: DiskStatus | None) -> None:
+    blocks = Blocks()
+    blocks.add((DISK, 3), 0x3000)
+    assert blocks.failed((DISK, 3)) is blocks[DISK, 3].failed is None, "nothing reads it yet"
+    blocks.read_by([(DISK, 3)], Run(DISK, 3, 1, status))
+    assert blocks.failed((DISK, 3)) is blocks[DISK, 3].failed is failed
+
+
+def test_there_is_no_oldest_block_where_none_may_be_evicted() -> None:
+    blocks = Blocks()
+    blocks.add_locked([(DISK, 3)], [0x3000])
+    with pytest.raises(IndexError, match="no block may be evicted"):
+        blocks.oldest()
