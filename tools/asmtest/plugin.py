@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 OF_RUN = {"abi", "fixture", "object", "extern"}  # words that matter before a run begins
 CPU = pytest.StashKey["BareCpu"]()
+SYSTEMS = pytest.StashKey[dict[tuple[Path, ...], "BootedSystem"]]()
 RECORDINGS = "recordings"  # the folder of --asm-record
 
 
@@ -103,6 +104,17 @@ def shared_cpu(config: pytest.Config) -> BareCpu:
     return cpu
 
 
+def shared_system(config: pytest.Config, images: tuple[Path, ...]) -> BootedSystem:
+    """Return the session's system with these disk images, booted when it is first needed."""
+    systems = config.stash.setdefault(SYSTEMS, {})
+    system = systems.get(images)
+    if system is None:
+        from callgate.tools.asmtest.booted import BootedSystem
+
+        system = systems[images] = BootedSystem(images)
+    return system
+
+
 def convention_of(config: pytest.Config) -> Convention | None:
     """Return the convention that the ini option `callgate_abi` names; UsageError if there is none."""
     from callgate.tools.asmtest.bare.convention import convention_named
@@ -114,7 +126,9 @@ def convention_of(config: pytest.Config) -> Convention | None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Close the machine."""
+    """Close the machines."""
+    for system in config.stash.get(SYSTEMS, {}).values():
+        system.close()
     if CPU in config.stash:
         config.stash[CPU].close()
         del config.stash[CPU]
@@ -321,22 +335,13 @@ def booted_images() -> list[Path]:
     return []
 
 
-@pytest.fixture(scope="session")
-def booted_system(booted_images: list[Path]) -> Iterator[BootedSystem]:
-    """The system of `booted`, booted once."""
-    from callgate.tools.asmtest.booted import BootedSystem
-
-    system = BootedSystem(booted_images)
-    yield system
-    system.close()
-
-
 @pytest.fixture
-def booted(booted_system: BootedSystem) -> Iterator[BootedSystem]:
+def booted(booted_images: list[Path]) -> Iterator[BootedSystem]:
     """A booted system at the shell's prompt, restored from a snapshot for each test."""
-    booted_system.reset()
-    yield booted_system
-    booted_system.leave()
+    system = shared_system(Current.item.config, tuple(booted_images))
+    system.reset()
+    yield system
+    system.leave()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -90,7 +90,7 @@ COSTS = {  # calls of our functions, at most; of the engine, exactly
     "test_nothing": (3, {}),
     "test_empty_bare_cpu": (8, {}),
     "test_call": (130, CALL_OF_A_ROUTINE),
-    "test_booted": (60, {"uc_context_restore": 1, "uc_ctl": 1}),
+    "test_booted": (61, {"uc_context_restore": 1, "uc_ctl": 1}),
     "case": (149, CALL_OF_A_ROUTINE),
 }
 

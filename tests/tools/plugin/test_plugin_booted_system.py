@@ -144,3 +144,22 @@ def test_a_fixture_of_the_users_own_with_one_of_our_names_is_left_out_of_the_rep
     result.assert_outcomes(failed=1)
     assert "AttributeError" not in result.stdout.str()
     assert "a system of theirs" in result.stdout.str()
+
+
+def test_each_module_has_a_system_with_the_images_that_it_names(pytester, booted_images):
+    with_images = f"""
+        import pathlib, pytest
+
+        @pytest.fixture(scope="session")
+        def booted_images():
+            return [pathlib.Path({str(booted_images[0])!r})]
+
+        def test_volumes(booted):
+            assert "/d0p1" in booted.command("vol /")
+    """
+    without = """
+        def test_volumes(booted):
+            assert "d0p1" not in booted.command("vol /")
+    """
+    pytester.makepyfile(test_1=with_images, test_2=without, test_3=with_images)
+    run_within(pytester).assert_outcomes(passed=3)
