@@ -171,7 +171,8 @@ def test_a_request_that_policy_answers_counts_as_aborted_unless_its_client_has_a
 
 def test_a_dropped_reply_is_reported_to_its_sender_and_its_addresses_are_cleared(ipc: Ipc) -> None:
     slot = ipc.take()[0]
-    ipc.endpoint.pins[slot] = [("block", 0x100, 3), ("block", 0x100, 4)]
+    assert ipc.slots.take_pins(ipc.endpoint, slot) == ()
+    ipc.endpoint.pins[slot] = (("block", 0x100, 3), ("block", 0x100, 4))
     ipc.slots.message(ipc.endpoint, slot)[DATA : DATA + 24] = b"\xaa" * 24
     ipc.message(slot).eax = 9
     ipc.slots.host_slot_drop(slot)
