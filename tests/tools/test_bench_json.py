@@ -246,6 +246,8 @@ def test_the_time_of_a_run_is_counted_from_its_first_instruction_to_its_last(mon
 @pytest.mark.thorough(only=True)
 def test_a_machine_with_a_debugger_attached_ends_its_work_and_is_stepped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(going_back, "MINUTE", 2.0)  # seconds
+    for module in (debugging, going_back):
+        monkeypatch.setattr(module, "PAIRS", 1)
     by_name = {element["name"]: element for element in printed("debug", "--rounds", "3")}
     assert by_name["debuggee-steps"]["per_second"] > 500
     assert by_name["run-attached"]["ratio_of_speed_to_alone"] > 0.5
