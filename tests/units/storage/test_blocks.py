@@ -109,7 +109,9 @@ def test_a_snapshot_keeps_the_blocks_again_after_each_kind_of_change_and_not_aft
 
 
 @pytest.mark.parametrize(("status", "failed"), [(None, None), (DiskStatus.DONE, None), (DiskStatus.FAILED,) * 2])
-def test_a_block_has_failed_only_if_what_was_to_read_it_has(status: DiskStatus | None, failed: DiskStatus | None) -> None:
+def test_a_block_has_failed_only_if_what_was_to_read_it_has(
+    status: DiskStatus | None, failed: DiskStatus | None
+) -> None:
     blocks = Blocks()
     blocks.add((DISK, 3), 0x3000)
     assert blocks.failed((DISK, 3)) is blocks[DISK, 3].failed is None, "nothing reads it yet"
