@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from callgate.kernel.abi.memory import PAGE_SHIFT, PAGE_SIZE
@@ -123,11 +122,11 @@ class Pickled(bytes):
 
 def unchanging(state: object) -> object:
     """Return plain data as nothing changes it any longer: itself if it is of `FIXED` and can be hashed, else a copy."""
-    if type(state) in FIXED:
-        with suppress(TypeError):
-            hash(state)
-            return state
-    return Pickled(pickle.dumps(state))
+    try:
+        hash(state)
+    except TypeError:
+        return Pickled(pickle.dumps(state))
+    return state if type(state) in FIXED else Pickled(pickle.dumps(state))
 
 
 class Moment(NamedTuple):
