@@ -48,7 +48,7 @@ from callgate.kernel.machine.blocks.variants import Variants
 from callgate.kernel.machine.cpu.cpu import EFLAGS_RF
 from callgate.kernel.machine.engine.context import HF_CS32
 from callgate.kernel.machine.engine.counter import NativeCounter, address_of, start
-from callgate.kernel.machine.engine.counter_state import FILE_BYTES, NOWHERE, count_for, put_flags_back
+from callgate.kernel.machine.engine.counter_state import FILE_BYTES, NOWHERE, put_flags_back
 from callgate.kernel.machine.engine.untranslatable import rescue
 from unicorn.unicorn_py3.unicorn import uclib
 
@@ -169,8 +169,6 @@ class BlockCounter(NativeCounter):
     def _choose(self, *, fast: bool) -> None:
         """Choose the translation that executes from now on."""
         self.fast = fast
-        if fast:
-            count_for(self.state, self.state.user_kind)
         flags = self.flags.value
         self.flags.value = flags | CLASS if fast else flags & ~CLASS
         self.range[:] = NOWHERE_AT_ALL if fast else EVERYWHERE
