@@ -3,6 +3,7 @@
 import copy
 import pickle
 import random
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from callgate.disk.images.demo import demo_image
 from callgate.disk.media import ImageFile
 from callgate.kernel.common.table import Table
 from callgate.kernel.core.records import Process, ReleaseQueue, Thread
+from callgate.kernel.storage.cache_records import CacheState
 from callgate.kernel.storage.disk_requests import Run
 from callgate.kernel.system import System, SystemOptions
 from callgate.kernel.watching.snapshots.kept_records import RecordKeeper, set_class
@@ -283,3 +285,12 @@ def test_what_belongs_to_a_record_is_copied_with_all_that_it_holds() -> None:
     queue.busy = True
     form.fill(queue, content)
     assert queue == ReleaseQueue(type(queue.entries)([(3, 4)]), posted=[(1, 2)], waiters=[7])
+
+
+def test_a_count_of_changed_blocks_is_given_back_as_it_was() -> None:
+    form, state = FORMS[CacheState], CacheState()
+    state.held.update({4: 17, 5: 1})
+    content = form.content(state)
+    state.held.clear()
+    form.fill(state, content)
+    assert (state.held, type(state.held)) == (Counter({4: 17, 5: 1}), Counter)

@@ -174,7 +174,7 @@ def of_values(kind: Any, key: Way, way: Way) -> Way:
     inner: Leads | None = leads and (lambda held: chain.from_iterable(map(leads, held[1])))
     return Way(
         lambda value: (tuple(value), tuple(map(copy, value.values()))) if value else NOTHING,
-        lambda held: kind(zip(held[0], map(restore, held[1]), strict=True)),
+        lambda held: kind(dict(zip(held[0], map(restore, held[1]), strict=True))),
         inner,
         lambda held: 2 * sys.getsizeof(held[0]) + sum(map(size, held[1])),
         kind,
@@ -183,10 +183,13 @@ def of_values(kind: Any, key: Way, way: Way) -> Way:
 
 
 def of_columns(kind: Any, leads: Leads | None) -> Way:
-    """Return the way of dictionaries whose values do not change either: keys and values take a third of the space."""
+    """Return the way of dictionaries whose values do not change either: keys and values take a third of the space.
+
+    A `Counter` made of pairs would count those, so each is made of a dictionary.
+    """
     return Way(
         lambda value: (*value, *value.values()) if value else (),
-        lambda held: kind(zip(held[: len(held) // 2], held[len(held) // 2 :], strict=True)),
+        lambda held: kind(dict(zip(held[: len(held) // 2], held[len(held) // 2 :], strict=True))),
         leads and (lambda held: chain.from_iterable(map(leads, held[len(held) // 2 :]))),
         kind=kind,
         copied=tuple,
