@@ -49,7 +49,8 @@ class Looking(ABC):
             self.write_physical(physical, piece)
 
     def write_physical(self, physical: int, data: bytes) -> None:
-        """Write RAM by hand, code included; DmaError where there is none."""
+        """Write RAM by hand, code included; DmaError, and nothing has come from outside, where there is none."""
+        self.ram.read(physical, len(data))
         self.outside(Write(physical, data))
         self.ram.write(physical, data, Account.MACHINE)
         self.code_changed(physical, len(data))

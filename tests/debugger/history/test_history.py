@@ -12,6 +12,7 @@ import pytest
 from callgate.asm.assembler.cache import cache_directory
 from callgate.disk.images.demo import demo_image
 from callgate.disk.media import open_image
+from callgate.kernel.machine.memory.bus import DmaError
 from callgate.kernel.machine.memory.outside import Input
 from callgate.kernel.machine.observation.position import Position
 from callgate.kernel.system import System, SystemOptions
@@ -235,6 +236,19 @@ def test_a_change_by_hand_is_a_part_of_the_run() -> None:
         assert (system.machine.cpu.ecx == before, system.machine.ram.read(0x5000, 7)) != (True, b"by hand")
         history.go(changed)
         assert (system.machine.cpu.edi, system.machine.ram.read(0x5000, 7)) == (0xDEAD0000, b"by hand")
+
+
+def test_a_change_by_hand_where_there_is_no_memory_is_no_part_of_the_run() -> None:
+    with demo(Console([b"exit\n"])) as system:
+        history = History(system)
+        history.run(until="take_slot")
+        with pytest.raises(DmaError):
+            system.machine.write_physical(0xC000_0000, b"nowhere")
+        assert not history.occurred
+        reached = history.moment
+        history.go(history.first)
+        history.go(reached)
+        assert history.moment == reached
 
 
 def test_disks_that_were_unplugged_and_plugged_in_come_and_go_again() -> None:
