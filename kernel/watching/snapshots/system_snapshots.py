@@ -56,10 +56,11 @@ class Snapshots:
         check(kernel)
         records = self.records.keep()  # first: pages of memory take the place of all else in the CPU's caches
         changes = dict(kernel.hosted.changes)
+        servers, self.servers = self.servers, {}  # should one fail: its parts may belong to the new copies already
         self.servers = {
-            number: self.servers[number]
-            if number in self.servers and changes[number] == self.changes[number]
-            else ServerCopy(server, self.picklers, self.servers.get(number))
+            number: servers[number]
+            if number in servers and changes[number] == self.changes[number]
+            else ServerCopy(server, self.picklers, servers.get(number))
             for number, server in kernel.hosted.servers.items()
         }
         self.changes = changes

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import pytest
 from callgate.kernel.system import System
+from callgate.kernel.watching.snapshots import system_snapshots
 from callgate.kernel.watching.snapshots.server_copies import Picklers, ServerCopy, ServerPickler
 from callgate.kernel.watching.snapshots.sizes import Total
 from callgate.kernel.watching.snapshots.system_snapshots import under_way
@@ -118,3 +119,32 @@ def test_servers_of_the_demo_are_pickled(boot_demo: Callable[[str], System]) -> 
             again = copy.on(server.memory)
             same = server.duplicate(server.memory)
             assert pickled(again) == pickled(same)
+
+
+def test_a_snapshot_that_was_interrupted_while_a_server_was_copied_leaves_the_next_one_whole(
+    boot_demo: Callable[[str], System], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def quiet() -> None:
+        while under_way(system.kernel) is not None:
+            system.run(fuel=1)
+
+    def interrupted(*arguments: Any) -> ServerCopy:
+        ServerCopy(*arguments)
+        raise KeyboardInterrupt
+
+    with boot_demo("ls -l; cat README.TXT; tree") as system:
+        system.run(until="ipc.release", fuel=1_000_000)
+        quiet()
+        first = system.snapshot()
+        held = [pickled(server)[0] for server in system.kernel.hosted.servers.values()]
+        system.run(fuel=100_000)
+        quiet()
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(system_snapshots, "ServerCopy", interrupted)
+            system.snapshot()
+        second = system.snapshot()
+        later = [pickled(server)[0] for server in system.kernel.hosted.servers.values()]
+        assert held != later
+        for snapshot, expected in ((first, held), (second, later)):
+            system.restore(snapshot)
+            assert [pickled(server)[0] for server in system.kernel.hosted.servers.values()] == expected
