@@ -122,6 +122,15 @@ def test_a_symbol_and_a_line_are_found_by_address_and_by_name(prompt: Prompt) ->
         prompt.line("info symbol 0x90000000")
 
 
+@pytest.mark.parametrize(("condition", "stops"), [("slot == 0", True), ("slot != 0", False), ("slot == 1", False)])
+def test_a_break_at_a_label_while_a_request_is_made_asks_for_the_number_of_its_slot(
+    prompt: Prompt, condition: str, stops: bool
+) -> None:
+    said(prompt, "goto start")
+    said(prompt, f"break fill_registers if {condition} and endpoint == 1")
+    assert ("<fill_registers>" in said(prompt, "continue")) == stops
+
+
 @pytest.mark.parametrize(("condition", "thread"), [("endpoint == 0", 3), ("endpoint != 0", 10), ("endpoint == 2", 11)])
 def test_a_break_at_a_reply_of_an_endpoint_is_the_event_and_stops_there(
     prompt: Prompt, condition: str, thread: int

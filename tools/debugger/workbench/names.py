@@ -56,6 +56,22 @@ class Endpoints(dict[int, Structure]):
         raise CommandError(f"no endpoint {number}; there is {known or 'none yet'}")
 
 
+class Slots(list[Structure]):
+    """The slot records of an endpoint by number; compared with a number, it is that of the running thread's request."""
+
+    def __init__(self, records: list[Structure], present: int) -> None:
+        super().__init__(records)
+        self.present = present
+
+    def __eq__(self, other: object) -> bool:
+        return self.present == other if isinstance(other, int) else super().__eq__(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = None  # as a list has none
+
+
 class Meanings:
     """What names mean in one system."""
 
@@ -164,12 +180,12 @@ class Meanings:
             raise CommandError("the request is not filled yet: go on to ipc.fill")
         return message
 
-    def _slots(self) -> list[Structure]:
-        name = self._request().endpoint
-        endpoint = next(e for e in self._known().values() if e.name == name)
-        slots: list[Structure] = self._block(endpoint).slots
-        assert len(slots) == SLOTS
-        return slots
+    def _slots(self) -> Slots:
+        request = self._request()
+        endpoint = next(e for e in self._known().values() if e.name == request.endpoint)
+        records: list[Structure] = self._block(endpoint).slots
+        assert len(records) == SLOTS
+        return Slots(records, request.index)
 
     def _endpoints(self) -> Endpoints:
         blocks = {number: self._block(endpoint) for number, endpoint in self._known().items()}
