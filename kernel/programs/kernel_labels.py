@@ -23,6 +23,7 @@ DIRECT_SWITCHES: Final = (IPC_GATE_ARRIVED, SERVER_GATE_ARRIVED)
 TAKE_SLOT: Final = "take_slot"
 TAKE_SLOT_QUEUE: Final = "take_slot.queue"
 TAKE_SLOT_WAIT: Final = "take_slot.wait"
+POST_SLOT: Final = "post_slot"
 TAKE_AND_FILL: Final = "take_and_fill"
 IPC_REQUEST: Final = "ipc_request"
 IPC_POST_SLOT: Final = "ipc_post_slot"

@@ -17,9 +17,11 @@ from callgate.kernel.abi.selectors import GDT_FIRST_ENDPOINT, SLOTS
 from callgate.kernel.common.near_miss import those_like
 from callgate.kernel.core.records import EndpointState, Thread
 from callgate.kernel.machine.observation.structures import Structure
+from callgate.kernel.programs.kernel_labels import POST_SLOT
 
 if TYPE_CHECKING:
     from callgate.asm.assembler import Program
+    from callgate.asm.assembler.output.unit import EventSite
     from callgate.kernel.kernel import Kernel
 
 REGISTERS = ("eax", "ebx", "ecx", "edx", "esi", "edi")
@@ -162,14 +164,20 @@ def _in_hand(kernel: Kernel, thread: Thread) -> SlotView | None:
 def _filled(image: Program, eip: int) -> bool:
     """Whether a thread that has taken a slot, and is at `eip`, has filled its page: else a former request lies there.
 
-    It has after the event that says so, and in routines that post.
+    It has after the event that says so, in a routine that has this event, and in routines that only post.
     """
     routine = routine_of(image, eip)
-    return any(
-        site.name == "ipc.post" or site.address <= eip
-        for site in image.events
-        if site.name in ("ipc.fill", "ipc.post") and routine_of(image, site.address) == routine
+    fills = [site.address for site in image.events if site.name == "ipc.fill" and _routine_of_event(image, site) == routine]
+    if fills:
+        return min(fills) <= eip
+    return routine == POST_SLOT or any(
+        site.name == "ipc.post" and _routine_of_event(image, site) == routine for site in image.events
     )
+
+
+def _routine_of_event(image: Program, site: EventSite) -> str:
+    """Return the routine that an event is of: that of the instruction before it, for the next may begin another one."""
+    return routine_of(image, site.address - 1)
 
 
 def routine_of(image: Program, address: int) -> str:

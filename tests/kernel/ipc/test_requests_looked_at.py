@@ -1,6 +1,7 @@
 """Requests and structures as a person looks at them."""
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 from callgate.asm.assembler.cache import cache_directory
@@ -12,6 +13,7 @@ from callgate.kernel.abi.selectors import GDT_FIRST_ENDPOINT
 from callgate.kernel.machine.observation.stream import Event
 from callgate.kernel.machine.observation.structures import Structure
 from callgate.kernel.system import System, SystemOptions, boot
+from callgate.tools.bench.ipc import Bench
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +66,23 @@ def test_a_request_is_known_at_each_event_on_its_way_whose_thread_has_it_in_hand
         assert system.machine.ledger.fast_requests > system.machine.ledger.fast_replies > 0
     assert {kind for kind, _ in seen} == kinds
     assert {("ipc.take", "shell"), ("ipc.fetch", "rom"), ("ipc.fetch", "hosted:d0p1"), ("ipc.wake", "shell")} < seen
+
+
+@pytest.mark.parametrize("program", ["bench_client", "bench_batch"])
+def test_the_message_of_a_request_is_known_at_each_instruction_from_its_filling_on(program: str) -> None:
+    bench = Bench(clients=1, program=program)
+    with closing(bench):
+        machine = bench.system.machine
+        bench.system.run(fuel=20_000)
+        bench.system.run(until="take")
+        fills = {site.address for site in bench.kernel.image.events if site.name == "ipc.fill"}
+        filled, known = False, []
+        while (request := bench.system.request()) is not None and request.state is SlotState.TAKEN:
+            filled = filled or machine.cpu.eip in fills
+            known.append(request.message is not None)
+            assert known[-1] is filled, hex(machine.cpu.eip)
+            machine.step()
+        assert {False, True} == {*known}
 
 
 def test_an_endpoint_is_known_by_name_number_and_file_system(at_load: System) -> None:

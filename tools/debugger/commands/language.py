@@ -200,7 +200,7 @@ EXPRESSIONS: Final = (
     "registers      eax … edi, eip, eflags, cs … gs, cr0 … cr4, cpl",
     "memory         [ADDRESS] is a dword; byte[…], word[…], qword[…]",
     "the request    op, message.eax, message.error, request.state, slot[5].client: of the running thread",
-    "endpoints      endpoint[1].free, endpoint[1].slots[0].linear; endpoint == 1, slot == 0: of that request",
+    "endpoints      endpoint[1].free, endpoint[1].slots[0].linear; slot == 0, endpoint == 1: the request's",
     "the run        clock, retired, thread, process",
     "at an event    its fields: slot, type, call, vector, …",
     "numbers        12, 0x0c, and names of the ABI: OPEN, NOT_FOUND, free_space",
