@@ -167,12 +167,11 @@ def _filled(image: Program, eip: int) -> bool:
     It has after the event that says so, in a routine that has this event, and in routines that only post.
     """
     routine = routine_of(image, eip)
-    fills = [site.address for site in image.events if site.name == "ipc.fill" and _routine_of_event(image, site) == routine]
+    sites = [site for site in image.events if _routine_of_event(image, site) == routine]
+    fills = [site.address for site in sites if site.name == "ipc.fill"]
     if fills:
         return min(fills) <= eip
-    return routine == POST_SLOT or any(
-        site.name == "ipc.post" and _routine_of_event(image, site) == routine for site in image.events
-    )
+    return routine == POST_SLOT or any(site.name == "ipc.post" for site in sites)
 
 
 def _routine_of_event(image: Program, site: EventSite) -> str:

@@ -216,7 +216,7 @@ def extended(vsix: Path) -> int:
         raise click.UsageError("--vsix: nothing else is given with it")
     if vsix.suffix != ".vsix":
         named = vsix.with_suffix(".vsix") if vsix.name else "callgate.vsix"
-        raise click.UsageError(f"--vsix: {named}: Visual Studio Code wants a name that ends so")
+        raise click.UsageError(f"--vsix: Visual Studio Code wants a name that ends in .vsix; give --vsix {named}")
     return write_extension(vsix)
 
 

@@ -117,8 +117,8 @@ def test_the_same_extension_is_the_same_bytes(tmp_path: Path) -> None:
     [
         (("their.img", "--vsix", "a.vsix"), "--vsix: nothing else is given with it"),
         (("--vsix", "a.vsix", "--plain"), "--vsix: nothing else is given with it"),
-        (("--vsix", "a.zip"), "--vsix: a.vsix: Visual Studio Code wants a name that ends so"),
-        (("--vsix", ""), "--vsix: callgate.vsix: Visual Studio Code wants a name that ends so"),
+        (("--vsix", "a.zip"), "--vsix: Visual Studio Code wants a name that ends in .vsix; give --vsix a.vsix"),
+        (("--vsix", ""), "--vsix: Visual Studio Code wants a name that ends in .vsix; give --vsix callgate.vsix"),
         (("--vsix", "missing/a.vsix"), "Could not open file 'missing/a.vsix': No such file or directory"),
     ],
 )
