@@ -1,13 +1,16 @@
 """`callgate bench --json`: its content, and that it has been measured."""
 
 import json
+import signal
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from callgate.kernel.machine import Machine
 from callgate.kernel.machine.observation.ledger import Counts
 from callgate.kernel.programs.images import program_image
+from callgate.tools.asmtest.bare.cpu import BareCpu
 from callgate.tools.bench import (
     catalogue,
     checksum,
@@ -22,7 +25,7 @@ from callgate.tools.bench import (
 from callgate.tools.bench import ipc as ipc_bench
 from callgate.tools.bench.measuring import BenchmarkError
 from callgate.tools.cli.bench import ROUNDS
-from callgate.tools.cli.main import cli
+from callgate.tools.cli.main import cli, run
 from click.testing import CliRunner
 
 COUNTED = set(Counts().as_dict())
@@ -32,6 +35,27 @@ TIMED = {"median", "min", "max", "rounds"}
 def is_timing(wall: dict[str, float], rounds: int) -> bool:
     """Whether it is made of `rounds` samples: of a clock in nanoseconds, so that no two are the same."""
     return set(wall) == TIMED and wall["rounds"] == rounds and 0 < wall["min"] < wall["median"] < wall["max"]
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["to its end", "to an error"])
+def test_ctrl_c_while_a_machine_runs_ends_a_benchmark_by_130_and_prints_nothing(
+    bare_cpu: BareCpu, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fails: bool
+) -> None:
+    bare_cpu.load("spin:\n jmp spin\n")
+    machine = bare_cpu.machine
+
+    def measure(_rounds: int) -> list[dict[str, Any]]:
+        machine.breakpoints.add(bare_cpu.address("spin"), lambda: bool(signal.raise_signal(signal.SIGINT)))
+        machine.cpu.eip = bare_cpu.address("spin")
+        reason = machine.run(fuel=1000).reason
+        assert reason == "interrupted"
+        if fails:
+            raise BenchmarkError("the run was too short")
+        return []
+
+    monkeypatch.setitem(catalogue.BENCHMARKS, "ipc", measure)
+    assert run(partial(cli.main, ["bench", "ipc"])) == 130
+    assert not capsys.readouterr().out.strip()
 
 
 def printed(*arguments: str) -> list[dict[str, Any]]:

@@ -53,11 +53,13 @@ def bench(name: str, as_json: bool, earlier: Path | None, rounds: int | None) ->
     """
     from callgate.tools.bench import comparing
     from callgate.tools.bench.catalogue import BENCHMARKS, render
+    from callgate.tools.bench.ctrl_c import ended_by_ctrl_c
     from callgate.tools.bench.measuring import BenchmarkError
 
     try:
         before = comparing.read_results(earlier) if earlier is not None else None
-        results = BENCHMARKS[name](rounds or ROUNDS[name])
+        with ended_by_ctrl_c():
+            results = BENCHMARKS[name](rounds or ROUNDS[name])
         comparison = comparing.compare(before, results) if before is not None else None
     except BenchmarkError as error:
         raise click.ClickException(str(error)) from None
