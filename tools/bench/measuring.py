@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import gc
+import os
+import signal
 import statistics
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -14,6 +18,30 @@ if TYPE_CHECKING:
 
 class BenchmarkError(RuntimeError):
     """A benchmark cannot be run here."""
+
+
+@contextmanager
+def ended_by_ctrl_c() -> Iterator[None]:
+    """Raise KeyboardInterrupt at the end, whatever came of the block, if SIGINT has come while a machine was running.
+
+    Machines handle the signal themselves as they run; Python notes each signal in a pipe as well.
+    """
+    if threading.current_thread() is not threading.main_thread():  # signals come to the main thread only
+        yield
+        return
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    os.set_blocking(writer, False)
+    previous = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(previous)
+        os.close(writer)
+        with os.fdopen(reader, "rb") as noted:
+            came = signal.SIGINT in (noted.read() or b"")
+        if came:
+            raise KeyboardInterrupt from None
 
 
 class ByTurns(NamedTuple):

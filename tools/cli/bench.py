@@ -53,8 +53,7 @@ def bench(name: str, as_json: bool, earlier: Path | None, rounds: int | None) ->
     """
     from callgate.tools.bench import comparing
     from callgate.tools.bench.catalogue import BENCHMARKS, render
-    from callgate.tools.bench.ctrl_c import ended_by_ctrl_c
-    from callgate.tools.bench.measuring import BenchmarkError
+    from callgate.tools.bench.measuring import BenchmarkError, ended_by_ctrl_c
 
     try:
         before = comparing.read_results(earlier) if earlier is not None else None
