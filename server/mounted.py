@@ -198,7 +198,7 @@ class MountedServer(HostedServer, Generic[Volume, File]):
 
 
 def directory_wanted(path: str) -> FileSystemError:
-    """Return the error for a path that leads to something else than a directory."""
+    """Return the error for a path that leads to something other than a directory."""
     return FileSystemError(ErrorCode.NOT_DIRECTORY, f"{parse_path(path)} is not a directory")
 
 
@@ -208,7 +208,7 @@ def file_wanted(path: str) -> FileSystemError:
 
 
 def link_wanted(path: str) -> FileSystemError:
-    """Return the error for a path that leads to something else than a symbolic link."""
+    """Return the error for a path that leads to something other than a symbolic link."""
     return FileSystemError(ErrorCode.BAD_ARGUMENT, f"{parse_path(path)} is not a symbolic link")
 
 

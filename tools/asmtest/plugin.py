@@ -91,9 +91,9 @@ def recordings_folder(config: pytest.Config) -> Path | None:
 
 
 def shared_cpu(config: pytest.Config) -> BareCpu:
-    """Return the session's bare CPU, made when it is first needed."""
+    """Return the session's bare CPU, made when it is first needed, and anew if a test has closed its machine."""
     cpu = config.stash.get(CPU, None)
-    if cpu is None:
+    if cpu is None or cpu.machine.handle is None:
         from callgate.tools.asmtest.bare.cpu import BareCpu
         from callgate.tools.asmtest.board.programs import Programs
 
@@ -105,10 +105,10 @@ def shared_cpu(config: pytest.Config) -> BareCpu:
 
 
 def shared_system(config: pytest.Config, images: tuple[Path, ...]) -> BootedSystem:
-    """Return the session's system with these disk images, booted when it is first needed."""
+    """Return the session's system with these disk images, booted when it is first needed, and anew if it is closed."""
     systems = config.stash.setdefault(SYSTEMS, {})
     system = systems.get(images)
-    if system is None:
+    if system is None or system.machine.handle is None:
         from callgate.tools.asmtest.booted import BootedSystem
 
         system = systems[images] = BootedSystem(images)

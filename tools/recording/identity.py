@@ -45,7 +45,7 @@ def digest_of(image: Medium) -> str:
 
 
 def chunks(image: Medium) -> Iterator[int]:
-    """Yield the numbers of the chunks that may hold something else than zeros."""
+    """Yield the numbers of the chunks that may hold something other than zeros."""
     count = -(-image.sector_count * SECTOR_SIZE // CHUNK)
     if not isinstance(image, ImageFile):
         yield from range(count)

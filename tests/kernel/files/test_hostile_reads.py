@@ -44,7 +44,7 @@ QUICK = Latency(command=2_000, sector=10, reorder=True)
 
 
 class Liar(synthetic.Synthetic):
-    """Answers half of all READs with something else than the truth."""
+    """Answers half of all READs with something other than the truth."""
 
     source: ClassVar[random.Random] = random.Random(0)
     own: ClassVar[dict[int, int]] = {}

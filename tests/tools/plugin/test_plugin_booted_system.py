@@ -163,3 +163,23 @@ def test_each_module_has_a_system_with_the_images_that_it_names(pytester, booted
     """
     pytester.makepyfile(test_1=with_images, test_2=without, test_3=with_images)
     run_within(pytester).assert_outcomes(passed=3)
+
+
+def test_a_test_that_closes_its_machine_leaves_the_next_one_another(pytester):
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.parametrize("time", range(2))
+        def test_booted(booted, time):
+            assert booted.command("echo here") == "here\\n"
+            booted.system.close()
+
+        @pytest.mark.parametrize("time", range(2))
+        def test_bare(bare_cpu, time):
+            bare_cpu.load("f: mov eax, 5\\n ret\\n")
+            assert bare_cpu.call("f").eax == 5
+            bare_cpu.machine.close()
+        """
+    )
+    run_within(pytester).assert_outcomes(passed=4)

@@ -62,7 +62,7 @@ class ThreadList:
         return self.known[1]
 
     def forget(self) -> None:
-        """The CPU's state has been changed by something else than an instruction."""
+        """The CPU's state has been changed by something other than an instruction."""
         self.known = None
 
     def _find_running(self) -> DebugThread:

@@ -36,7 +36,7 @@ class Threads(Protocol):
         ...
 
     def forget(self) -> None:
-        """The CPU's state has been changed by something else than an instruction."""
+        """The CPU's state has been changed by something other than an instruction."""
         ...
 
     def by_number(self, number: int) -> DebugThread | None:
