@@ -21,7 +21,7 @@ from callgate.kernel.abi.thread import (
     ThreadState,
 )
 from callgate.kernel.core.control_block import ControlBlock
-from callgate.kernel.core.errors import GivenUp, PolicyError, Shortage
+from callgate.kernel.core.errors import GivenUp, KernelPanic, PolicyError, Shortage
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.records import PRIORITY_KERNEL, Process, Tasks, Thread
 from callgate.kernel.machine.observation.turns import SERVER
@@ -192,11 +192,12 @@ class Threads:
         self.guest.words[thread.tcb + TCB_FLAGS] &= ~ThreadFlags.INTERRUPTED & 0xFFFF_FFFF
 
     def overlay(self, thread: Thread, layout: type[Layout], linear: int) -> ControlBlock:
-        """Return a structure on a thread's kernel stack."""
-        index = thread.selector // 8 - selectors.GDT_FIRST_THREAD
-        offset = linear - (thread.stack + TCB_SIZE - KERNEL_STACK_SIZE)
-        frame = self.tasks.stack_frames[index][offset // PAGE_SIZE]
-        return ControlBlock(self.guest.words, layout, (frame + offset % PAGE_SIZE) // 4)
+        """Return a structure on a thread's kernel stack; KernelPanic if it lies elsewhere: ESP of ring 0 is wrong."""
+        frames = self.tasks.stack_frames[thread.selector // 8 - selectors.GDT_FIRST_THREAD]
+        page, offset = divmod(linear - (thread.stack + TCB_SIZE - KERNEL_STACK_SIZE), PAGE_SIZE)
+        if not 0 <= page < len(frames):
+            raise KernelPanic(f"ring 0: a frame at {linear:#010x} is not on the stack of thread {thread.selector // 8}")
+        return ControlBlock(self.guest.words, layout, (frames[page] + offset) // 4)
 
     def retired(self, thread: Thread) -> int:
         """Return the instructions that a thread has retired up to now, or before it ended."""

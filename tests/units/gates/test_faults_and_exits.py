@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.memory import KERNEL_BASE, USER_STACK_TOP
-from callgate.kernel.abi.thread import ThreadState, TrapFrame
+from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, USER_STACK_TOP
+from callgate.kernel.abi.thread import KERNEL_STACK_SIZE, ThreadState, TrapFrame
 from callgate.kernel.core.errors import DiskError, GivenUp, KernelPanic, PolicyError
 from callgate.kernel.core.records import EndpointState, Process, Thread
 from callgate.kernel.gates.exits import Exits
@@ -142,6 +142,13 @@ class Trap:
         waiting = self.faults.host_exception(self.address)
         if waiting is not None:
             drive(waiting)
+
+
+@pytest.mark.parametrize("away", [-KERNEL_STACK_SIZE - PAGE_SIZE, PAGE_SIZE])
+def test_a_frame_that_is_not_on_the_threads_stack_is_a_panic(gate: Gate, away: int) -> None:
+    trap = Trap(gate)
+    with pytest.raises(KernelPanic, match=f"a frame at {trap.address + away:#010x} is not on the stack of thread"):
+        gate.threads.overlay(gate.thread, TrapFrame, trap.address + away)
 
 
 def test_a_touch_of_the_stack_is_repaired_and_any_other_ends_the_process_with_a_report(gate: Gate) -> None:
