@@ -21,6 +21,7 @@ from callgate.tools.debugger.target.target import Kept, Target
 NEAR: Final = 8  # of the newest checkpoints are never dropped
 RELIEF: Final = 64  # a full budget is relieved by a 64th at once, which takes some milliseconds
 EVEN: Final = 5.0  # seconds of CPU time before the present within which they lie as densely as at it
+BESIDE: Final = 4096  # bytes, about: what a machine's snapshot holds of devices and counters
 LEAST: Final = 8 << 20
 """The smallest budget, in bytes."""
 
@@ -79,7 +80,7 @@ class Checkpoints:
 
     def _add(self, moment: Moment, effort: float, snapshot: Kept) -> Checkpoint:
         machine = snapshot.machine
-        checkpoint = Checkpoint(moment, snapshot, len(machine.cpu) + len(machine.devices), effort)
+        checkpoint = Checkpoint(moment, snapshot, len(machine.cpu) + BESIDE, effort)
         self.kept.insert(self._index(moment), checkpoint)
         self.size += checkpoint.size
         return checkpoint
