@@ -1,5 +1,6 @@
 """Checkpoints of a history: when they are taken, what they share, and which are dropped."""
 
+import pickle
 from collections.abc import Callable
 
 import pytest
@@ -31,13 +32,15 @@ def test_records_of_policy_that_several_checkpoints_share_are_counted_once(
             history.keep_checkpoint()
         kept = [checkpoint.snapshot for checkpoint in checkpoints.kept]
         first = kept[0]
+        held = pickle.dumps((first.machine.devices, first.machine.ledger))
+        assert module.BESIDE // 2 < len(held) < 2 * module.BESIDE
         assert system.snapshots.records.copied == len(first.records), "none but those of the first"
         assert all(snapshot.records is first.records for snapshot in kept)
         shared = sum(record.size for record in first.records.values())
         shared += sum(server.size + server.own.size for server in first.servers.values() if server.own is not None)
         shared += sum(part.size for server in first.servers.values() for part in server.parts.values())
         assert history.target.kept_bytes == shared > 10_000
-        rest = sum(len(snapshot.machine.cpu) + len(snapshot.machine.devices) for snapshot in kept)
+        rest = sum(len(snapshot.machine.cpu) + module.BESIDE for snapshot in kept)
         assert checkpoints.stored == rest + shared + checkpoints.versions.stored
 
 
