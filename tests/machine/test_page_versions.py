@@ -221,6 +221,19 @@ def test_pages_that_differ_anywhere_are_kept_and_pages_of_zeros_take_no_room(ram
     assert (last.kept[3], len(store.free)) == (NO_PAGE, room - 1)
 
 
+def test_what_many_moments_have_noted_is_sorted_a_few_at_a_time(ram):
+    versions = PageVersions(ram, 0)
+    waiting = []
+    for key in range(1, 3 * page_versions.MOST_TO_SORT):
+        ram.put_u32(key % 5 * PAGE_SIZE, key)
+        versions.keep(key)
+        waiting.append(len(versions.to_sort))
+    assert max(waiting) == page_versions.MOST_TO_SORT - 1
+    for key in (7, 3 * page_versions.MOST_TO_SORT - 1, page_versions.MOST_TO_SORT):
+        versions.go(key)
+        assert ram.u32(key % 5 * PAGE_SIZE) == key
+
+
 def test_room_for_pages_grows_by_chunks_and_is_used_again(ram):
     store = PageStore()
     address = ram.regions[0].address

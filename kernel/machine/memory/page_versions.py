@@ -23,6 +23,7 @@ from callgate.kernel.machine.memory.ram import Backing, Ram, Region
 
 COPIES: Final = 128  # pages: beyond this many copies the file is written
 MARKED_COPIES: Final = 2048  # of high memory: more of them would make the first way back long
+MOST_TO_SORT: Final = 32  # moments, after which what they noted is sorted by pages in a millisecond
 Key = Any  # of a moment: anything that is ordered as the run is
 
 
@@ -131,6 +132,8 @@ class PageVersions:
             self.changed[key].update(noted)
             self.stored += (len(kept) - kept.count(NO_PAGE)) * PAGE_SIZE
             self.to_sort.append((key, noted, kept))
+            if len(self.to_sort) >= MOST_TO_SORT:
+                self._by_page()
 
     def _by_page(self) -> dict[int, Versions]:
         """Return the versions of each page; what was noted since it was last asked for is put there now."""
