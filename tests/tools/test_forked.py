@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,10 +23,20 @@ PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subproce
 INITIALIZE = json.dumps({"seq": 1, "type": "request", "command": "initialize"}).encode()
 
 
+def status_of(folder: Path) -> dict[str, str]:
+    """Return what /proc says of a process once it sleeps with no signal blocked: it has written all, and waits."""
+    for _ in range(5000):
+        status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
+        if "sleeping" in status["State"] and not int(status["SigBlk"], 16):
+            break
+        time.sleep(0.001)
+    return status
+
+
 def looked_at(number: int) -> dict[str, object]:
-    """Return what /proc says of what a process has from its start; it waits for input."""
+    """Return what /proc says of what a process has from its start; it waits for input, or is about to."""
     folder = Path(f"/proc/{number}")
-    status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
+    status = status_of(folder)
     fields = (folder / "stat").read_text().rpartition(")")[2].split()
     return {
         **{name: status[name] for name in SIGNALS},
