@@ -24,12 +24,14 @@ INITIALIZE = json.dumps({"seq": 1, "type": "request", "command": "initialize"}).
 
 
 def status_of(folder: Path) -> dict[str, str]:
-    """Return what /proc says of a process once it sleeps with no signal blocked: it has written all, and waits."""
-    for _ in range(5000):
+    """Return what /proc says of a process that has come to rest: it sleeps, and is what it was 20 ms before."""
+    before: dict[str, str] = {}
+    for _ in range(250):
         status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
-        if "sleeping" in status["State"] and not int(status["SigBlk"], 16):
+        if "sleeping" in status["State"] and status == before:
             break
-        time.sleep(0.001)
+        before = status
+        time.sleep(0.02)
     return status
 
 
