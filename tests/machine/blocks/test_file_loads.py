@@ -9,7 +9,7 @@ from callgate.kernel.machine.blocks import file_loads
 from callgate.kernel.machine.blocks.access_code import AccessState
 from callgate.kernel.machine.blocks.file_loads import FileLoads, Habits
 from callgate.kernel.machine.memory.accounts import Account
-from callgate.kernel.machine.memory.bus import DeviceBase
+from register_device import Register
 
 FILE, MEMORY, DEVICE = 0x405000, 0x407000, 0x409000
 PAGE = bytes(range(7, 256)) * 16 + bytes(112)
@@ -43,20 +43,6 @@ NOT_REPLACED = {"movq mm0, [esi]; movd eax, mm0": 8}
 def at_once(monkeypatch):
     """Replace each load that comes to file data once; one that comes to other memory twice becomes what it was."""
     monkeypatch.setattr(FileLoads, "habits", Habits(often=0, patience=1))
-
-
-class Register(DeviceBase):
-    """A device that notes when it was asked."""
-
-    name = "register"
-    mmio = ((0xFEB0_0000, 0x1000),)
-
-    def __init__(self):
-        self.loads = []
-
-    def mmio_read(self, address, size):
-        self.loads.append((address, size, self.host.clock))
-        return 7
 
 
 @pytest.fixture
