@@ -9,6 +9,7 @@ import pytest
 from callgate.disk.media import ImageFile, Medium
 from callgate.kernel.machine import Stop
 from callgate.kernel.system import System, SystemOptions
+from ipc_rig import FAST_PATH
 
 FUEL = 200_000_000
 
@@ -45,8 +46,8 @@ class Booter:
         output: list[bytes] = []
         log: list[str] = []
         disks = [ImageFile(item) if isinstance(item, Path) else item for item in media]
-        settings = SystemOptions(commands=commands, log=log.append, output=output.append, **options)  # type: ignore[arg-type]
-        system = System(disks, settings)
+        settings = {"log": log.append, "output": output.append, "fast_path": FAST_PATH, **options}
+        system = System(disks, SystemOptions(commands=commands, **settings))  # type: ignore[arg-type]
         self.systems.append(system)
         stop = system.run(fuel=fuel)
         return Run(stop, b"".join(output), log, system, self.find_leaks)

@@ -12,6 +12,7 @@ from callgate.disk.media import ImageFile
 from callgate.kernel.machine.devices.serial import IRQ
 from callgate.kernel.system import System, SystemOptions
 from callgate.kernel.watching.leaks import leaks
+from ipc_rig import FAST_PATH
 
 POINTS = int(os.environ.get("CALLGATE_DEATH_POINTS", "8"))
 SomeOf = Callable[[Iterable[int], int], list[int]]
@@ -32,7 +33,9 @@ def image(fat_image: Callable[..., Path]) -> Path:
 
 def start(image: Path, commands: str) -> tuple[System, list[bytes]]:
     output: list[bytes] = []
-    return System([ImageFile(image)], SystemOptions(commands=commands, output=output.append)), output
+    return System(
+        [ImageFile(image)], SystemOptions(commands=commands, output=output.append, fast_path=FAST_PATH)
+    ), output
 
 
 def instants(image: Path, commands: str) -> Iterator[tuple[int, System, list[bytes]]]:

@@ -11,6 +11,7 @@ from callgate.kernel.abi.selectors import SLOTS
 from callgate.kernel.files.paths import listed
 from callgate.kernel.system import System, SystemOptions
 from hushed import hush, install
+from ipc_rig import FAST_PATH
 
 PROMPT = "> "
 
@@ -24,7 +25,8 @@ FUEL = 30_000_000
 def boot(*media: Any, **options: Any) -> tuple[System, list[bytes], list[str]]:
     output: list[bytes] = []
     log: list[str] = []
-    return System(list(media), SystemOptions(log=log.append, output=output.append, **options)), output, log
+    settings = {"log": log.append, "output": output.append, "fast_path": FAST_PATH, **options}
+    return System(list(media), SystemOptions(**settings)), output, log
 
 
 def test_a_server_that_never_mounts_neither_stops_the_boot_nor_another_volume(

@@ -22,6 +22,7 @@ from callgate.kernel.abi.thread import KernelWords
 from callgate.kernel.memory.page_tables import USER_DATA, USER_READ
 from callgate.kernel.system import System, SystemOptions
 from double_fetch import Detector
+from ipc_rig import FAST_PATH
 
 Rigs = Callable[..., Any]
 SomeOf = Callable[[Iterable[int], int], list[int]]
@@ -236,7 +237,7 @@ def test_a_batch_that_lies_in_a_file_is_fetched_from_the_disk_and_changed_only_i
     at = image.index(struct.pack("<4I", 0, 1, 2, 3))  # PATTERN.BIN begins so
     wanted = [Entry(Operation.NULL), Entry(Operation.FREE_SPACE)]
     image[at : at + 2 * ENTRY.size] = b"".join(ENTRY.pack(*entry) for entry in wanted)
-    options = SystemOptions(shell=False, scratch=True, log=lambda _line: None)
+    options = SystemOptions(shell=False, scratch=True, log=lambda _line: None, fast_path=FAST_PATH)
     system = System([MemoryMedium(bytes(image))], options)
     system.run()
     number = next(end.number for end in system.kernel.state.endpoints.by_number.values() if end.name == "d0p1")

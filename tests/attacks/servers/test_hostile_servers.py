@@ -19,6 +19,7 @@ from callgate.server.fat.server import FatServer
 from callgate.server.gate import allocate
 from callgate.server.hosted import HostedServer, operation
 from callgate.server.message import Data, Registers, RegisterValues, Reply, Request
+from ipc_rig import FAST_PATH
 
 LONG = 100_000_000  # rounds of a loop: over a second on any host
 MAGIC = b"hostile server's disk"
@@ -170,7 +171,8 @@ def attacked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callab
         output: list[bytes] = []
         log: list[str] = []
         evil = MemoryMedium(MAGIC.ljust(1 << 16, b"\0"))
-        system = System([evil, ImageFile(good)], SystemOptions(commands=commands, log=log.append, output=output.append))
+        options = SystemOptions(commands=commands, log=log.append, output=output.append, fast_path=FAST_PATH)
+        system = System([evil, ImageFile(good)], options)
         systems.append(system)
         system.kernel.hosted.step_seconds = 0.1
         system.kernel.hosted.steps_limit = 500

@@ -26,6 +26,7 @@ from callgate.kernel.system import System, SystemOptions
 from callgate.server import Data, FileSystemError, HostedServer, Registers, Reply, Request
 from callgate.server.gate import allocate, directory_changed, free
 from callgate.server.message import Failure, Object, RegisterValues, Sectors, ServerMemory
+from ipc_rig import FAST_PATH
 from own_servers import OwnServer
 
 SEEDS = int(os.environ.get("CALLGATE_LIARS", "4"))
@@ -179,7 +180,9 @@ def test_servers_that_answer_at_random_show_nothing_of_each_other_and_leave_noth
     chance, printed = random.Random(seed), list[bytes]()
     commands = [(chance.randrange(2), chance.choice(WORK)) for _ in range(COMMANDS)]
     latency = Latency(command=chance.choice([0, 3000, 20_000]), sector=20)
-    options = SystemOptions(commands=sections(commands), output=printed.append, latency=latency, scratch=seed % 3 == 0)
+    options = SystemOptions(
+        commands=sections(commands), output=printed.append, latency=latency, scratch=seed % 3 == 0, fast_path=FAST_PATH
+    )
     system = System([MemoryMedium(server.disk()) for server in servers], options)
     for _ in range(SLICES):
         stop = system.run(fuel=chance.randrange(1, SLICE))

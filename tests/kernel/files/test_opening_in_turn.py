@@ -39,8 +39,8 @@ def server_of(system: System) -> MountedServer[Any, Any]:
 def test_a_thousand_small_files_cost_a_request_each_and_at_most_seven_host_calls(
     boot: Callable[..., Any], image: Path
 ) -> None:
-    before = boot("cd /d0; echo *.TXT", image)
-    done = boot("cd /d0; cat *.TXT", image)
+    before = boot("cd /d0; echo *.TXT", image, fast_path=True)
+    done = boot("cd /d0; cat *.TXT", image, fast_path=True)
     assert done.output == b"".join(map(content, range(FILES)))
     costs = done.system.machine.ledger.counts() - before.system.machine.ledger.counts()
     assert costs.requests <= REQUESTS * FILES

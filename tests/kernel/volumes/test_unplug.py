@@ -10,6 +10,7 @@ import pytest
 from callgate.disk.drives.latency import Latency
 from callgate.disk.media import ImageFile, MemoryMedium
 from callgate.kernel.system import System, SystemOptions
+from ipc_rig import FAST_PATH
 
 FUEL = 60_000_000
 POINTS = int(os.environ.get("CALLGATE_UNPLUG_POINTS", "20"))
@@ -39,7 +40,7 @@ def start() -> Iterator[Callable[..., Run]]:
     def boot(*images: Path, **options: Any) -> Run:
         run = Run.__new__(Run)
         run.log, run.printed = [], []
-        settings = SystemOptions(log=run.log.append, output=run.printed.append, **options)
+        settings = SystemOptions(log=run.log.append, output=run.printed.append, **{"fast_path": FAST_PATH, **options})
         run.system = System([ImageFile(image) for image in images], settings)
         made.append(run)
         return run
