@@ -6,28 +6,10 @@ import pytest
 from callgate.kernel.machine import Machine
 from callgate.kernel.machine.blocks import accesses, known_checks
 from callgate.kernel.machine.engine import untranslatable
-from callgate.kernel.machine.memory.bus import DeviceBase
+from register_device import REGISTER, Register
 from unicorn.unicorn_py3.unicorn import uclib
 
 LOOP = "mov ecx, 3; l: {body}; dec ecx; jnz l; hlt"
-DEVICE = 0xFEB0_0000
-
-
-class Register(DeviceBase):
-    """A register that counts what is done with it."""
-
-    name = "register"
-    mmio = ((DEVICE, 0x1000),)
-
-    def __init__(self):
-        self.seen = []
-
-    def mmio_read(self, address, size):
-        self.seen.append(("load", self.host.clock))
-        return 7
-
-    def mmio_write(self, address, size, value):
-        self.seen.append(("store", self.host.clock, value))
 
 
 @pytest.fixture
@@ -79,20 +61,21 @@ def test_a_block_that_calls_another_routine_of_the_engine_keeps_its_checks(run, 
 
 @pytest.mark.parametrize("access", ["mov eax, [{0}]", "mov [{0}], ecx", "inc dword ptr [{0}]", "push dword ptr [{0}]"])
 def test_a_device_in_mid_block_is_asked_at_the_same_instants_under_both_clocks(run, access):
-    body = f"mov ebx, [0x5000]; {access.format(DEVICE)}; mov [0x5004], eax; inc dword ptr [0x5008]"
+    body = f"mov ebx, [0x5000]; {access.format(REGISTER)}; mov [0x5004], eax; inc dword ptr [0x5008]"
     seen = []
     for counter in ("blocks", "native"):
         machine, device = run(counter, body)
-        seen.append((device.seen, machine.clock.retired, machine.cpu.registers(), machine.ram.read(0x5000, 16)))
+        asked = (device.loads, device.stores)
+        seen.append((*asked, machine.clock.retired, machine.cpu.registers(), machine.ram.read(0x5000, 16)))
     assert seen[0] == seen[1]
-    assert len(seen[0][0]) >= 3
+    assert len(seen[0][0]) + len(seen[0][1]) >= 3
 
 
 def test_an_engine_whose_check_is_otherwise_keeps_all_of_them(run, left_out, monkeypatch):
     monkeypatch.setattr(accesses, "exit_word", lambda *_: 0)
-    machine, device = run("blocks", f"mov eax, [0x5000]; mov eax, [{DEVICE}]; inc dword ptr [0x5000]")
+    machine, device = run("blocks", f"mov eax, [0x5000]; mov eax, [{REGISTER}]; inc dword ptr [0x5000]")
     assert machine.ram.read(0x5000, 1) == b"\3"
-    assert len(device.seen) == 3
+    assert len(device.loads) == 3
     assert left_out == []
 
 
@@ -114,7 +97,7 @@ def test_the_word_that_says_that_the_engine_is_to_stop_is_found(run, monkeypatch
         Machine, "attach", lambda machine, device: setattr(device, "machine", machine) or attach(machine, device)
     )
     monkeypatch.setattr(Register, "mmio_read", stop)
-    run("native", f"mov eax, [{DEVICE}]")
+    run("native", f"mov eax, [{REGISTER}]")
     before, after, elsewhere = seen[:3]
     assert before >= 0
     assert after < 0
