@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -36,6 +37,14 @@ class Serving:
             self.stop = self.server.run(self.system)
         except BaseException as error:  # noqa: BLE001 - it is raised on the test's thread
             self.error = error
+
+    def passes(self, instructions: int) -> None:
+        """Wait until the machine has executed so many instructions more."""
+        clock = self.system.machine.clock
+        end = clock.retired + instructions
+        while clock.retired < end:
+            assert self.thread.is_alive(), self.error
+            time.sleep(0.001)
 
     def end(self, *, by_itself: bool = False) -> None:
         """Wait for the end, and raise what went wrong; have the server give up unless it ends `by_itself`."""

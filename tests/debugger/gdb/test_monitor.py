@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -88,11 +87,12 @@ def test_ctrl_c_ends_a_step_by_request_to_which_no_request_comes(
     boot_demo: Boot, serve: Serve, connect: Connect
 ) -> None:
     system = boot_demo("dir")
-    client = connect(serve(system))
+    serving = serve(system)
+    client = connect(serving)
     loop_in_ring_3(client)
     assert ask(client, "step request") == "type continue: it will be 'step request'\n"
     client.send(b"vCont;c")
-    time.sleep(0.2)
+    serving.passes(1_000_000)
     client.socket.sendall(b"\x03")
     said = ""
     while (answer := client.receive()).startswith(b"O"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +16,7 @@ Serve = Callable[[System], Any]
 Connect = Callable[[Any], Any]
 HELLO = b"qSupported:multiprocess+;swbreak+;hwbreak+;error-message+;no-resumed+"
 LOOP = b"ebfe"  # jmp to itself
+INTO_LOOP = 1_000_000  # instructions, by which the system call before the loop is over
 SHELL = 4  # its process number: 5 for gdb
 
 
@@ -74,7 +74,7 @@ def looping(client: Any) -> tuple[int, bytes]:
 def test_ctrl_c_stops_a_guest_that_loops_and_written_code_is_the_code_that_runs(client: Any) -> None:
     eip, before = looping(client)
     client.send(b"vCont;c:p5.-1")
-    time.sleep(0.05)
+    client.serving.passes(INTO_LOOP)
     client.socket.sendall(b"\x03")
     reply = client.receive()
     assert reply.startswith(b"T02")
@@ -90,7 +90,7 @@ def test_a_client_that_goes_during_a_run_leaves_the_machine_stopped_at_an_instru
 ) -> None:
     eip, before = looping(client)
     client.send(b"vCont;c:p5.-1")
-    time.sleep(0.05)
+    client.serving.passes(INTO_LOOP)
     client.close()
     second = connect(client.serving)
     assert second.ask(HELLO)
@@ -103,9 +103,9 @@ def test_packets_are_acknowledged_repeated_and_sent_without_once_both_agree(clie
     client.socket.sendall(b"-")
     assert client.receive() == first
     client.socket.sendall(b"$qC#00")
-    time.sleep(0.02)
+    assert client.socket.recv(100) == b"-"
     assert client.ask(b"qC") == first
-    assert b"-" not in client.data
+    assert client.data == b""
     assert client.ask(b"QStartNoAckMode") == b"OK"
     client.send(b"qC")
     assert client.receive() == first
