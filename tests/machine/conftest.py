@@ -11,6 +11,7 @@ from functools import cache
 
 import pytest
 from callgate.kernel.machine import Machine
+from callgate.kernel.machine.blocks.kinds import VARIABLE
 from callgate.kernel.machine.cpu.descriptors import Gate, Segment
 from keystone import KS_ARCH_X86, KS_MODE_32, KS_MODE_64, Ks
 
@@ -179,6 +180,12 @@ class Board:
 def counter(request: pytest.FixtureRequest) -> str:
     """All implementations of the exact clock; that by blocks goes by blocks from the first instruction on."""
     return str(request.param)
+
+
+@pytest.fixture
+def clock_of_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Machines choose their clock by themselves, also where CALLGATE_COUNTER names one for all tests."""
+    monkeypatch.delenv(VARIABLE, raising=False)
 
 
 @pytest.fixture

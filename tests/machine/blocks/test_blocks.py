@@ -197,6 +197,7 @@ def run_loop(assemble, kind, turns):
         return machine.counter
 
 
+@pytest.mark.usefixtures("clock_of_choice")
 def test_a_machine_goes_by_blocks_once_it_has_run_for_a_while(assemble):
     assert run_loop(assemble, "auto", 1_000).blocks is None
     assert run_loop(assemble, "auto", TURNS).blocks.ready
@@ -206,6 +207,7 @@ def test_a_machine_that_is_told_to_goes_by_blocks_from_the_beginning(assemble):
     assert run_loop(assemble, "blocks", 100).ready
 
 
+@pytest.mark.usefixtures("clock_of_choice")
 def test_where_the_engine_makes_blocks_otherwise_a_machine_goes_on_by_instruction(assemble, monkeypatch):
     monkeypatch.setattr(block_counter, "blocks_are_known", lambda: False)
     counter = run_loop(assemble, "auto", TURNS)
@@ -213,6 +215,7 @@ def test_where_the_engine_makes_blocks_otherwise_a_machine_goes_on_by_instructio
     assert counter.useless
 
 
+@pytest.mark.usefixtures("clock_of_choice")
 def test_what_is_set_on_a_machine_before_it_goes_by_blocks_holds_afterwards(assemble):
     """A probe, a device that is come to within a block, a snapshot from before."""
     seen, register = [], Register()

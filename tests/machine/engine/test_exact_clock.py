@@ -239,6 +239,7 @@ def test_an_unknown_counter_is_refused(machine):
         make_counter(machine.handle.value, "sundial", machine.request_stop)
 
 
+@pytest.mark.usefixtures("clock_of_choice")
 def test_the_clock_falls_back_to_python_without_executable_memory(monkeypatch):
     def forbidden():
         raise PermissionError("no executable memory")
