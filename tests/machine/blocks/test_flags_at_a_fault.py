@@ -1,5 +1,7 @@
 """An exception shows the flags of the instruction before the one that faults, under each clock."""
 
+from functools import cache
+
 import pytest
 from callgate.kernel.abi.memory import KERNEL_BASE
 from callgate.kernel.machine.filters.filters import Filters
@@ -27,11 +29,17 @@ FLAGS = 0x8D5  # CF PF AF ZF SF OF
 
 @pytest.fixture
 def flags_at(make_board):
-    def run(counter, source):
+    @cache
+    def board_of(counter):
         board = make_board(counter)
         board.machine.counter.patience = 0
         board.map(0x405000, 0, "none")
         board.answer = lambda report: board.machine.request_stop("host", report.eflags & FLAGS)
+        return board, board.machine.snapshot()
+
+    def run(counter, source):
+        board, as_made = board_of(counter)
+        board.machine.restore(as_made)
         # Longer than the clock goes by instruction after WRMSR.
         board.boot("", user=f"mov ecx, 100; warm: dec ecx; jnz warm; {source}")
         return board.machine.run(fuel=10_000).detail

@@ -73,9 +73,9 @@ def test_random_programs_that_change_their_own_code_run_as_in_an_interpreter():
         "-m",
         "callgate.tools.fuzz.stress_translations",
         "--seconds",
-        "1",
+        "0.01",  # one child
         "--cases",
-        "2",
+        "4",
         "--seed",
         "1",
     ]
