@@ -99,17 +99,25 @@ FORM_OF: Final = FORMS | {SEALED[kind]: form for kind, form in FORMS.items()}  #
 class Kept(Sized):
     """What a record held at a moment."""
 
-    __slots__ = ("content", "form", "leads_to", "record", "sealed")
+    __slots__ = ("content", "form", "record", "sealed")
 
-    def __init__(self, record: Any, form: Form | TableForm, content: Content, total: Total) -> None:
+    def __init__(self, record: Any, form: Form | TableForm, sealed: type, content: Content, total: Total) -> None:
         self.total = total
-        self.size = size = form.size(content)
-        total.bytes += size
+        self.size = 0
         self.record = record
         self.form = form
-        self.sealed = SEALED[form.kind]
+        self.sealed = sealed  # its class as long as it holds this
         self.content = content
-        self.leads_to = form.leads_to(content)
+        total.add(self)
+
+    def measure(self) -> int:
+        """Return about how many bytes it takes."""
+        return self.form.size(self.content)
+
+    @property
+    def leads_to(self) -> Iterable[Any]:
+        """The records that it leads to."""
+        return self.form.leads_to(self.content)
 
     def holds(self, content: Content) -> bool:
         """Return whether a record that holds `content` holds what it did."""
@@ -127,8 +135,8 @@ class Kept(Sized):
         self.form.fill(self.record, self.content)
 
 
-Records = dict[int, Kept]
-"""What all records held at a moment, by `id`: each is here with those that it leads to, so none is freed."""
+Records = tuple[Kept, ...]
+"""What all records held at a moment: each is here with those that it leads to, so none is freed."""
 
 
 class RecordKeeper:
@@ -138,74 +146,90 @@ class RecordKeeper:
         """The copies that are made are counted in `total`."""
         self.total = total or Total()
         self.roots = roots
-        self.present: Records = {}  # what was kept or given back last: what records that are sealed hold
-        self.records: list[Any] = []  # those of `present`, in order; fewer or more: they are to be found anew
+        self.present: Records = ()  # what was kept or given back last: what records that are sealed hold
+        self.records: list[Any] = []  # those of `present`, in order
         self.seals: list[type] = []  # the class of each as long as it is sealed
+        self.places: dict[int, int] = {}  # where each is in `present`, by its `id`
         self.most = 0  # of them, before it is looked whether something still leads to each
         self.copied = self.given_back = 0  # records
 
     def keep(self) -> Records:
         """Return what all records hold: the same object as the time before if they hold what they did."""
-        present, self.present = self.present, {}  # should one fail
-        touched = [present[id(record)] for record in self._touched(present)]
-        kept = dict(present)
+        present, self.present = self.present, ()  # should one fail, all are copied the next time
+        if not present:
+            self._take_over(present)
+        kept, touched = [*present], self._touched()
         found: list[Any] = [] if present else [*self.roots]
-        changed: list[Kept] = []
-        for known in touched:
-            record, form = known.record, known.form
-            content = form.content(record)
+        changed = False
+        for place in touched:
+            known = kept[place]
+            form = known.form
+            content = form.content(known.record)
             if not known.holds(content):
-                now = kept[id(record)] = Kept(record, form, content, self.total)
-                changed.append(now)
-                found += now.leads_to
+                kept[place] = Kept(known.record, form, known.sealed, content, self.total)
+                found += form.leads_anew(content, known.content)
+                changed = True
+        if found:
+            self._add(found, kept)
+        for place in touched:
+            kept[place].seal()
+        self.copied += len(touched) + len(kept) - len(present)
+        if changed or len(kept) > len(present):
+            present = tuple(kept)
+        if len(present) > self.most:
+            present = self._reached(present)
+            self.most = len(present) + len(present) // SPARE + 1
+        self.present = present
+        return present
+
+    def _take_over(self, present: Records) -> None:
+        """Note where the records are."""
+        self.records = [known.record for known in present]
+        self.seals = [known.sealed for known in present]
+        self.places = {id(record): place for place, record in enumerate(self.records)}
+
+    def _touched(self) -> list[int]:
+        """Return the places of the records that are not sealed."""
+        records = self.records
+        return [*compress(range(len(records)), map(is_not, map(type, records), self.seals))]
+
+    def _add(self, found: list[Any], kept: list[Kept]) -> None:
+        """Keep those of some records that are not kept yet, and all that they lead to; `found` is used up."""
+        places = self.places
         while found:
             record = found.pop()
-            if id(record) not in kept:
+            if id(record) not in places:
                 form = FORM_OF[type(record)]
-                known = kept[id(record)] = Kept(record, form, form.content(record), self.total)
-                changed.append(known)
+                known = Kept(record, form, SEALED[form.kind], form.content(record), self.total)
+                places[id(record)] = len(kept)
+                kept.append(known)
+                self.records.append(record)
+                self.seals.append(known.sealed)
+                known.seal()
                 found += known.leads_to
-                if present:
-                    self.records.append(record)
-                    self.seals.append(known.sealed)
-        for known in (*touched, *changed):
-            set_class(known.record, known.sealed)
-        self.copied += len(touched) + len(kept) - len(present)
-        if len(kept) > self.most:
-            kept = self._reached(kept)
-            self.records, self.seals = [], []
-            self.most = len(kept) + len(kept) // SPARE + 1
-        self.present = kept if changed else present
-        return self.present
 
-    def _touched(self, present: Records) -> Iterable[Any]:
-        """Return the records that are not sealed, of those that are present."""
-        if len(self.records) != len(present):
-            self.records = [known.record for known in present.values()]
-            self.seals = [known.sealed for known in present.values()]
-        return compress(self.records, map(is_not, map(type, self.records), self.seals))
-
-    def _reached(self, kept: Records) -> Records:
+    def _reached(self, present: Records) -> Records:
         """Return those that the roots lead to."""
-        reached = Records()
+        reached: dict[int, Kept] = {}
         found: list[Any] = [*self.roots]
         while found:
-            place = id(found.pop())
+            place = self.places[id(found.pop())]
             if place not in reached:
-                known = reached[place] = kept[place]
+                known = reached[place] = present[place]
                 found += known.leads_to
-        return reached
+        present = tuple(reached.values())
+        self._take_over(present)
+        return present
 
     def give_back(self, kept: Records) -> list[Any]:
         """Give all records what they held; return those that held something else until now, or may have."""
-        present = self.present
-        changed = [
-            known
-            for place, known in kept.items()
-            if present.get(place) is not known or type(known.record) is not known.sealed
-        ]
-        self.present = {}  # should one fail
-        self.records, self.seals = [], []
+        present, self.present = self.present, ()  # should one fail
+        if kept is present:
+            changed = [kept[place] for place in self._touched()]
+        else:
+            same = {*map(id, present)}
+            changed = [known for known in kept if id(known) not in same or type(known.record) is not known.sealed]
+            self._take_over(kept)
         for known in changed:
             known.give_back()
         for known in changed:

@@ -245,6 +245,19 @@ class Form:
             found += leads(content[part][index])
         return found
 
+    def leads_anew(self, content: Content, before: Content) -> list[Any]:
+        """Return at least those that it leads to and `before` does not, which was another content of that object."""
+        if not self.by_identity:
+            return self.leads_to(content)
+        values, values_before = content[0], before[0]
+        found = [values[index] for index in self.records if values[index] is not values_before[index]]
+        found = [record for record in found if record is not None]
+        for part, index, leads in self.leads:
+            held = content[part][index]
+            if held != before[part][index]:
+                found += leads(held)
+        return found
+
     def size(self, content: Content) -> int:
         """Return about how many bytes a copy takes."""
         return self.least + sum(map(call, self.sizes, content[1]))
@@ -271,6 +284,11 @@ class TableForm:
     def leads_to(self, content: Content) -> list[Any]:
         """Return the values that are records."""
         return [value for value in content[1] if isinstance(value, RECORDS)]
+
+    def leads_anew(self, content: Content, before: Content) -> list[Any]:
+        """Return at least those that it leads to and `before` does not."""
+        del before
+        return self.leads_to(content)
 
     def size(self, content: Content) -> int:
         """Return about how many bytes a copy takes."""

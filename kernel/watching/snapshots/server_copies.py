@@ -185,7 +185,11 @@ class ObjectCopy(Sized):
         for name in (*self.memory_in, *self.plain, *self.parts, *self.by_key, *pickled):
             state[name] = None
         self.plain = {name: shallow(value) for name, value in self.plain.items()}
-        self.take(sys.getsizeof(state) + sum(map(sys.getsizeof, self.plain.values())) + len(self.pickled))
+        self.total.add(self)
+
+    def measure(self) -> int:
+        """Return about how many bytes it takes."""
+        return sys.getsizeof(self.state) + sum(map(sys.getsizeof, self.plain.values())) + len(self.pickled)
 
     def forget(self) -> None:
         """Forget what this is a copy of, which holds something else now, or is no longer needed."""
@@ -345,9 +349,14 @@ class ServerCopy(Sized):
             self.duplicate = server.duplicate(server.memory)
         elif not self._take_apart(server, picklers, before):
             self.pickled, self.shared = picklers.whole.pickled(server, server.memory)
-            self.take(len(self.pickled))
             if not self.pickled:
                 self.duplicate = server.duplicate(server.memory)
+        if self.pickled:
+            picklers.total.add(self)
+
+    def measure(self) -> int:
+        """Return about how many bytes it takes, but for its parts."""
+        return len(self.pickled)
 
     def _take_apart(self, server: HostedServer, picklers: Picklers, before: ServerCopy | None) -> bool:
         if not TAKEN_APART[type(server)]:

@@ -1,28 +1,63 @@
-"""The memory that snapshots take together, of which they share most."""
+"""The memory that snapshots take together, of which they share most.
+
+What a copy takes is found when somebody asks for the sum, or when many have been made: by then as many are measured one
+after the other, by code that is in the CPU's caches, which it is not while one of them is made.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+MOST: Final = 256  # copies that are not measured yet
+LARGE: Final = 16 << 10  # bytes: more by far than what a copy takes on average
 
 
 class Total:
     """The bytes of all copies that there are, whatever snapshots share them."""
 
-    __slots__ = ("bytes",)
+    __slots__ = ("measured", "unmeasured")
 
     def __init__(self) -> None:
-        self.bytes = 0
+        self.measured = 0
+        self.unmeasured: list[Sized] = []
+
+    def add(self, copy: Sized) -> None:
+        """Count a copy that has been made, for as long as something refers to it."""
+        self.unmeasured.append(copy)
+        if len(self.unmeasured) > MOST:
+            self._measure()
+
+    @property
+    def bytes(self) -> int:
+        """The sum, about."""
+        if self.unmeasured:
+            self._measure()
+        return self.measured
+
+    @property
+    def most(self) -> int:
+        """Bytes that they do not exceed, unless the last ones are exceptionally large; nothing is measured for it."""
+        return self.measured + LARGE * len(self.unmeasured)
+
+    def _measure(self) -> None:
+        copies, self.unmeasured = self.unmeasured, []
+        for copy in copies:
+            copy.size = size = copy.measure()
+            self.measured += size
 
 
 class Sized:
-    """A copy, which is counted in a total for as long as something refers to it."""
+    """A copy that is counted in a total, to which its constructor adds it at its end."""
 
     __slots__ = ("size", "total")
 
     def __init__(self, total: Total) -> None:
         self.total = total
-        self.size = 0  # bytes, about
+        self.size = 0  # bytes, about; 0 until it is measured
 
-    def take(self, size: int) -> None:
-        """Note that it takes a number of bytes more."""
-        self.size += size
-        self.total.bytes += size
+    def measure(self) -> int:
+        """Return about how many bytes it takes."""
+        raise NotImplementedError
 
     def __del__(self) -> None:
-        self.total.bytes -= self.size
+        self.total.measured -= self.size

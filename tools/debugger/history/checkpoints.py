@@ -70,7 +70,8 @@ class Checkpoints:
         later = self.kept[self._index(moment) :][:1]
         effort = min([before.effort + spent, *(checkpoint.effort for checkpoint in later)])
         checkpoint = self._add(moment, effort, snapshot)
-        if self.stored > self.budget:
+        most = self.size + self.target.most_kept_bytes + self.versions.stored
+        if most > self.budget and self.stored > self.budget:
             self._thin()
         return checkpoint
 

@@ -33,7 +33,7 @@ class BareMachine:
 
     has_kernel = False
     exit_code: int | None = None
-    kept_bytes = 0
+    kept_bytes = most_kept_bytes = 0
 
     def __init__(
         self,

@@ -47,6 +47,11 @@ class Booted:
         """Bytes of the copies of records and hosted servers that snapshots have."""
         return self.system.snapshots.total.bytes
 
+    @property
+    def most_kept_bytes(self) -> int:
+        """Bytes that they do not exceed, unless the last ones are exceptionally large."""
+        return self.system.snapshots.total.most
+
     def quiet(self) -> bool:
         """Whether policy is in the middle of nothing."""
         return under_way(self.system.kernel) is None

@@ -72,6 +72,11 @@ class Target(Protocol):
         """Bytes that the kernel's part of all states that are kept takes, which share most of it."""
         ...
 
+    @property
+    def most_kept_bytes(self) -> int:
+        """Bytes that this does not exceed, as a rule; nothing is measured for it."""
+        ...
+
     def quiet(self) -> bool:
         """Whether nothing is under way that a snapshot cannot hold, as far as host calls are concerned."""
         ...
