@@ -166,6 +166,7 @@ class OpenFile:
 class Version:
     """A version of a directory as its server gave it."""
 
+    number: int  # ours, never used for another one
     server: EndpointState
     path: bytes  # as it was asked for
     server_lock: int
@@ -173,7 +174,6 @@ class Version:
     entries: int
     frames: tuple[int, ...]
     pins: tuple[Pin, ...]
-    users: int = 0
     current: bool = True
 
 

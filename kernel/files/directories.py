@@ -30,9 +30,15 @@ VOLUME = FileAttributes.DIRECTORY | FileAttributes.READ_ONLY  # what an entry of
 
 @record
 class DirectoriesState:
-    """Records: current versions, least recently used first."""
+    """Records: current versions, least recently used first, and how many locks show each."""
 
     versions: OrderedDict[tuple[int, bytes], Version] = field(default_factory=OrderedDict)
+    users: dict[int, int] = field(default_factory=dict)  # by the version's number, where there are any; current or not
+    next_number: int = 1
+
+    def is_idle(self, version: Version) -> bool:
+        """Whether no process has it locked."""
+        return version.number not in self.users
 
 
 class Directories:
@@ -99,10 +105,17 @@ class Directories:
             raise CallerError(ErrorCode.BAD_HANDLE)
         self.windows.close(process, process.windows[lock.window])
         if lock.of is not None:
-            lock.of.users -= 1
-            if not lock.of.users and not lock.of.current:
-                self._drop(lock.of)
+            self._leave(lock.of)
         self._trim()
+
+    def _leave(self, version: Version) -> None:
+        """A lock shows a version no longer."""
+        users = self.state.users
+        users[version.number] -= 1
+        if not users[version.number]:
+            del users[version.number]
+            if not version.current:
+                self._drop(version)
 
     def unlock_all(self, process: Process) -> None:
         """Unlock every directory of a process that ends."""
@@ -130,7 +143,8 @@ class Directories:
             self.memory.low.hold(frame)
         pins: list[Pin] = [("frame", frame, 0) for frame in version.frames]
         window = self.windows.open(process, WindowKind.DIRECTORY, Source([*version.frames], pins))
-        version.users += 1
+        users = self.state.users
+        users[version.number] = users.get(version.number, 0) + 1
         return DirectoryLock(version, window.address, len(version.frames), version.entries, version.version)
 
     def _check_window(self, process: Process, pages: int) -> None:
@@ -152,7 +166,8 @@ class Directories:
         self.releases.taken(endpoint)
         registers = reply.registers
         frames, pins = await reply.take_pages()
-        version = Version(endpoint, rest, registers.edx, registers.ebx, registers.edi, frames, pins)
+        number, self.state.next_number = self.state.next_number, self.state.next_number + 1
+        version = Version(number, endpoint, rest, registers.edx, registers.ebx, registers.edi, frames, pins)
         if not frames:
             self._drop(version)
             raise ServerFault(ErrorCode.BAD_REPLY)
@@ -167,12 +182,12 @@ class Directories:
     def _retire(self, version: Version) -> None:
         version.current = False
         del self.state.versions[version.server.number, version.path]
-        if not version.users:
+        if self.state.is_idle(version):
             self._drop(version)
 
     def _trim(self) -> None:
         """Give back idle versions, least recently used first, down to as many as are kept."""
-        idle = [version for version in self.state.versions.values() if not version.users]
+        idle = [version for version in self.state.versions.values() if self.state.is_idle(version)]
         pages = sum(len(version.frames) for version in idle)
         for number, version in enumerate(idle):
             if len(idle) - number <= DIRECTORIES_KEPT and pages <= DIRECTORY_PAGES_KEPT:
@@ -182,7 +197,7 @@ class Directories:
 
     def reclaim(self) -> bool:
         """Give back the idle version that was used least recently, for its memory; False if there is none."""
-        version = next((version for version in self.state.versions.values() if not version.users), None)
+        version = next(filter(self.state.is_idle, self.state.versions.values()), None)
         if version is None:
             return False
         self._retire(version)

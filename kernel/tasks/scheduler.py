@@ -22,7 +22,6 @@ from callgate.kernel.abi.thread import KernelWords, ThreadControlBlock, ThreadFl
 from callgate.kernel.common.record import record
 from callgate.kernel.core.records import Tasks, Thread
 
-PRIORITIES = 32
 TCB_STATE = offset_of(ThreadControlBlock, "state") // 4
 TCB_FLAGS = offset_of(ThreadControlBlock, "flags") // 4
 REASON_SHIFT = 16  # of `wait_reason` in the word of `state`
@@ -54,7 +53,7 @@ COUNTED_WAITS = frozenset(map(int, (WaitReason.REPLY, WaitReason.SLOT, WaitReaso
 class SchedulerState:
     """The ready queues."""
 
-    queues: list[deque[Thread]] = field(default_factory=lambda: [deque() for _ in range(PRIORITIES)])
+    queues: dict[int, deque[Thread]] = field(default_factory=dict)  # by priority, since a thread of it was ready first
     ready: int = 0  # mask: queue not empty
     known: Thread | None = None  # the thread that ran when policy last looked: see `Scheduler.running`
     idle: Thread | None = None
@@ -243,8 +242,8 @@ class Scheduler:
     def forget(self, thread: Thread) -> None:
         """Take a dead thread out of every queue."""
         self.words[thread.tcb + TCB_STATE] = DEAD
-        queue = self.state.queues[thread.priority]
-        while thread in queue:
+        queue = self.state.queues.get(thread.priority)
+        while queue and thread in queue:
             queue.remove(thread)
         if not queue:
             self._set_ready(self.state.ready & ~(1 << thread.priority))
@@ -253,7 +252,10 @@ class Scheduler:
     def make_ready(self, thread: Thread) -> None:
         """Append `thread` to the queue of its priority."""
         self.words[thread.tcb + TCB_STATE] = READY
-        self.state.queues[thread.priority].append(thread)
+        queues = self.state.queues
+        if thread.priority not in queues:
+            queues[thread.priority] = deque()
+        queues[thread.priority].append(thread)
         self._set_ready(self.state.ready | 1 << thread.priority)
 
     def _set_ready(self, mask: int) -> None:

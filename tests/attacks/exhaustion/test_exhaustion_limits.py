@@ -203,7 +203,8 @@ def test_unlocked_directories_are_kept_up_to_a_bounded_number_of_pages(
     made.kernel.processes.kill(attacker, 9)
     attention(made)
     made.run(4_000_000)
-    idle = [version for version in made.kernel.directories.state.versions.values() if not version.users]
+    state = made.kernel.directories.state
+    idle = [*filter(state.is_idle, state.versions.values())]
     assert 506 <= sum(len(version.frames) for version in idle) <= limits.DIRECTORY_PAGES_KEPT
 
 

@@ -188,7 +188,7 @@ class Tasks:
 
     def ready(self) -> list[Thread]:
         """Return the threads that are ready, the next one first."""
-        return [thread for queue in reversed(self.scheduler.state.queues) for thread in queue]
+        return [thread for _, queue in sorted(self.scheduler.state.queues.items(), reverse=True) for thread in queue]
 
     def put_disk(self, place: int, *, sectors: int = 1024, generation: int = 1, present: bool = True) -> int:
         """Write what the driver knows of a disk; return the disk's key."""
