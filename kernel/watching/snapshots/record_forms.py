@@ -69,6 +69,7 @@ class Way(NamedTuple):
     kind: type = NoneType  # of values that are copied
     copied: type = NoneType  # of copies
     is_record: bool = False  # whether a value is a record, or None
+    source: str = ""  # what `copy` does as an expression of Python's, of {0}; "": it is to be called
 
 
 def way_of(kind: Any) -> Way:
@@ -76,7 +77,7 @@ def way_of(kind: Any) -> Way:
     if kind in RECORDS:
         return Way(leads=lambda record: (record,), is_record=True)
     if kind is array:
-        return Way(ALL, ALL, kind=array, copied=array)
+        return Way(ALL, ALL, kind=array, copied=array, source="{0}[:]")
     if kind in FIXED or (isinstance(kind, type) and issubclass(kind, Enum)):
         return Way()
     if isinstance(kind, type) and issubclass(kind, tuple):
@@ -112,7 +113,7 @@ def of_table(arguments: tuple[Any, ...]) -> Way:
 def of_mapping(kind: Any, key: Any, value: Any = int) -> Way:
     """Return the way of dictionaries and the like; those whose values are all None are sets in order."""
     if value in (None, NoneType):
-        return Way(tuple, kind.fromkeys, kind=kind, copied=tuple)
+        return Way(tuple, kind.fromkeys, kind=kind, copied=tuple, source="(*{0},)")
     return of_values(kind, way_of(key), way_of(value))
 
 
@@ -122,7 +123,7 @@ def of_union(ways: list[Way]) -> Way:
     if not changing:
         return Way()
     (way,) = changing
-    copy, restore, leads, size, kind, copied, is_record = way
+    copy, restore, leads, size, kind, copied, is_record, _ = way
     if copy is None or restore is None:
         return Way(leads=leads and (lambda value: () if value is None else leads(value)), is_record=is_record)
     return Way(
@@ -148,7 +149,7 @@ def of_items(kind: Any, way: Way) -> Way:
     copy, restore, leads, size = way[:4]
     inner: Leads | None = leads and (lambda value: chain.from_iterable(map(leads, distinct(value))))
     if copy is None or restore is None:
-        return Way(tuple, kind, inner, kind=kind, copied=tuple)
+        return Way(tuple, kind, inner, kind=kind, copied=tuple, source="(*{0},)")
     return Way(
         lambda value: tuple(map(copy, value)) if value else (),
         lambda value: kind(map(restore, value)),
@@ -193,6 +194,7 @@ def of_columns(kind: Any, leads: Leads | None) -> Way:
         leads and (lambda held: chain.from_iterable(map(leads, held[len(held) // 2 :]))),
         kind=kind,
         copied=tuple,
+        source="(*{0}, *{0}.values())",
     )
 
 
@@ -224,7 +226,7 @@ class Form:
         self.names = tuple(name for name, way in ways.items() if not way.copy)
         self.owning = tuple(name for name, way in ways.items() if way.copy)  # those that hold what can change
         self.guarded = [] if kind in COUNTING else [*self.owning]
-        self.content = reader(self.names, {name: ways[name].copy for name in self.owning})
+        self.content = reader(self.names, {name: ways[name] for name in self.owning})
         self.restorers = tuple(way.restore for way in ways.values() if way.copy and way.restore)
         self.records = [index for index, name in enumerate(self.names) if ways[name].is_record]
         self.leads = [
@@ -300,16 +302,17 @@ class TableForm:
         table.update(zip(*content, strict=True))
 
 
-def reader(names: Iterable[str], owning: Mapping[str, Copier | None]) -> Callable[[Any], Content]:
+def reader(names: Iterable[str], owning: Mapping[str, Way]) -> Callable[[Any], Content]:
     """Return a function that returns what fields of an object hold, and copies of what those hold that own something.
 
     It is compiled.  Code that names a field has its place in the object at hand, where `attrgetter` looks for it by its
     name: records took a fifth longer to keep, since the CPU's caches no longer have what must be looked at for that.
     """
     values = "".join(f"value.{name}, " for name in names)
-    copies = "".join(f"copy_{name}(value.{name}), " for name in owning)
+    sources = {name: way.source or f"copy_{name}({{0}})" for name, way in owning.items()}
+    copies = "".join(source.format(f"value.{name}") + ", " for name, source in sources.items())
     function: Callable[[Any], Content] = eval(  # noqa: S307 - of names of fields
-        f"lambda value: (({values}), ({copies}))", {f"copy_{name}": copy for name, copy in owning.items()}
+        f"lambda value: (({values}), ({copies}))", {f"copy_{name}": way.copy for name, way in owning.items()}
     )
     return function
 
