@@ -37,7 +37,10 @@ class NotQuiescent(RuntimeError):
 class Memory(Protocol):
     """The memory of a snapshot."""
 
-    stored: int  # bytes that it takes
+    @property
+    def stored(self) -> int:
+        """Bytes that it takes."""
+        ...
 
     def put_back(self, code: set[int]) -> set[int]:
         """Give RAM the content that was kept; return which of these pages, by number, were different until now."""
@@ -97,7 +100,11 @@ class Version:
     def __init__(self, versions: PageVersions, key: object) -> None:
         self.versions = versions
         self.key = key
-        self.stored = len(versions.changed[key]) * PAGE_SIZE
+
+    @property
+    def stored(self) -> int:
+        """Bytes of the pages that differ from the moment before."""
+        return len(self.versions.changed_at(self.key)) * PAGE_SIZE
 
     def put_back(self, code: set[int]) -> set[int]:
         """Write the pages that differ."""
@@ -160,7 +167,12 @@ def take(machine: Parts, keep: Keep | None = None) -> Snapshot:
     """Return a snapshot; NotQuiescent names what is under way.  `keep` keeps the memory in another way."""
     check(machine)
     machine.serial.flush()
-    devices = {name: unchanging(device.save()) for name, device in machine.devices.items()}
+    fixed = machine.fixed_states
+    devices = {}
+    for name, device in machine.devices.items():
+        state = device.save()
+        devices[name] = kept = state if state is fixed.get(name) else unchanging(state)
+        fixed[name] = state if kept is state else None
     others = {name: unchanging(save()) for name, (save, _) in machine.participants.items()}
     traps = machine.traps
     moment = Moment(
@@ -172,16 +184,9 @@ def take(machine: Parts, keep: Keep | None = None) -> Snapshot:
         traps.returns.wanted,
     )
     machine.cpu.save()
-    return Snapshot(
-        id(machine),
-        Frozen(machine.ram) if keep is None else keep(),
-        bytes(machine.cpu.context.view),
-        machine.ledger.save(),
-        devices,
-        others,
-        moment,
-        machine.clock.now,
-    )
+    cpu, ledger, clock = bytes(machine.cpu.context.view), machine.ledger.save(), machine.clock.now
+    memory = Frozen(machine.ram) if keep is None else keep()  # last, for what it does to the CPU's caches
+    return Snapshot(id(machine), memory, cpu, ledger, devices, others, moment, clock)
 
 
 def restore(machine: Parts, snapshot: Snapshot) -> None:

@@ -85,7 +85,8 @@ def test_a_moment_takes_what_was_written_since_the_one_before(ram):
     versions.keep(1)
     ram.write(5 * PAGE_SIZE, b"y")
     versions.keep(2)
-    assert versions.changed == {0: set(), 1: {3 * PAGE_SIZE}, 2: {5 * PAGE_SIZE}}
+    changed = {key: versions.changed_at(key) for key in versions.keys}
+    assert changed == {0: set(), 1: {3 * PAGE_SIZE}, 2: {5 * PAGE_SIZE}}
     assert versions.stored == 2 * PAGE_SIZE
 
 
@@ -179,10 +180,10 @@ def test_a_page_whose_only_content_was_dropped_is_compared_with_zeros(ram):
     versions.drop(1)
     ram.write(0, b"\0")
     versions.keep(2)
-    assert versions.changed[2] == set()
+    assert versions.changed_at(2) == set()
     ram.write(0, b"y")
     versions.keep(3)
-    assert versions.changed[3] == {0}
+    assert versions.changed_at(3) == {0}
 
 
 def test_a_process_that_was_forked_asks_for_its_own_pages(ram):
@@ -206,18 +207,19 @@ def test_pages_that_differ_anywhere_are_kept_and_pages_of_zeros_take_no_room(ram
     for number, place in enumerate(places, 1):
         ram.write(number * PAGE_SIZE + place, b"\x80")
     everything = [(0, 2 * PAGE_SIZE), (2 * PAGE_SIZE, PAGES * PAGE_SIZE)]
-    assert list(last.keep(everything)) == list(range(1, len(places) + 1))
+    found = last.keep(everything)
+    assert list(found.numbers) == list(range(1, len(places) + 1))
+    assert found.kept == last.kept[1 : len(places) + 1]
     for number, place in enumerate(places, 1):
         assert page_store.content(last.kept[number]) == bytes(place) + b"\x80" + bytes(PAGE_SIZE - 1 - place)
     assert len(set(last.kept)) == len(places) + 1, "a page for each, and none for zeros"
     room = len(store.free)
-    assert list(last.keep(everything)) == []
+    assert list(last.keep(everything).numbers) == []
     ram.write(3 * PAGE_SIZE, bytes(PAGE_SIZE))
     ram.write(5 * PAGE_SIZE, b"more")
-    assert list(last.keep([(3 * PAGE_SIZE, 4 * PAGE_SIZE), (6 * PAGE_SIZE, 7 * PAGE_SIZE)])) == [3], (
-        "those of runs only"
-    )
-    assert list(last.keep(everything)) == [5]
+    found = last.keep([(3 * PAGE_SIZE, 4 * PAGE_SIZE), (6 * PAGE_SIZE, 7 * PAGE_SIZE)])
+    assert (list(found.numbers), list(found.kept)) == ([3], [NO_PAGE]), "those of runs only"
+    assert list(last.keep(everything).numbers) == [5]
     assert (last.kept[3], len(store.free)) == (NO_PAGE, room - 1)
 
 

@@ -13,7 +13,7 @@ import sys
 from array import array
 from functools import cache
 from itertools import chain
-from typing import Final
+from typing import Final, NamedTuple
 
 from callgate.kernel.abi.memory import PAGE_SHIFT, PAGE_SIZE
 from callgate.kernel.machine.memory.page_map import WORDS_OF_RUN, PageMap
@@ -28,7 +28,8 @@ class Work(ctypes.Structure):
     `runs` is the address of `count` pairs of addresses, `stride` bytes from one to the next: the beginning and the end
     of pages side by side, all of memory that begins at `base`.  `last` is the address of a word for each page there:
     where the page kept last is.  `free` is the address of `left` words, of which it takes the last ones: addresses of
-    room.  At `changed` it writes the numbers of the pages that differ, and returns how many they are.
+    room.  At `changed` it writes the numbers of the pages that differ, at `kept` where each is kept now, and returns how
+    many they are.
     """
 
     _fields_ = [
@@ -41,6 +42,7 @@ class Work(ctypes.Structure):
         ("changed", ctypes.c_uint64),
         ("zeros", ctypes.c_uint64),
         ("stride", ctypes.c_uint64),
+        ("kept", ctypes.c_uint64),
     ]
 
 
@@ -120,6 +122,8 @@ note:
     mov [r13+r12*8], rax
     mov rsi, [r8+{changed}]
     mov [rsi+r11*8], r12
+    mov rsi, [r8+{kept}]
+    mov [rsi+r11*8], rax
     inc r11
 done:
     add rbx, {page_size}
@@ -142,12 +146,12 @@ def source_of(template: str) -> str:
 
 # What GNU as and Keystone make of the source above; a test assembles it again.
 KEEP_CODE: Final = bytes.fromhex(
-    "5355415441554989f84d8b084d8b50084d8b68184531db4d85d20f84e300000049ffca498b19498b69084d0348404839"
+    "5355415441554989f84d8b084d8b50084d8b68184531db4d85d20f84eb00000049ffca498b19498b69084d0348404839"
     "eb73e44989dc4d2b601049c1ec0c4b8b54e50031c9f30f6f040bf30f6f0c0af30f6f540b10f30f6f5c0a10f30f6f640b"
     "20f30f6f6c0a20f30f6f740b30f30f6f7c0a30660f74c1660f74d3660f74e5660f74f7660fdbc2660fdbe6660fdbc466"
-    "0fd7c03dffff0000750d83c14081f90010000072a0eb5031c9488b040b480b440b08751183c11081f90010000072ea49"
+    "0fd7c03dffff0000750d83c14081f90010000072a0eb5831c9488b040b480b440b08751183c11081f90010000072ea49"
     "8b4038eb22498b482848ffc949894828498b4020488b04c84889c74889deb900020000fcf348a54b8944e500498b7030"
-    "4e8924de49ffc34881c300100000e92bffffff4c89d8415d415c5d5bc3"
+    "4e8924de498b70484a8904de49ffc34881c300100000e923ffffff4c89d8415d415c5d5bc3"
 )
 Routine = ctypes.PYFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)
 
@@ -167,6 +171,13 @@ def routine() -> ctypes._FuncPointer | None:
     return function
 
 
+class Found(NamedTuple):
+    """Pages that differ from what was kept of them last."""
+
+    numbers: array[int]
+    kept: array[int]  # where each is kept now
+
+
 class LastPages:
     """What was kept last of each page of some memory."""
 
@@ -176,18 +187,24 @@ class LastPages:
         self.address = address
         pages = size >> PAGE_SHIFT
         self.kept = array("Q", [NO_PAGE]) * pages
-        self.changed = array("Q", bytes(WORD * pages))
-        self.work = Work(base=address, zeros=NO_PAGE, last=address_of(self.kept), changed=address_of(self.changed))
+        self.changed, self.kept_now = (array("Q", bytes(WORD * pages)) for _ in range(2))
+        self.work = Work(base=address, zeros=NO_PAGE)
+        self.work.last, self.work.changed = address_of(self.kept), address_of(self.changed)
+        self.work.kept = address_of(self.kept_now)
 
-    def keep(self, runs: list[tuple[int, int]]) -> array[int]:
-        """Keep the pages of (start, end) offsets that differ from the ones kept last; return their numbers."""
+    def forget(self) -> None:
+        """Take all for zeros again."""
+        self.kept[:] = array("Q", [NO_PAGE]) * len(self.kept)
+
+    def keep(self, runs: list[tuple[int, int]]) -> Found:
+        """Keep the pages of (start, end) offsets that differ from the ones kept last, and return them."""
         if routine() is None:
             return self._keep(runs)
         places = array("Q", [self.address + place for place in chain.from_iterable(runs)])
         pages = (sum(places[1::2]) - sum(places[::2])) // PAGE_SIZE
         return self._keep_found(address_of(places), len(runs), 2 * WORD, pages)
 
-    def keep_copies(self, page_map: PageMap) -> tuple[array[int], int] | None:
+    def keep_copies(self, page_map: PageMap) -> tuple[Found, int] | None:
         """Do the same with the pages that the host has copies of; return how many they are, too.
 
         None, and nothing is done, where that takes more than one question to the host.
@@ -198,11 +215,11 @@ class LastPages:
             count = page_map.scan_copies()
         except OSError:
             return None
-        words = page_map.runs[: WORDS_OF_RUN * count]
+        words = page_map.words[: WORDS_OF_RUN * count].tolist()
         pages = (sum(words[1::WORDS_OF_RUN]) - sum(words[::WORDS_OF_RUN])) // PAGE_SIZE
         return self._keep_found(ctypes.addressof(page_map.runs), count, WORDS_OF_RUN * WORD, pages), pages
 
-    def _keep_found(self, runs: int, count: int, stride: int, pages: int) -> array[int]:
+    def _keep_found(self, runs: int, count: int, stride: int, pages: int) -> Found:
         host, store, work = routine(), self.store, self.work
         assert host is not None
         store.make_room(pages)
@@ -210,18 +227,19 @@ class LastPages:
         work.free, work.left = address_of(store.free), len(store.free)
         changed = host(ctypes.addressof(work))
         del store.free[work.left :]
-        return self.changed[:changed]
+        return Found(self.changed[:changed], self.kept_now[:changed])
 
-    def _keep(self, runs: list[tuple[int, int]]) -> array[int]:
+    def _keep(self, runs: list[tuple[int, int]]) -> Found:
         """Do the same in Python."""
-        changed = array("Q")
+        found = Found(array("Q"), array("Q"))
         for start, end in runs:
             for offset in range(start, end, PAGE_SIZE):
                 number = offset >> PAGE_SHIFT
                 if differ(self.address + offset, self.kept[number], PAGE_SIZE):
-                    self.kept[number] = self.store.put(self.address + offset)
-                    changed.append(number)
-        return changed
+                    page = self.kept[number] = self.store.put(self.address + offset)
+                    found.numbers.append(number)
+                    found.kept.append(page)
+        return found
 
 
 def address_of(words: array[int]) -> int:

@@ -9,7 +9,7 @@ an object of Python's for each.
 import ctypes
 import mmap
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from callgate.kernel.abi.memory import PAGE_SIZE
@@ -51,6 +51,11 @@ class PageStore:
         if page != NO_PAGE:
             self.free.append(page)
 
+    def keep_only(self, used: Iterable[int]) -> None:
+        """Forget all pages but these."""
+        places = {page for first in map(first_of, self.chunks) for page in range(first, first + CHUNK, PAGE_SIZE)}
+        self.free = array("Q", sorted(places.difference(used), reverse=True))
+
     def make_room(self, pages: int) -> None:
         """Have room for at least this many pages; those taken next are the last ones of `free`."""
         while len(self.free) < pages:
@@ -60,9 +65,14 @@ class PageStore:
         chunk = mmap.mmap(-1, CHUNK, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         if HUGE_PAGES is not None:
             chunk.madvise(HUGE_PAGES)
+        first = first_of(chunk)
         self.chunks.append(chunk)
-        first = ctypes.addressof(ctypes.c_char.from_buffer(chunk))
         self.free = array("Q", range(first + CHUNK - PAGE_SIZE, first - PAGE_SIZE, -PAGE_SIZE)) + self.free
+
+
+def first_of(chunk: mmap.mmap) -> int:
+    """Return the address of the first page of a mapping."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(chunk))
 
 
 def content(page: int) -> bytes:

@@ -124,12 +124,17 @@ class Region:
 
     def rebase(self, backing: Backing) -> None:
         """Map another memory file in place of the present one; every byte not in that file is lost."""
-        if backing is self.backing:
+        before = self.backing
+        if backing is before:
             self._drop_changes()
-        else:
-            self.backing = backing
+            return
+        self.backing = backing
+        try:
             self._map(self.address, MAP_FIXED)
-            self._unmark()
+        except OSError:
+            self.backing = before
+            raise
+        self._unmark()
 
     @property
     def marks_at(self) -> int:
@@ -154,6 +159,13 @@ class Region:
             self.marks[first:last] = bytes(last - first)
         self.marked_before[-1] = 1
         return [(first * PAGE_SIZE, last * PAGE_SIZE) for first, last in runs]
+
+    def mark_again(self) -> None:
+        """Let `newly_marked` return all pages that may have been written since the file was mapped."""
+        if self.marks:
+            for first, last in runs_of(self.marked_before):
+                self.marks[first:last] = self.marked_before[first:last]
+            self.marks[-1] = 1  # also where an interrupt has come before the pages that it speaks of were looked at
 
     def _unmark(self) -> None:
         """Nothing is written any longer."""

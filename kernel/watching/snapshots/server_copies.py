@@ -16,8 +16,8 @@ import pickle
 import sys
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from copy import copy as shallow
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from itertools import chain
 from operator import is_, methodcaller
 from types import FunctionType, NoneType
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 FIXED: Final = {int, bool, float, str, bytes, NoneType, VolumeGeometry}
 CONTAINERS: Final = {dict, list, set, OrderedDict}
+SHAPES: Final = 1024  # which attributes an object has, and of which classes
 FEW: Final = 8  # items of a container that are looked at one by one
 FAILURES: Final = (pickle.PicklingError, AttributeError, TypeError, RecursionError)
 
@@ -158,6 +159,19 @@ def is_plain(kind: type, value: Any) -> bool:
     return all(type(item) in FIXED for item in items)
 
 
+def duplicate(value: Any) -> Any:
+    """Return a copy of a value that `is_plain`."""
+    return value[:] if type(value) is array else value.copy()
+
+
+@lru_cache(SHAPES)
+def doubtful(kind: type, names: tuple[str, ...], kinds: tuple[type, ...]) -> tuple[str, ...]:
+    """Return which attributes of an object of a class have to be looked at, by their names and classes."""
+    unchanging = HostedServer.unchanging if issubclass(kind, HostedServer) else ()
+    pairs = zip(names, kinds, strict=True)
+    return tuple(name for name, of in pairs if of not in FIXED and name not in unchanging)
+
+
 class ObjectCopy(Sized):
     """What the attributes of a server held at a moment, or those of a part of it."""
 
@@ -167,24 +181,23 @@ class ObjectCopy(Sized):
 
     def __init__(self, thing: Any, copies: Copies) -> None:
         """Entangled if some of them cannot be kept in this way."""
-        super().__init__(copies.picklers.total)
-        self.kind = type(thing)
+        self.total = copies.picklers.total
+        self.size = 0
+        self.kind = kind = type(thing)
         self.of = thing
-        self.changes = thing.changes if isinstance(thing, Counted) else 0
         self.state = state = dict(vars(thing))  # in order; what is not kept by the attribute itself is put in later
-        self.values = (*state.values(),)
+        self.changes = thing.changes if issubclass(kind, Counted) else 0
+        self.values = values = (*state.values(),)
         self.memory_in: list[str] = []
         self.plain: dict[str, Any] = {}  # containers, which nothing else leads to
         self.parts: dict[str, int] = {}  # their numbers
         self.by_key: dict[str, dict[object, int]] = {}  # those of parts in a dictionary
-        pickled = self._sort(copies)
+        pickled = self._sort(copies, doubtful(kind, (*state,), (*map(type, values),)))
         if pickled or (len(self.plain) > 1 and len({*map(id, self.plain.values())}) < len(self.plain)):
             pickled |= self.plain  # which the others may lead to
             self.plain = {}
         self.pickled, self.left_out = copies.pickled(pickled) if pickled else (b"", ())
-        for name in (*self.memory_in, *self.plain, *self.parts, *self.by_key, *pickled):
-            state[name] = None
-        self.plain = {name: shallow(value) for name, value in self.plain.items()}
+        self.plain = {name: duplicate(value) for name, value in self.plain.items()}
         self.total.add(self)
 
     def measure(self) -> int:
@@ -202,14 +215,12 @@ class ObjectCopy(Sized):
             return False
         return not any(now[name] or copy for name, copy in self.plain.items())
 
-    def _sort(self, copies: Copies) -> dict[str, object]:
-        """Note how each attribute is kept; return those that are to be pickled."""
+    def _sort(self, copies: Copies, names: Iterable[str]) -> dict[str, object]:
+        """Note how each of some attributes is kept; return those that are to be pickled."""
         pickled: dict[str, object] = {}
-        unchanging = HostedServer.unchanging if issubclass(self.kind, HostedServer) else ()
-        for name, value in self.state.items():
+        for name in names:
+            value = self.state[name]
             kind = type(value)
-            if kind in FIXED or name in unchanging:
-                continue
             if value is copies.memory:
                 self.memory_in.append(name)
             elif issubclass(kind, Counted):
@@ -218,8 +229,11 @@ class ObjectCopy(Sized):
                 self.plain[name] = value
             elif kind is dict and all(issubclass(type(each), Counted) for each in value.values()):
                 self.by_key[name] = {key: copies.number_of(each) for key, each in value.items()}
-            elif not is_fixed(value):
+            elif is_fixed(value):
+                continue
+            else:
                 pickled[name] = value
+            self.state[name] = None
         return pickled
 
     @property
@@ -236,7 +250,7 @@ class ObjectCopy(Sized):
         """Give an object of this kind what was kept."""
         state = dict(self.state)
         state |= dict.fromkeys(self.memory_in, making.memory)
-        state |= {name: shallow(value) for name, value in self.plain.items()}
+        state |= {name: duplicate(value) for name, value in self.plain.items()}
         state |= {name: making.part(number) for name, number in self.parts.items()}
         for name, numbers in self.by_key.items():
             state[name] = {key: making.part(number) for key, number in numbers.items()}

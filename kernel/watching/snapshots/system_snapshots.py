@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from callgate.kernel.file_data.spans import Span
 from callgate.kernel.machine.snapshot import Keep, NotQuiescent, Snapshot, check_restorable
+from callgate.kernel.machine.snapshot import take as take_of_machine
 from callgate.kernel.state import KernelState
 from callgate.kernel.tasks.threads import FIRST_JOB
 from callgate.kernel.watching.snapshots.kept_records import RecordKeeper, Records
@@ -65,7 +66,7 @@ class Snapshots:
         }
         self.changes = changes
         jobs = dict(kernel.threads.jobs)
-        return SystemSnapshot(kernel.machine.snapshot(keep), records, self.servers, changes, jobs)
+        return SystemSnapshot(take_of_machine(kernel.machine, keep), records, self.servers, changes, jobs)
 
     def restore(self, snapshot: SystemSnapshot) -> None:
         """Go back to a snapshot; ValueError if it is another system's.

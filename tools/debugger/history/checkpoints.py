@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from callgate.kernel.machine.memory.page_versions import PageVersions
 from callgate.kernel.machine.observation.position import Position
-from callgate.kernel.machine.snapshot import Memory, Version
+from callgate.kernel.machine.snapshot import Version
 from callgate.tools.debugger.target.target import Kept, Target
 
 NEAR: Final = 8  # of the newest checkpoints are never dropped
@@ -58,32 +58,39 @@ class Checkpoints:
         self.versions = PageVersions(target.machine.ram, first)
         self.kept: list[Checkpoint] = []
         self.size = 0  # bytes beside the pages and the kernel's part
-        self._add(first, 0.0, target.snapshot(partial(Version, self.versions, first)))
+        self._add(first, 0.0)
 
     def take(self, moment: Moment, spent: float = 0.0) -> Checkpoint:
         """Keep the present state, which is that of `moment`; NotQuiescent if something is under way.
 
-        `spent` is the CPU time of the run since the checkpoint before, in seconds.
+        `spent` is the CPU time of the run since the checkpoint before, in seconds.  ValueError if the moment has been
+        kept, or does not come after the one that was taken or restored last.  If it fails there is no checkpoint.
         """
+        if self.versions.has(moment):
+            raise ValueError(f"{moment} has been kept")
         before = self.before(moment)
-        snapshot = self.target.snapshot(partial(self._memory, moment))
         later = self.kept[self._index(moment) :][:1]
         effort = min([before.effort + spent, *(checkpoint.effort for checkpoint in later)])
-        checkpoint = self._add(moment, effort, snapshot)
+        checkpoint = self._add(moment, effort)
         most = self.size + self.target.most_kept_bytes + self.versions.stored
         if most > self.budget and self.stored > self.budget:
             self._thin()
         return checkpoint
 
-    def _memory(self, moment: Moment) -> Memory:
-        self.versions.keep(moment)
-        return Version(self.versions, moment)
-
-    def _add(self, moment: Moment, effort: float, snapshot: Kept) -> Checkpoint:
-        machine = snapshot.machine
-        checkpoint = Checkpoint(moment, snapshot, len(machine.cpu) + BESIDE, effort)
-        self.kept.insert(self._index(moment), checkpoint)
-        self.size += checkpoint.size
+    def _add(self, moment: Moment, effort: float) -> Checkpoint:
+        """Take one.  Pages come last: they take the place of all else in the CPU's caches."""
+        snapshot = self.target.snapshot(partial(Version, self.versions, moment))
+        checkpoint = Checkpoint(moment, snapshot, len(snapshot.machine.cpu) + BESIDE, effort)
+        try:
+            self.kept.insert(self._index(moment), checkpoint)
+            self.size += checkpoint.size
+            if not self.versions.has(moment):
+                self.versions.keep(moment)
+        except BaseException:
+            if not self.versions.has(moment):
+                self.kept[:] = [each for each in self.kept if each is not checkpoint]
+                self.size = sum(each.size for each in self.kept)
+            raise
         return checkpoint
 
     @property
