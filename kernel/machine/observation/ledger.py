@@ -38,6 +38,7 @@ FILE_KINDS = ("kernel", "server", "client")
 WAITS = "blocking_waits"  # not a site of `Counts`, although machine code counts some
 # Of `Counts`, beside the sites.
 NOW = ("guest_instructions", "ring0", "ring3", "ring_changes", "host_call_count", WAITS)
+WORD: Final = 8  # bytes
 COUNTED = (  # fields of the counting hook's state that a snapshot keeps, the first and the last of several side by side
     *(("count", "count"), ("last_address", "user_kind"), ("site_done", "site_address")),
     *(("stored_at", "stored"), ("charged_at", "charged_at")),
@@ -148,7 +149,7 @@ def describe(values: dict[str, Any]) -> str:
 def place(field_name: str) -> int:
     """Return which word of the counting hook's state a field is."""
     offset: int = getattr(CounterState, field_name).offset
-    return offset // 8
+    return offset // WORD
 
 
 COUNT, RING_0, RING_CHANGES = place("count"), place("quadrants") + 3, place("ring_changes")
@@ -215,13 +216,13 @@ class Ledger:
         self.dma_bytes: Counter[str] = Counter()
         self.user_kind = "client"
         self.turns = Turns(state)
-        words = memoryview(state).cast("B").cast("Q")
-        self.numbers = words[: place("user_kind") + 1]
+        words = memoryview(state).cast("B")
+        self.numbers = words.cast("Q")[: place("user_kind") + 1]
         self.counters: tuple[Counter[Any], ...] = (
             *(self.extra, self.host_calls, self.exceptions, self.interrupts, self.dma_bytes),
             self.touched,
         )
-        self.counted = [words[place(first) : place(last) + 1] for first, last in COUNTED]
+        self.counted = [words[WORD * place(first) : WORD * (place(last) + 1)] for first, last in COUNTED]
 
     def __getattr__(self, name: str) -> int:
         """Return the value that `Counts` has by that name: `ledger.cr3_loads`, `ledger.guest_instructions`."""
@@ -272,7 +273,7 @@ class Ledger:
     def save(self) -> tuple[Any, ...]:
         """Return everything for a snapshot."""
         return (
-            [array("Q", words) for words in self.counted],
+            [*map(bytes, self.counted)],
             [array("Q", pool.counts.tolist()) for pool in self.pools],
             [dict(counter) for counter in self.counters],
             self.turns.save(),

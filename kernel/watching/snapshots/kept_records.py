@@ -200,13 +200,14 @@ class RecordKeeper:
             record = found.pop()
             if id(record) not in places:
                 form = FORM_OF[type(record)]
-                known = Kept(record, form, SEALED[form.kind], form.content(record), self.total)
+                content = form.content(record)
+                known = Kept(record, form, SEALED[form.kind], content, self.total)
                 places[id(record)] = len(kept)
                 kept.append(known)
                 self.records.append(record)
                 self.seals.append(known.sealed)
                 known.seal()
-                found += known.leads_to
+                found += form.leads_to(content)
 
     def _reached(self, present: Records) -> Records:
         """Return those that the roots lead to."""

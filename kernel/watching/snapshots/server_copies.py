@@ -275,7 +275,7 @@ class Copies:
         self.memory = memory
         self.picklers = picklers
         self.numbers: dict[int, int] = {}  # of parts, by `id`
-        self.next = max(before, default=0) + 1
+        self.next = 0  # the number of the next new one, once there has been one
         self.parts = dict(before)
         for number, copy in before.items():
             if copy.of.changes != copy.changes:
@@ -295,8 +295,8 @@ class Copies:
             self.numbers = {id(copy.of): number for number, copy in self.parts.items()}
         number = self.numbers.get(id(part))
         if number is None:
-            number = self.numbers[id(part)] = self.next
-            self.next += 1
+            number = self.numbers[id(part)] = self.next or max(self.parts, default=0) + 1
+            self.next = number + 1
             self._copy(number, part)
         return number
 
@@ -353,11 +353,13 @@ class ServerCopy(Sized):
 
     def __init__(self, server: HostedServer, picklers: Picklers, before: ServerCopy | None = None) -> None:
         """`before` is an earlier one of the same server, or of one that was: parts that have not changed are its."""
-        super().__init__(picklers.total)
+        self.total = picklers.total
+        self.size = 0
         self.own: ObjectCopy | None = None
         self.parts: dict[int, ObjectCopy] = {}  # by number
         self.most = 0  # parts, before it is looked whether something still leads to each
-        self.pickled, self.shared = b"", list[object]()
+        self.pickled = b""
+        self.shared: list[object] = []
         self.duplicate: HostedServer | None = None
         if type(server).duplicate is not HostedServer.duplicate:
             self.duplicate = server.duplicate(server.memory)

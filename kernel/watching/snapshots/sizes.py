@@ -50,10 +50,8 @@ class Sized:
     """A copy that is counted in a total, to which its constructor adds it at its end."""
 
     __slots__ = ("size", "total")
-
-    def __init__(self, total: Total) -> None:
-        self.total = total
-        self.size = 0  # bytes, about; 0 until it is measured
+    total: Total
+    size: int  # bytes, about; 0 until it is measured
 
     def measure(self) -> int:
         """Return about how many bytes it takes."""

@@ -58,7 +58,7 @@ class Checkpoints:
         self.versions = PageVersions(target.machine.ram, first)
         self.kept: list[Checkpoint] = []
         self.size = 0  # bytes beside the pages and the kernel's part
-        self._add(first, 0.0)
+        self._add(0, first, 0.0)
 
     def take(self, moment: Moment, spent: float = 0.0) -> Checkpoint:
         """Keep the present state, which is that of `moment`; NotQuiescent if something is under way.
@@ -68,21 +68,21 @@ class Checkpoints:
         """
         if self.versions.has(moment):
             raise ValueError(f"{moment} has been kept")
-        before = self.before(moment)
-        later = self.kept[self._index(moment) :][:1]
-        effort = min([before.effort + spent, *(checkpoint.effort for checkpoint in later)])
-        checkpoint = self._add(moment, effort)
+        effort, index = self.before(moment).effort + spent, self._index(moment)
+        if index < len(self.kept):
+            effort = min(effort, self.kept[index].effort)
+        checkpoint = self._add(index, moment, effort)
         most = self.size + self.target.most_kept_bytes + self.versions.stored
         if most > self.budget and self.stored > self.budget:
             self._thin()
         return checkpoint
 
-    def _add(self, moment: Moment, effort: float) -> Checkpoint:
-        """Take one.  Pages come last: they take the place of all else in the CPU's caches."""
+    def _add(self, index: int, moment: Moment, effort: float) -> Checkpoint:
+        """Take one, which comes to a place among the others.  Pages come last: they take the place of all else in the CPU's caches."""
         snapshot = self.target.snapshot(partial(Version, self.versions, moment))
         checkpoint = Checkpoint(moment, snapshot, len(snapshot.machine.cpu) + BESIDE, effort)
         try:
-            self.kept.insert(self._index(moment), checkpoint)
+            self.kept.insert(index, checkpoint)
             self.size += checkpoint.size
             if not self.versions.has(moment):
                 self.versions.keep(moment)
