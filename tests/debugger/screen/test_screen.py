@@ -24,6 +24,7 @@ Boot = Callable[[str], System]
 
 def test_keys_go_forward_and_the_same_keys_with_shift_come_back(boot_demo: Boot) -> None:
     async def scenario(driven: Driven) -> None:
+        assert any(" =>  24 " in row for row in driven.rows()), "the next instruction is not in sight at the beginning"
         await driven.enter(FREE_SPACE)
         await driven.press("c")
         for key in "ixpr":

@@ -55,7 +55,8 @@ class Rows(ScrollView, can_focus=True):
         height = self.scrollable_content_region.height
         top = self.scroll_offset.y
         if height and not top + 1 <= row < top + height - 2:
-            self.scroll_to(y=max(row - height // 2, 0), animate=False, immediate=True)
+            # By force: rows that have just come have no scroll bar yet, without which it would not scroll.
+            self.scroll_to(y=max(row - height // 2, 0), animate=False, immediate=True, force=True)
 
     def at(self, event: events.MouseEvent) -> int:
         """Return the row that the mouse is on."""

@@ -155,6 +155,10 @@ class CodePane(Pane):
             if event.x + self.scroll_offset.x < len("●=>") or event.chain > 1:
                 self.action_mark()
 
+    def on_resize(self) -> None:
+        """Keep the cursor in sight."""
+        self.see(self.cursor)
+
     def on_focus(self) -> None:
         """Show the cursor."""
         self._draw()
