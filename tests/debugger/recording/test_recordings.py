@@ -27,7 +27,10 @@ from callgate.kernel.machine.memory.outside import (
 from callgate.kernel.machine.observation.position import Position
 from callgate.kernel.system import System, SystemOptions
 from callgate.tools.cli.debug import recording_in
+from callgate.tools.debugger.commands.language import Desk, carry_out
 from callgate.tools.debugger.history import History
+from callgate.tools.debugger.workbench.failure import CommandError
+from callgate.tools.debugger.workbench.workbench import Workbench
 from callgate.tools.recording import Occurred, Recorder, RecordingError, read_recording
 from callgate.tools.recording.lines import dump, parsed, plain
 from callgate.tools.session.options import SessionOptions
@@ -67,14 +70,41 @@ def test_a_recorded_run_ends_at_the_same_instruction_with_the_same_registers(rec
     with recording.system() as system:
         system.machine.serial.output = again.extend
         history = History(system)
-        history.expect(recording.occurred, recording.last)
+        history.expect(recording.occurred, recording.last, recording.registers)
+        assert history.run(until="ipc.take").reason == "until"
+        history.go(history.edge)
+        assert bytes(again) == printed, "what lies on a way forward is told as well"
+        history.go(history.first)
         stop = history.run()
         assert (stop.reason, stop.detail) == ("exit", 3)
         assert history.moment == history.edge
         assert system.machine.position == recording.end
         assert system.machine.cpu.registers() == recording.registers
-    assert bytes(again) == b""  # it was printed when it was recorded
+    assert bytes(again) == printed, "it is told once"
     assert b"README.TXT" in printed
+
+
+def test_a_run_that_is_not_the_recorded_one_is_said_with_the_place_and_nothing_is_lost(
+    recorded: tuple[Path, bytes],
+) -> None:
+    recording = read_recording(recorded[0])
+    (typed,) = recording.occurred
+    late = Occurred(typed.position._replace(retired=typed.position.retired + 1), typed.what)
+    wrong = recording.registers | {"eax": recording.registers["eax"] + 1}
+    for occurred, registers, reason in (
+        ([late], recording.registers, f"the run waits for input at {typed.position}"),
+        ([typed], wrong, rf"other registers: eax is {wrong['eax'] - 1:#x} and was {wrong['eax']:#x}"),
+    ):
+        with recording.system() as system:
+            history = History(system)
+            history.expect(occurred, recording.last, registers)
+            desk = Desk(Workbench(system, history), [].append)
+            carry_out(desk, "stepi 5")
+            for line in ("continue", "list requests") if occurred == [late] else ("goto end",):
+                with pytest.raises(CommandError, match=f"not the run that was recorded: .*{reason}"):
+                    carry_out(desk, line)
+                assert system.machine.position == Position(5, 0, 5)
+            desk.bench.close()
 
 
 def test_a_disk_that_is_unplugged_at_a_time_is_part_of_the_recording(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_a_symbol_and_a_line_are_found_by_address_and_by_name(prompt: Prompt) ->
         prompt.line("info symbol 0x90000000")
 
 
-@pytest.mark.parametrize(("condition", "stops"), [("slot == 0", True), ("slot != 0", False), ("slot == 1", False)])
+@pytest.mark.parametrize(("condition", "stops"), [("slot == 0", True), ("slot < 1", True), ("slot >= 1", False)])
 def test_a_break_at_a_label_while_a_request_is_made_asks_for_the_number_of_its_slot(
     prompt: Prompt, condition: str, stops: bool
 ) -> None:
@@ -131,7 +131,7 @@ def test_a_break_at_a_label_while_a_request_is_made_asks_for_the_number_of_its_s
     assert ("<fill_registers>" in said(prompt, "continue")) == stops
 
 
-@pytest.mark.parametrize(("condition", "thread"), [("endpoint == 0", 3), ("endpoint != 0", 10), ("endpoint == 2", 11)])
+@pytest.mark.parametrize(("condition", "thread"), [("endpoint <= 0", 3), ("endpoint != 0", 10), ("endpoint == 2", 11)])
 def test_a_break_at_a_reply_of_an_endpoint_is_the_event_and_stops_there(
     prompt: Prompt, condition: str, thread: int
 ) -> None:
@@ -142,3 +142,31 @@ def test_a_break_at_a_reply_of_an_endpoint_is_the_event_and_stops_there(
         .startswith("event ipc.reply")
     )
     assert f"event ipc.reply thread={thread:#x} " in said(prompt, "continue")
+
+
+def test_parts_of_slots_and_of_the_message_are_known_at_events_with_fields_of_their_names(prompt: Prompt) -> None:
+    said(prompt, "break ipc.load if slot[0].client != 0 and message.operation == FREE_SPACE")
+    first, second, *_ = said(prompt, "continue").splitlines()
+    assert ": event ipc.load thread=0xb message=0xa0020000" in first
+    assert second.startswith("instruction ")
+
+
+@pytest.mark.parametrize(
+    ("condition", "problem"),
+    [
+        ("message.eax == 5", "the request is not filled yet"),
+        ("[0x90000000] == 0", "[2415919104] == 0: no memory is mapped there"),
+        ("endpoint[1]", "endpoint[1] is no number: it neither holds nor does not"),
+        ("slot[0] < 3", "slot[0] is no number that could be compared; name a field of it"),
+    ],
+)
+def test_a_condition_that_cannot_be_tested_ends_the_run_and_says_why_unless_another_part_is_false(
+    prompt: Prompt, condition: str, problem: str
+) -> None:
+    said(prompt, f"break ipc.take if {condition} and thread == 99")
+    said(prompt, f"break ipc.take if {condition} and thread == 12")
+    for line in ("back continue", "continue"):
+        first, second, *_ = said(prompt, line).splitlines()
+        assert ": event ipc.take thread=0xc slot=0x0 " in first
+        assert second.startswith(f"error in testing its condition: {problem}")
+    assert f"if {condition} and thread == 99, 0 hits" in said(prompt, "info break")

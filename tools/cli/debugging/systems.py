@@ -146,7 +146,7 @@ def begun(subject: Subject, recording: Recording | None, budget: int) -> History
     history = History(subject, budget)
     if recording is not None:
         at_end = recording.of_calls and not recording.from_start
-        history.expect(recording.occurred, recording.last, open_at_end=at_end)
+        history.expect(recording.occurred, recording.last, recording.registers, open_at_end=at_end)
         if recording.end is None:
             print(f"callgate: {recording.path}: was cut off; it is known up to {recording.last}", file=sys.stderr)
     return history

@@ -130,7 +130,8 @@ def perform(desk: Desk, entry: Command, rest: str) -> None:
     history = desk.bench.history
     origin = history.moment
     try:
-        entry.action(desk, rest)
+        with desk.bench.following():
+            entry.action(desk, rest)
     except HistoryInterrupted:
         if history.moment != origin:
             history.come_back(origin)

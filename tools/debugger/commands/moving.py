@@ -13,7 +13,7 @@ from callgate.tools.debugger.history import Moment
 from callgate.tools.debugger.workbench.code import number_of
 from callgate.tools.debugger.workbench.expressions import Expression
 from callgate.tools.debugger.workbench.failure import CommandError
-from callgate.tools.debugger.workbench.stops import EVENT
+from callgate.tools.debugger.workbench.stops import EVENT, Stopping
 from callgate.tools.debugger.workbench.workbench import PHASES, REQUEST, Workbench
 from callgate.tools.inspection.wording import counted
 from callgate.tools.recording import FAULT, NO_ANSWER, RETURNED
@@ -45,6 +45,12 @@ def displayed(desk: Desk) -> Iterator[str]:
 def reason(desk: Desk, stop: Stop) -> list[str]:
     """Return why a run ended, if that is not what was asked for."""
     stopping = desk.bench.stops.found(stop)
+    lines = _reason(desk, stop, stopping)
+    problem = desk.bench.stops.untested(stopping, stop) if stopping is not None else ""
+    return [*lines, f"error in testing its condition: {problem}"] if problem else lines
+
+
+def _reason(desk: Desk, stop: Stop, stopping: Stopping | None) -> list[str]:
     number = f"stop {stopping.number}: " if stopping is not None else ""
     if stop.reason == EVENT:
         return [f"{number}event {stop.detail[1]}"]
@@ -321,7 +327,9 @@ def moment_of(bench: Workbench, text: str) -> Moment:
         return named[text]
     number = number_of(text.removeprefix("#").replace(",", ""))
     if number is None or number < 0:
-        raise CommandError("goto N: a number of instructions, #N of the last answer, `end`, or `start`")
+        raise CommandError(
+            f"{text!r} is no moment: a number of instructions, #N of the last answer, `start`, `here` or `end`"
+        )
     if not text.startswith("#"):
         return history.moment_at(number)
     if number not in bench.found:

@@ -85,7 +85,8 @@ class Session:
     def move(self, move: Move, wanted: str = "step") -> None:
         """Make a move and say where it has ended; `wanted` is the reason if nothing else has ended it."""
         try:
-            stop = move()
+            with self.bench.following():
+                stop = move()
         except SystemEnded:
             self.sender.event("exited", exitCode=self.bench.debuggee.target.exit_code or 0)
             self.sender.event("terminated")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -51,7 +51,7 @@ class History(Repeating):
         self.typed: Callable[[], bytes] = bytes  # asked while it runs: what has been typed since, b"" if nothing has
         self.machine.runner.settle()
         self.checkpoints = Checkpoints(self.target, self.moment, budget)
-        self.edge = self.moment
+        self.edge, self.told = self.moment, self.machine.position
         self.opening: Moment | None = None  # where it is to be shown from, if not from where it stands
         self.piece = FIRST_PIECE
         self.since = 0.0  # CPU seconds from the last checkpoint on
@@ -84,7 +84,7 @@ class History(Repeating):
 
     def _once(self, function: Callable[[Told], None]) -> Callable[[Told], None]:
         def call(argument: Told) -> None:
-            if not self.silent:
+            if not self.mute:
                 function(argument)
 
         return call
@@ -111,20 +111,29 @@ class History(Repeating):
             self.next(Forgotten(forgotten))
         del self.occurred[moment.outside :]
         self.checkpoints.forget_after(moment)
-        self.edge = moment
+        self.edge, self.told, self.ending = moment, min(self.told, moment.position), None
         for told in self.branched:
             told(moment)
 
-    def expect(self, occurred: Sequence[Occurred], end: Position, *, open_at_end: bool = False) -> None:
+    def expect(
+        self,
+        occurred: Sequence[Occurred],
+        end: Position,
+        registers: Mapping[str, int] | None = None,
+        *,
+        open_at_end: bool = False,
+    ) -> None:
         """Take a recording as what has been, up to its end: the run so far is its beginning.
 
-        `open_at_end` says that it is to be shown from its end on (`Workbench.open`).
-        ValueError if something has come from outside already.
+        What its guest prints is new: it is told where the run is shown for the first time.  `registers` are those at
+        the end: where the run comes there with others, RunDiffers is raised, once.  `open_at_end` says that it is to be
+        shown from its end on (`Workbench.open`).  ValueError if something has come from outside already.
         """
         if self.occurred or end < self.machine.position:
             raise ValueError("a recording is taken at the beginning of its run")
         self.occurred = list(occurred)
         self.edge = Moment(end, len(self.occurred))
+        self.ending = (self.edge, dict(registers)) if registers else None
         self.opening = self.edge if open_at_end else None
 
     def set_register(self, name: str, value: int) -> None:
@@ -185,7 +194,8 @@ class History(Repeating):
     def _piece(self, left: int | None, until: Callable[[], bool] | int | str | None, goal: Position | None) -> Stop:
         """Run up to a checkpoint that is due, to the next thing from outside, or to what ends the run."""
         if self.in_past:
-            return self.repeat(left, until, goal)
+            with self.showing():
+                return self.repeat(left, until, goal)
         ended = self.target.ended()
         if ended is not None:
             return ended
@@ -197,6 +207,7 @@ class History(Repeating):
         finally:
             self.machine.runner.settle()
             self.edge = max(self.edge, self.moment)
+            self.told = max(self.told, self.machine.position)
         spent = time.process_time() - before
         self.piece = piece_after(stop.retired - retired, spent, self.piece, LONG_PIECE_SECONDS)
         self.since += spent
@@ -231,8 +242,9 @@ class History(Repeating):
             raise ValueError(
                 f"{moment.position} is not in the history: that is {self.first.position} to {self.edge.position}"
             )
-        checkpoint = self.checkpoints.before(moment)
-        with self.travelling():
+        untold = moment.position > self.told  # what the guest has printed there has to be told, from its beginning on
+        checkpoint = self.checkpoints.before(self.moment_at(self.told.retired) if untold else moment)
+        with self.travelling(), self.showing():
             if not checkpoint.moment <= self.moment <= moment:
                 self._restore(checkpoint)
             self._approach(moment)

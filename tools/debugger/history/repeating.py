@@ -35,7 +35,11 @@ class Repeating:
         self.happened = 0  # how many of them have, where the system is
         self.restored: list[Callable[[], None]] = []  # called when a checkpoint has been restored
         self.around: list[Around] = []  # each is entered while something from outside comes again
-        self.silent = False
+        self.silent = False  # what runs has been, and nothing that comes from outside is new
+        self.mute = False  # what the guest prints has been printed
+        self.telling = False  # what runs is shown to a user
+        self.told = self.machine.position  # what the guest has printed up to here has been printed
+        self.ending: tuple[Moment, dict[str, int]] | None = None  # of a recording: until the run has come there
         self.due = math.inf  # CPU time from which on a run is to end where a checkpoint can be taken
         self.asked = math.inf  # the clock's time before which CPU time is not asked for: it takes ten times as long
         self.machine.host_calls.answered = self._answered
@@ -49,10 +53,11 @@ class Repeating:
         """Run in the past, up to the next thing from outside or to its end; the arguments are those of `run`."""
         due = self.occurred[self.happened].position if self.happened < len(self.occurred) else None
         target = self.edge.position if due is None else due
-        wanted = target if goal is None else min(goal, target)
+        wanted = self._up_to_what_was_told(target if goal is None else min(goal, target))
         with self._quietly():
             stop = self.machine.run(fuel=left, until=until, goal=wanted)
             self.machine.runner.settle()
+            self._compare()
             if due is not None and self.machine.position >= due and (stop.reason == "position" or self._set_up_next()):
                 self.machine.control.request = None
                 self._happen()
@@ -67,7 +72,9 @@ class Repeating:
         """Let the next thing from outside come again."""
         entry = self.occurred[self.happened]
         if self.machine.position != entry.position:
-            raise RunDiffers(f"the run was to come to {entry.position} and is at {self.machine.position}")
+            there, here = entry.position, self.machine.position
+            differ = f"the run was to come to {there} at {there.clock:,} ns, and is at {here} at {here.clock:,} ns"
+            raise RunDiffers(differ)
         with self._quietly(), ExitStack() as stack:
             for around in self.around:
                 stack.enter_context(around(entry.what))
@@ -76,16 +83,44 @@ class Repeating:
 
     @contextmanager
     def _quietly(self) -> Iterator[None]:
-        """Let nothing be told that was told before."""
+        """Let nothing be told that was told before; what the guest prints is, if it is shown for the first time."""
         stream, serial = self.machine.stream, self.machine.serial
-        before = self.silent, stream.repeating, serial.source
+        before = self.silent, self.mute, stream.repeating, serial.source
         self.silent = stream.repeating = True
+        self.mute = not self.telling or self.machine.position < self.told
         serial.source = self._no_more_input
         try:
             yield
-            serial.flush()
         finally:
-            self.silent, stream.repeating, serial.source = before
+            serial.flush()
+            if not self.mute:
+                self.told = max(self.told, self.machine.position)
+            self.silent, self.mute, stream.repeating, serial.source = before
+
+    @contextmanager
+    def showing(self) -> Iterator[None]:
+        """Have what the guest prints told where it has not been: in a recording, whose run is new to the user."""
+        before, self.telling = self.telling, True
+        try:
+            yield
+        finally:
+            self.telling = before
+
+    def _up_to_what_was_told(self, goal: Position) -> Position:
+        """Return a goal, or before it the place from which on what the guest prints is to be told."""
+        return min(goal, self.told) if self.machine.position < self.told else goal
+
+    def _compare(self) -> None:
+        """Compare the registers with those at the end of a recording, once; RunDiffers."""
+        if self.ending is None or self.moment != self.ending[0]:
+            return
+        (moment, expected), self.ending = self.ending, None
+        found = self.machine.cpu.registers()
+        wrong = [
+            f"{name} is {found[name]:#x} and was {value:#x}" for name, value in expected.items() if found[name] != value
+        ]
+        if wrong:
+            raise RunDiffers(f"the run comes to its end, {moment.position}, with other registers: {', '.join(wrong)}")
 
     @contextmanager
     def surrounded(self, around: Around, *, when: bool = True) -> Iterator[None]:
@@ -168,7 +203,8 @@ class Repeating:
         while self.moment < moment:
             before = self.moment
             due = (self.happened < moment.outside and self.occurred[self.happened].position) or None
-            stop = self._run_quietly(moment.position if due is None else min(due, moment.position))
+            goal = moment.position if due is None else min(due, moment.position)
+            stop = self._run_quietly(self._up_to_what_was_told(goal))
             if due is not None and self.machine.position >= due:
                 self._happen()
             if stop is not None and stop.reason == "interrupted":
@@ -196,6 +232,7 @@ class Repeating:
                 if self.machine.position < goal:
                     raise
             self.machine.runner.settle()
+        self._compare()
         return stop
 
     @contextmanager

@@ -102,7 +102,8 @@ class Session:
         if retired is None:
             return
         try:
-            self.bench.go(retired)
+            with self.bench.following():
+                self.bench.go(retired)
         except (CommandError, HistoryInterrupted) as error:
             self.told(f"error: {error or 'interrupted; the system stands where it stood'}", "error")
         self.draw()

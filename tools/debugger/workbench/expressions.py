@@ -63,6 +63,7 @@ UNARY: Final[dict[type[ast.unaryop], Callable[[Any], Any]]] = {
     ast.Invert: operator.invert,
 }
 LONGEST_SHIFT: Final = 63
+WHOLE: Final = "[]"  # at the end of a name: what has parts is meant, and no number of the same name
 
 Read = Callable[[int, int], bytes]
 Names = Callable[[str], Any]
@@ -70,6 +71,14 @@ Names = Callable[[str], Any]
 
 class UnknownName(CommandError):
     """A name of an expression that means nothing."""
+
+
+class Several:
+    """Things by number, one of which is meant where a number is wanted."""
+
+    def meant(self) -> int:
+        """Return the number of that one; CommandError if there is none."""
+        raise NotImplementedError
 
 
 class Expression:
@@ -140,15 +149,24 @@ class _Evaluation:
     def _subscript(self, node: ast.Subscript) -> Any:
         if isinstance(node.value, ast.Name) and node.value.id in SIZES:
             return int.from_bytes(self.read(int(self.of(node.slice)), SIZES[node.value.id]), "little")
-        return self.of(node.value)[self.of(node.slice)]
+        return self._whole(node.value)[self.of(node.slice)]
 
     def _attribute(self, node: ast.Attribute) -> Any:
         if node.attr.startswith("_"):
             raise CommandError(f"{node.attr}: not a field")
-        return getattr(self.of(node.value), node.attr)
+        return getattr(self._whole(node.value), node.attr)
+
+    def _whole(self, node: ast.expr) -> Any:
+        """Return what a part is taken of: `slot[0]` is no part of the number that an event has in its field `slot`."""
+        if isinstance(node, ast.Name):
+            try:
+                return self.names(node.id + WHOLE)
+            except LookupError:
+                pass
+        return self.of(node)
 
     def _binop(self, node: ast.BinOp) -> Any:
-        left, right = self.of(node.left), self.of(node.right)
+        left, right = plain(self.of(node.left)), plain(self.of(node.right))
         if not (isinstance(left, int) and isinstance(right, int)):
             raise CommandError(f"{ast.unparse(node)}: only numbers can be added, multiplied, and so on")
         if isinstance(node.op, ast.LShift | ast.RShift):
@@ -169,9 +187,14 @@ class _Evaluation:
         before = node.left
         for kind, other in zip(node.ops, node.comparators, strict=True):
             right = self._compared(other, before)
-            before = other
             if type(kind) not in COMPARED:
                 raise CommandError("comparisons are == != < <= > >=")
+            for side_, value in ((before, left), (other, right)):
+                if not isinstance(value, int | str):
+                    raise CommandError(f"{ast.unparse(side_)} is no number that could be compared; name a field of it")
+            if isinstance(left, str) is not isinstance(right, str):
+                raise CommandError(f"{ast.unparse(node)}: a text cannot be compared with a number")
+            before = other
             if not COMPARED[type(kind)](left, right):
                 return False
             left = right
@@ -179,7 +202,12 @@ class _Evaluation:
 
     def _compared(self, node: ast.expr, other: ast.expr) -> Any:
         """Return one side of a comparison: a name of the ABI means a number of what the other side is."""
-        return side(node, other, self.names, self.of)
+        return plain(side(node, other, self.names, self.of))
+
+
+def plain(value: Any) -> Any:
+    """Return a value, of several things the number of the one that is meant."""
+    return value.meant() if isinstance(value, Several) else value
 
 
 def side(node: ast.expr, other: ast.expr, names: Names, value: Callable[[ast.expr], Any]) -> Any:

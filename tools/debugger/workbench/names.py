@@ -13,7 +13,16 @@ from callgate.kernel.common.near_miss import those_like
 from callgate.kernel.machine.observation.structures import Structure
 from callgate.kernel.watching.requests import SlotView, request_of
 from callgate.tools.debugger.target import NoKernel
-from callgate.tools.debugger.workbench.expressions import ENUMERATIONS, Expression, UnknownName, layered, side
+from callgate.tools.debugger.workbench.expressions import (
+    ENUMERATIONS,
+    WHOLE,
+    Expression,
+    Several,
+    UnknownName,
+    layered,
+    plain,
+    side,
+)
 from callgate.tools.debugger.workbench.failure import CommandError
 
 if TYPE_CHECKING:
@@ -36,40 +45,28 @@ OF_KERNEL: Final = ("op", "operation", "message", "request", "slot", "endpoint")
 SIZES: Final = ("byte", "word", "dword", "qword")
 
 
-class Endpoints(dict[int, Structure]):
-    """The endpoints by number; compared with a number, it is that of the running thread's request."""
+class Endpoints(dict[int, Structure], Several):
+    """The endpoints by number; as a number, it is that of the running thread's request."""
 
     def __init__(self, blocks: dict[int, Structure], present: Callable[[], int]) -> None:
         super().__init__(blocks)
-        self.present = present
-
-    def __eq__(self, other: object) -> bool:
-        return self.present() == other if isinstance(other, int) else super().__eq__(other)
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-    __hash__ = None  # as a dictionary has none
+        self.meant = present  # type: ignore[method-assign]
 
     def __missing__(self, number: object) -> NoReturn:
         known = ", ".join(str(known) for known in sorted(self))
         raise CommandError(f"no endpoint {number}; there is {known or 'none yet'}")
 
 
-class Slots(list[Structure]):
-    """The slot records of an endpoint by number; compared with a number, it is that of the running thread's request."""
+class Slots(list[Structure], Several):
+    """The slot records of an endpoint by number; as a number, it is that of the running thread's request."""
 
     def __init__(self, records: list[Structure], present: int) -> None:
         super().__init__(records)
         self.present = present
 
-    def __eq__(self, other: object) -> bool:
-        return self.present == other if isinstance(other, int) else super().__eq__(other)
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-    __hash__ = None  # as a list has none
+    def meant(self) -> int:
+        """Return the index of the request's slot."""
+        return self.present
 
 
 class Meanings:
@@ -120,16 +117,28 @@ class Meanings:
             names,
             lambda node: self.value(Expression(ast.unparse(node))),
         )
-        if not isinstance(value, int):
+        if not isinstance(plain(value), int):
             raise CommandError(f"{ast.unparse(comparison.comparators[0])} is not a number")
-        return value
+        return int(plain(value))
 
     def holds(self, expression: Expression, fields: Mapping[str, object] | None = None) -> bool:
-        """Whether a condition holds; it does not where something that it names is not there."""
-        try:
-            return bool(self.value(expression, fields))
-        except CommandError:
-            return False
+        """Whether a condition holds; CommandError if that cannot be told: no part is false, and one has no value.
+
+        So `op == OPEN and thread == 12` is false for thread 8, which may have no request.
+        """
+        problem: CommandError | None = None
+        for part in expression.conjuncts:
+            try:
+                value = self.value(part, fields)
+                if not isinstance(value, int):
+                    raise CommandError(f"{part.text} is no number: it neither holds nor does not")
+                if not value:
+                    return False
+            except CommandError as error:
+                problem = problem or error
+        if problem is not None:
+            raise problem
+        return True
 
     def may_hold(self, expression: Expression, fields: Mapping[str, object]) -> bool:
         """Whether a condition may hold at an event with these fields, whatever registers and memory are then."""
@@ -156,7 +165,7 @@ class Meanings:
         return int(getattr(self.machine.cpu, name))
 
     def _special(self, name: str) -> Any:
-        meaning = self.special[name]
+        meaning = self.special[name.removesuffix(WHOLE)]
         try:
             return meaning()
         except NoKernel as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -48,7 +48,7 @@ class Stopping:
     enabled: bool = True
     what: object = None  # None: it is not in the system now
     kinds: tuple[str, ...] | None = None  # of the events that it waits for; None: it waits for something else
-    condition: Expression | None = None  # of the event
+    condition: Expression | None = None
 
     def reports(self, detail: object) -> bool:
         """Whether it is what the machine reports."""
@@ -151,10 +151,19 @@ class Stops:
         """Return a listener that ends the run at each event for which a condition holds."""
 
         def listen(event: Event) -> None:
-            if expression is None or self.meanings.holds(expression, event.fields):
+            if self._holds(expression, event.fields):
                 self.machine.request_stop(EVENT, (listen, event))
 
         return listen
+
+    def _holds(self, expression: Expression | None, fields: Mapping[str, object] | None = None) -> bool:
+        """Whether a condition holds, or cannot be tested: that ends a run, too, as in gdb, and is said."""
+        if expression is None:
+            return True
+        try:
+            return self.meanings.holds(expression, fields)
+        except CommandError:
+            return True
 
     def _add_place(self, place: str, expression: Expression | None, *, once: bool) -> Stopping:
         events = self.machine.stream.kinds | self.machine.event_sites.kinds
@@ -170,11 +179,13 @@ class Stops:
     def _add_at(self, address: int, process: Process | None, expression: Expression | None, *, once: bool) -> Stopping:
         if not 0 <= address < LINEAR_END:
             raise CommandError(f"{address:#x} is no address of 32 bits")
-        conditions = [] if expression is None else [lambda: self.meanings.holds(expression)]
+        conditions = [] if expression is None else [lambda: self._holds(expression)]
         points = self.debuggee.breakpoints
         text = f"{self.code.name(address, process)}" + (f" of {process.name}" if process else "")
         text += f" if {expression.text}" if expression is not None else ""
-        return self._add(text, lambda: points.add(address, process, conditions), points.remove, once=once)
+        stopping = self._add(text, lambda: points.add(address, process, conditions), points.remove, once=once)
+        stopping.condition = expression
+        return stopping
 
     def _add_changes(self, place: str, changes: list[Change], expression: Expression | None, *, once: bool) -> Stopping:
         """Stop when memory changes in one of several ways."""
@@ -192,12 +203,14 @@ class Stops:
                 points.remove(point)
 
         text = place + (f" if {expression.text}" if expression is not None else "")
-        return self._add(text, put, take, once=once)
+        stopping = self._add(text, put, take, once=once)
+        stopping.condition = expression
+        return stopping
 
     def _begins(self, change: Change, expression: Expression | None) -> Callable[[Access], bool]:
         def condition(access: Access) -> bool:
             before, after = (int.from_bytes(data, "little") for data in (access.before, access.after))
-            return change.begins(before, after) and (expression is None or self.meanings.holds(expression))
+            return change.begins(before, after) and self._holds(expression)
 
         return condition
 
@@ -256,6 +269,16 @@ class Stops:
             if stopping.once:
                 self.remove(stopping.number)
         return stopping
+
+    def untested(self, stopping: Stopping, stop: Stop) -> str:
+        """Return why the condition of a stop that has ended a run cannot be tested where that stands; "" if it can."""
+        if stopping.condition is None:
+            return ""
+        try:
+            self.meanings.holds(stopping.condition, stop.detail[1].fields if stop.reason == EVENT else None)
+        except CommandError as error:
+            return str(error)
+        return ""
 
     def of_stop(self, stop: Stop) -> Stopping | None:
         """Return the stop that has ended a run; None if it was none."""

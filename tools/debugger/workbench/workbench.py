@@ -27,6 +27,7 @@ from callgate.tools.debugger.workbench.stops import ENDS, REACHED, Stops
 from callgate.tools.recording import RunDiffers
 
 OPENING_INTERRUPTED: Final = "interrupted on the way to its end: this is its beginning; `goto end` leads there"
+STOOD: Final = "the system stands where it stood"
 PHASES: Final = "ipc"  # all events of a request
 REQUEST: Final = "ipc.take"  # the first of them
 SHORTEST_CALL: Final = 2  # bytes
@@ -71,6 +72,17 @@ class Workbench:
             raise CommandError(f"the recording cannot be repeated: {error}; record it again") from None
         self._arrive()
         return True
+
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """Come back to where the system stands if a recording's run cannot be followed: CommandError says why."""
+        origin = self.history.moment
+        try:
+            yield
+        except RunDiffers as error:
+            if self.history.moment != origin:
+                self.history.come_back(origin)
+            raise CommandError(f"this is not the run that was recorded: {error}; {STOOD}") from None
 
     def close(self) -> None:
         """Take everything out of the system."""
