@@ -114,6 +114,43 @@ def test_an_expression_that_is_displayed_is_shown_at_each_stop_until_it_is_taken
     assert "message" not in said(prompt, "where")
 
 
+def test_the_letters_of_gdb_say_how_numbers_of_memory_and_values_are_shown(prompt: Prompt) -> None:
+    machine = prompt.desk.bench.machine
+    esp, data = machine.cpu.esp, machine.read(machine.cpu.esp, 16)
+    at = f"{esp:08x}  "
+    signed = [int.from_bytes(data[place : place + 2], "little", signed=True) for place in range(0, 8, 2)]
+    assert said(prompt, "x/4dh esp") == at + "  ".join(map(str, signed)) + "\n"
+    assert said(prompt, "x/2tb esp") == f"{at}{data[0]:08b}  {data[1]:08b}\n"
+    assert said(prompt, "x/2a eip").splitlines()[0].startswith("0040009e  0x")
+    assert said(prompt, "x/5c eip").count("'") == 10
+    for line, shown in (
+        ("p 0x10 + 2", "0x12 = 18"),
+        ("p/x 18", "0x00000012"),
+        ("print/d 0xffffffff", "-1"),
+        ("p/t 5", f"{5:032b}"),
+        ("p /a eip", "0x0040009e <start+0x9e>"),
+        ("p/c 65", "65 'A'"),
+    ):
+        assert said(prompt, line) == shown + "\n"
+    with pytest.raises(CommandError, match="print/z: a letter is one of x d u o t c a"):
+        prompt.line("p/z eax")
+    assert said(prompt, "p 1").startswith("instruction "), "with a count it is Bochs's step"
+
+
+def test_texts_in_memory_are_shown_as_literals_of_c(prompt: Prompt) -> None:
+    assert said(prompt, "x/2s 0xa0020030").splitlines() == ['a0020030  "DEMO"', 'a0020035  ""']
+
+
+def test_source_is_listed_around_any_place_and_registers_are_shown_by_name(prompt: Prompt) -> None:
+    rows = said(prompt, "list take_slot 1").splitlines()
+    assert rows[0] == "asm/kernel/ipc/slots.asm:34"
+    assert [row.split()[0] for row in rows[1:]] == ["33", "34", "35"]
+    assert said(prompt, "list slots.asm:1 1") == "\n".join(rows) + "\n", "the first line that has an instruction"
+    assert said(prompt, "i r cs eip") == "cs       0x1b = 27\neip      0x40009e = 4194462\n"
+    assert said(prompt, "print endpoint").splitlines()[1].startswith("endpoint[1]  <Endpoint at 0xc0")
+    assert said(prompt, "help back").startswith("back step [N] ")
+
+
 def test_a_symbol_and_a_line_are_found_by_address_and_by_name(prompt: Prompt) -> None:
     assert said(prompt, "info symbol eip") == "0x0040009e is start+0x9e\n"
     assert said(prompt, "info line").startswith("asm/user/servers/hosted.asm:80: mov")

@@ -6,6 +6,7 @@ import re
 from contextlib import suppress
 from typing import Final
 
+from callgate.tools.debugger.commands.formats import LETTERS
 from callgate.tools.debugger.commands.language import Desk
 from callgate.tools.debugger.workbench.expressions import Expression
 from callgate.tools.debugger.workbench.failure import CommandError
@@ -25,20 +26,24 @@ def code_at(desk: Desk, text: str) -> int:
         raise
 
 
-def numbers_in(rest: str, example: str) -> tuple[int, int, str]:
-    """Return what `/NF PLACE` asks for: how many numbers of how many bytes, and where; CommandError."""
-    found = re.fullmatch(r"(?:/(\d*)([bhwgx]*)\s+)?([^/].*)", rest)
+def numbers_in(rest: str, example: str) -> tuple[int, int, str, str]:
+    """Return what `/NF PLACE` asks for: how many numbers of how many bytes, where, and in which format; CommandError.
+
+    The format is "" where none is asked for.
+    """
+    found = re.fullmatch(rf"(?:/(\d*)([bhwg{LETTERS}]*)\s+)?([^/].*)", rest)
     if found is None:
         raise CommandError(
-            f"show what? [/NF] ADDRESS, as {example}: N is a number, F b, h, w or g for 1, 2, 4 or 8 bytes"
+            f"show what? [/NF] ADDRESS, as {example}: N is a number, F b, h, w or g for 1, 2, 4 or 8 bytes, or help x"
         )
     letters = [letter for letter in found[2] or "" if letter in SIZES]
-    size = SIZES[letters[-1]] if letters else 4
+    shown = [letter for letter in found[2] or "" if letter in LETTERS]
+    size = SIZES[letters[-1]] if letters else 1 if shown[-1:] == ["c"] else 4
     count = int(found[1] or 16)
     if not 1 <= count <= MOST_SHOWN // size:
         most = f"1 to {MOST_SHOWN // size} are shown at once"
         raise CommandError(f"{counted(count, 'number')} of {counted(size, 'byte')}: {most}")
-    return count, size, found[3]
+    return count, size, found[3], shown[-1] if shown else ""
 
 
 def place_of(desk: Desk, text: str) -> int:

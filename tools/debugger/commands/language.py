@@ -54,6 +54,7 @@ class Command:
 
 
 TEXT_AFTER: Final = ("py", "type")  # commands after which anything may stand
+FORMATTED: Final = re.compile(r"^(x|xp|p|print)\s*/\s*")
 REGISTER: Final = re.compile(r"\$([a-z]\w*)")  # as gdb has it: $eax, $pc
 GDB_NAMES: Final = {"pc": "eip", "sp": "esp", "fp": "ebp"}
 ORDER: Final = ("language", "moving", "showing", "looking", "asking")  # modules, as help lists their commands
@@ -89,15 +90,22 @@ def by_name() -> dict[str, Command]:
     return {name: entry for entry in ordered() for name in entry.names}
 
 
+def spelt_out(line: str) -> str:
+    """Return a line without gdb's short forms: `x/8w`, `p/x eax`, `i r`, and `p eax` beside Bochs's `p 3`, a step."""
+    line = FORMATTED.sub(r"\1 /", line)
+    word, _, rest = line.partition(" ")
+    if word == "i" and rest:
+        return f"info {rest}"
+    return f"print {rest}" if word == "p" and rest and number_of(rest.strip()) is None else line
+
+
 def find(line: str) -> tuple[Command, str]:
     """Return a line's command and the rest of the line; CommandError for an unknown one.
 
     The longest name wins: `back step` before `back`.
     """
     known = by_name()
-    for examined in ("x", "xp"):
-        if line.startswith(f"{examined}/"):
-            line = f"{examined} {line[len(examined) :]}"
+    line = spelt_out(line)
     words = line.split()
     for count in range(min(3, len(words)), 0, -1):
         name = " ".join(words[:count])
@@ -173,6 +181,11 @@ def help_(desk: Desk, rest: str) -> None:
     """Say what there is."""
     if rest == "expressions":
         desk.show(EXPRESSIONS)
+        return
+    longer = [entry for entry in ordered() if any(name.startswith(f"{rest} ") for name in entry.names)] if rest else []
+    if longer and rest not in by_name():
+        for entry in longer:
+            desk.show(help_rows(f"{entry.names[0]} {entry.arguments}".rstrip(), entry.purpose))
         return
     if rest:
         entry, _ = find(rest)

@@ -70,14 +70,14 @@ def time(desk: Desk, rest: str) -> None:
 @command("xp", "[/NF] ADDRESS", "numbers of physical memory, as x shows linear memory", examples=("xp/4w 0x278000",))
 def examine_physical(desk: Desk, rest: str) -> None:
     """Show physical memory."""
-    count, size, text = numbers_in(rest, "xp/16b 0x1000")
+    count, size, text, letter = numbers_in(rest, "xp/16b 0x1000")
     address = desk.bench.meanings.value(Expression(text))
     if not isinstance(address, int) or address < 0:
         raise CommandError(f"{text} is not an address")
     data = desk.bench.debuggee.memory.read_physical(address, count * size)
     if not data:
         raise CommandError(f"{address:#x}: no memory has this physical address")
-    desk.show(views.dump(data, address, size))
+    desk.show(views.numbers(desk.bench, data, address, size, letter))
 
 
 @command("print-stack", "[N]", "N dwords from ESP on, 16 if not given, with the symbols that they are addresses of")

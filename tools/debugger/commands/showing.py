@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from callgate.kernel.watching.requests import request_of
-from callgate.tools.debugger.commands import views
+from callgate.tools.debugger.commands import formats, views
 from callgate.tools.debugger.commands.arguments import code_at, numbers_in, place_of
 from callgate.tools.debugger.commands.language import Desk, command, conditional, count_in, words_in
 from callgate.tools.debugger.commands.moving import nothing
@@ -14,7 +14,7 @@ from callgate.tools.debugger.commands.scripting import python
 from callgate.tools.debugger.debuggee.registers import CONTROL, DEBUG, GENERAL, SEGMENTS
 from callgate.tools.debugger.debuggee.watchpoints import Kind
 from callgate.tools.debugger.workbench.code import number_of
-from callgate.tools.debugger.workbench.expressions import Expression
+from callgate.tools.debugger.workbench.expressions import Expression, Several
 from callgate.tools.debugger.workbench.facts import endpoints_of
 from callgate.tools.debugger.workbench.failure import CommandError
 from callgate.tools.debugger.workbench.names import REGISTERS
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from callgate.tools.debugger.why import Link
 
 MOST_INSTRUCTIONS: Final = 1000
+MOST_LINES: Final = 10_000  # around one; a larger number is an address
 MOST_LINKS: Final = 64
 
 
@@ -117,7 +118,7 @@ def enable(desk: Desk, rest: str) -> None:
         desk.bench.stops.enable(number, on=True)
 
 
-@command("info break|info b|stops|blist", "", "the stops")
+@command("info break|info breakpoints|info watchpoints|info b|stops|blist", "", "the stops")
 def info_break(desk: Desk, rest: str) -> None:
     """List stops."""
     nothing(rest)
@@ -143,11 +144,20 @@ def info_events(desk: Desk, rest: str) -> None:
 
 
 @command(
-    "registers|r|regs|info registers|info r", "", "the registers; * marks those that have changed since the last time"
+    "registers|r|regs|info registers|info r|info reg",
+    "[NAME …]",
+    "the registers, or those that are named; * marks those that have changed since the last time",
+    examples=("registers", "info registers eax esp"),
 )
 def registers(desk: Desk, rest: str) -> None:
     """Show registers."""
-    nothing(rest)
+    if rest:
+        for name in rest.split():
+            value = desk.bench.meanings.value(Expression(name))
+            if name not in REGISTERS:
+                raise CommandError(f"{name} is no register; there is {', '.join(REGISTERS)}")
+            desk.say(f"{name:<8} {views.symbol_or_number(desk.bench, value)}")
+        return
     desk.show(views.registers(desk.bench, desk.before))
     desk.before = desk.bench.machine.cpu.registers()
 
@@ -166,17 +176,28 @@ def disassemble(desk: Desk, rest: str) -> None:
     desk.show(views.disassembly(desk.bench, address, count, MOST_INSTRUCTIONS))
 
 
-@command("list|l", "[N]", "source lines around this one")
+@command(
+    "list|l",
+    "[PLACE] [N]",
+    "source lines around a place, N before and after it; 8 around the next instruction",
+    examples=("list", "list take_slot", "list slots.asm:40 20"),
+)
 def list_(desk: Desk, rest: str) -> None:
     """Show source."""
-    desk.show(views.source(desk.bench, count_in(rest, 8)))
+    words = words_in(rest)
+    number = number_of(words[0]) if len(words) == 1 else None
+    here = not words or (number is not None and number <= MOST_LINES)
+    around = count_in(words.pop(), 8) if words and (here or len(words) > 1) else 8
+    address = desk.bench.machine.cpu.eip if here else code_at(desk, " ".join(words))
+    desk.show(views.source(desk.bench, address, around))
 
 
 @command(
     "x",
     "[/NF] ADDRESS",
-    "N numbers of memory; F is b, h, w or g: 1, 2, 4 or 8 bytes, or i: instructions",
-    examples=("x esp", "x/16b message.data", "x/8w 0xa0020000", "x/5i eip"),
+    "N numbers of memory; F is b, h, w or g: 1, 2, 4 or 8 bytes, with one of gdb's letters for how they are shown: "
+    "x, d, u, o, t, c, a; or i: instructions, or s: texts",
+    examples=("x esp", "x/16b message.data", "x/8w 0xa0020000", "x/5i eip", "x/4db esp", "x/8a esp", "x/2s 0x409000"),
 )
 def examine(desk: Desk, rest: str) -> None:
     """Show memory, or instructions."""
@@ -185,19 +206,32 @@ def examine(desk: Desk, rest: str) -> None:
         count = count_in(instructions[1])
         desk.show(views.disassembly(desk.bench, code_at(desk, instructions[2]), count, MOST_INSTRUCTIONS))
         return
-    count, size, place = numbers_in(rest, "x/16b esp")
-    desk.show(views.memory(desk.bench, place_of(desk, place), count, size))
+    text = re.fullmatch(r"/(\d*)s\s+(.+)", rest)
+    if text is not None:
+        desk.show(formats.texts(desk.bench, place_of(desk, text[2]), min(count_in(text[1]), MOST_INSTRUCTIONS)))
+        return
+    count, size, place, letter = numbers_in(rest, "x/16b esp")
+    desk.show(views.memory(desk.bench, place_of(desk, place), count, size, letter))
 
 
 @command(
-    "print|p/x|eval|calc", "EXPRESSION", "the value of an expression", examples=("print eax + 4", "print message.error")
+    "print|eval|calc",
+    "[/F] EXPRESSION",
+    "the value of an expression; F is one of gdb's letters: x, d, u, o, t, c, a",
+    examples=("print eax + 4", "print message.error", "p eax", "print/t eflags"),
 )
 def print_(desk: Desk, rest: str) -> None:
     """Show a value."""
     if not rest:
         raise CommandError("print what? help expressions")
-    value = desk.bench.meanings.value(Expression(rest))
-    desk.show(views.symbol_or_number(desk.bench, value).splitlines())
+    letter, text = formats.format_in(rest)
+    value = desk.bench.meanings.value(Expression(text))
+    if letter:
+        desk.say(formats.printed(desk.bench, text, value, letter))
+    elif isinstance(value, Several):
+        desk.show(f"{text}[{number}]  {repr(one).splitlines()[0]}" for number, one in value.each())
+    else:
+        desk.show(views.symbol_or_number(desk.bench, value).splitlines())
 
 
 @command("threads|info threads|t|tasks", "", "the threads, with their states in words")

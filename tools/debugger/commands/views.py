@@ -12,6 +12,7 @@ from callgate.kernel.machine.cpu.setting import SETTABLE
 from callgate.kernel.machine.memory.bus import DmaError
 from callgate.kernel.programs.kernel_labels import TASK_STATE
 from callgate.kernel.watching.requests import REGISTERS, SlotView
+from callgate.tools.debugger.commands import formats
 from callgate.tools.debugger.debuggee.frames import MOST as MOST_FRAMES
 from callgate.tools.debugger.workbench import looks
 from callgate.tools.debugger.workbench.failure import CommandError
@@ -79,12 +80,11 @@ def disassembly(bench: Workbench, address: int, count: int, most: int) -> list[s
     return lines
 
 
-def source(bench: Workbench, around: int) -> list[str]:
-    """Return source lines around the one where the system stands."""
-    name, rows = looks.source(bench)
+def source(bench: Workbench, address: int, around: int) -> list[str]:
+    """Return source lines around the one of an address."""
+    name, rows, here = looks.source_at(bench, address)
     if not rows:
-        raise CommandError(f"{bench.code.name(bench.machine.cpu.eip)}: no source is known")
-    here = next(index for index, row in enumerate(rows) if row.current)
+        raise CommandError(f"{bench.code.name(address)}: no source is known")
     shown = rows[max(here - around, 0) : here + around + 1]
     lines = [
         f"{'=>' if row.current else '  '}{'*' if row.point else ' '}{row.label} {row.text}".rstrip() for row in shown
@@ -92,16 +92,23 @@ def source(bench: Workbench, around: int) -> list[str]:
     return [f"{name}:{rows[here].label.strip()}", *lines]
 
 
-def memory(bench: Workbench, address: int, count: int, size: int) -> list[str]:
-    """Return `count` numbers of `size` bytes from a linear address on, 16 bytes a line."""
+def memory(bench: Workbench, address: int, count: int, size: int, letter: str = "") -> list[str]:
+    """Return `count` numbers of `size` bytes from a linear address on, 16 bytes a line, in one of gdb's formats."""
     process = bench.debuggee.threads.running().process
     data = bench.debuggee.memory.read(process, address, count * size)
     if not data:
         raise CommandError(f"{address:#010x}: no memory is mapped there")
-    lines = dump(data, address, size)
+    lines = numbers(bench, data, address, size, letter)
     if len(data) < count * size:
         lines.append(f"{address + len(data):08x}  not mapped")
     return lines
+
+
+def numbers(bench: Workbench, data: bytes, address: int, size: int, letter: str) -> list[str]:
+    """Return bytes as numbers of `size` bytes: in one of gdb's formats, or as a dump in hexadecimal with characters."""
+    if letter in ("", "x"):
+        return dump(data, address, size)
+    return list(formats.rows(bench, data, address, size, letter))
 
 
 def dump(data: bytes, address: int, size: int) -> list[str]:

@@ -182,15 +182,30 @@ class Code:
         raise CommandError(f"no process {program!r}; there is {those_like(program, [p.name for p in processes])}")
 
     def _by_line(self, file: str, number: int) -> tuple[int, Process | None]:
+        """Return the address of a line, or of the next one in its file that has an instruction, as gdb does."""
+        best: tuple[int, int] | None = None
+        where: Process | None = None
         for process in self.debuggee.threads.processes():
             for line in self._lines_of(process):
-                if line.line == number and line.file.endswith(file):
-                    return line.address, process if process.number else None
-        raise CommandError(f"{file}:{number} is no line with an instruction of a program that runs")
+                place = line.line, line.address
+                if line.line >= number and names_file(file, line.file) and (best is None or place < best):
+                    best, where = place, process if process.number else None
+        if best is not None:
+            return best[1], where
+        known = {line.file for process in self.debuggee.threads.processes() for line in self._lines_of(process)}
+        if any(names_file(file, path) for path in known):
+            raise CommandError(f"{file}:{number}: no instruction comes from this line or a later one of the file")
+        near = those_like(file, sorted({path.rpartition("/")[2] for path in known}))
+        raise CommandError(f"no file {file!r} in a program that runs; there is {near}")
 
     def _lines_of(self, process: Process) -> Iterator[SourceLine]:
         for image in self.debuggee.world.images(process):
             yield from image.lines
+
+
+def names_file(name: str, path: str) -> bool:
+    """Whether a name means a file: `slots.asm`, `ipc/slots.asm` or its whole path."""
+    return path == name or path.endswith(f"/{name}")
 
 
 def number_of(text: str) -> int | None:

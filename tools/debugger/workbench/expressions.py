@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import IntEnum
 from functools import cached_property
 from typing import Any, Final
@@ -78,6 +78,10 @@ class Several:
 
     def meant(self) -> int:
         """Return the number of that one; CommandError if there is none."""
+        raise NotImplementedError
+
+    def each(self) -> Iterable[tuple[int, object]]:
+        """Return all of them with their numbers."""
         raise NotImplementedError
 
 

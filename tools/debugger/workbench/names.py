@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
@@ -52,6 +52,10 @@ class Endpoints(dict[int, Structure], Several):
         super().__init__(blocks)
         self.meant = present  # type: ignore[method-assign]
 
+    def each(self) -> Iterable[tuple[int, Structure]]:
+        """Return them by number."""
+        return sorted(self.items())
+
     def __missing__(self, number: object) -> NoReturn:
         known = ", ".join(str(known) for known in sorted(self))
         raise CommandError(f"no endpoint {number}; there is {known or 'none yet'}")
@@ -67,6 +71,10 @@ class Slots(list[Structure], Several):
     def meant(self) -> int:
         """Return the index of the request's slot."""
         return self.present
+
+    def each(self) -> Iterable[tuple[int, Structure]]:
+        """Return them by number."""
+        return enumerate(self)
 
 
 class Meanings:

@@ -1,6 +1,6 @@
 """What the debugger shows, as data: `views` prints it, and the panes of the screen lay it out."""
 
-from callgate.tools.debugger.workbench.looks.code import CodeRow, code_around, disassembly, points, source
+from callgate.tools.debugger.workbench.looks.code import CodeRow, code_around, disassembly, points, source, source_at
 from callgate.tools.debugger.workbench.looks.state import (
     FLAGS,
     LEGEND,
@@ -35,5 +35,6 @@ __all__ = [
     "points",
     "registers",
     "source",
+    "source_at",
     "threads",
 ]

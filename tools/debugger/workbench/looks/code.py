@@ -72,25 +72,30 @@ def source(bench: Workbench) -> tuple[str, list[CodeRow]]:
 
     Where the file is not there, the lines are those that instructions were made of.
     """
-    thread, eip = bench.debuggee.threads.running(), bench.machine.cpu.eip
-    here = bench.code.line(eip, thread.process)
-    image = bench.code.image(eip, thread.process)
-    if here is None or image is None:
-        return "", []
-    known = dict(enumerate(_text_of(here.file), 1))
+    return source_at(bench, bench.machine.cpu.eip)[:2]
+
+
+def source_at(bench: Workbench, address: int) -> tuple[str, list[CodeRow], int]:
+    """Return the source file of an address, its lines, and the index of the one of the address; "" if none is known."""
+    process = bench.debuggee.threads.running().process
+    found, current = bench.code.line(address, process), bench.code.line(bench.machine.cpu.eip, process)
+    image = bench.code.image(address, process)
+    if found is None or image is None:
+        return "", [], 0
+    here = current.line if current is not None and current.file == found.file else -1
+    known = dict(enumerate(_text_of(found.file), 1))
     addresses: dict[int, int] = {}
     for line in image.lines:
-        if line.file == here.file:
+        if line.file == found.file:
             known.setdefault(line.line, line.text)
             addresses[line.line] = min(addresses.get(line.line, line.address), line.address)
     marked = points(bench)
     rows = [
-        CodeRow(
-            addresses.get(number), f"{number:>4}", text.rstrip(), number == here.line, addresses.get(number) in marked
-        )
+        CodeRow(addresses.get(number), f"{number:>4}", text.rstrip(), number == here, addresses.get(number) in marked)
         for number, text in sorted(known.items())
     ]
-    return bench.code.source_name(here).rpartition(":")[0], rows
+    index = next(index for index, number in enumerate(sorted(known)) if number == found.line)
+    return bench.code.source_name(found).rpartition(":")[0], rows, index
 
 
 @cache
