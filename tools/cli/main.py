@@ -21,7 +21,7 @@ import click
 
 PROGRAM = "callgate"
 SELDOM = (100_000, 10, 10)  # the garbage collector's thresholds: a boot makes half as many objects that stay
-WRITING_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # reading does not end with these
+WRITING_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF)  # reading does not end with these
 COMMANDS = {
     "boot": ("callgate.tools.cli.boot", "boot", "Boot disk images and use the shell."),
     "debug": ("callgate.tools.cli.debug", "debug", "Step through a run, forward and backward."),
@@ -131,13 +131,14 @@ def run(command: Callable[..., Any]) -> int:
 
 
 def open_closed_streams() -> None:
-    """Put the null device where the shell has closed standard input or output (`<&-`, `>&-`).
+    """Put the null device where the shell has closed standard input, output or error (`<&-`, `>&-`, `2>&-`).
 
-    Else the first file that is opened, an image perhaps, would get the number and be taken for the console.
+    Else the first file that is opened, an image perhaps, would get the number and be taken for the console.  What
+    should be standard output is opened for reading: to write to it is an error, as it was, and not a success.
     """
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+    for name, mode, flags in (("stdin", "r", os.O_RDONLY), ("stdout", "w", os.O_RDONLY), ("stderr", "w", os.O_WRONLY)):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - for good
+            setattr(sys, name, os.fdopen(os.open(os.devnull, flags), mode, encoding="utf-8"))
 
 
 def refused(error: OSError) -> int:

@@ -182,6 +182,12 @@ def test_an_endless_run_is_paused_and_a_restart_keeps_the_breakpoints(serving):
     stop = serving.move("continue")
     assert (stop["reason"], stop["hitBreakpointIds"]) == ("function breakpoint", [point["id"]])
     assert "<take_slot>" in serving.where()
+    serving.evaluate("set word[eip] = 0xfeeb")
+    serving.ask("setFunctionBreakpoints", breakpoints=[])
+    serving.ask("continue", threadId=SERVER)
+    serving.raw.clear()
+    serving.request("disconnect")
+    assert "stopped" not in [message.get("event") for message in serving.raw], "it is no longer asked"
 
 
 def test_a_search_backward_that_is_paused_ends_where_it_began(serving):

@@ -136,7 +136,7 @@ def test_no_command_is_run_when_its_report_could_not_be_written(
 
 @pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_streams_that_the_shell_has_closed_are_not_written_to(tmp_path: Path, closed: str) -> None:
+def test_streams_that_the_shell_has_closed_are_no_files_of_the_run_and_output_that_is_lost_is_an_error(tmp_path: Path, closed: str) -> None:
     # The image must not be taken for the console because it gets the console's number.
     image = tmp_path / "a.img"
     arguments = [sys.executable, "-c", "from callgate.tools.cli.main import main; main()"]
@@ -145,8 +145,11 @@ def test_streams_that_the_shell_has_closed_are_not_written_to(tmp_path: Path, cl
     line = f'exec "$@" {closed}'
     boot = ["sh", "-c", line, "sh", *arguments, "boot", "-q", str(image), "-c", "echo done; exit 5"]
     result = subprocess.run(boot, capture_output=True, text=True, timeout=100, check=False)
-    assert (result.returncode, result.stderr) == (5, "")
-    assert result.stdout == ("" if ">&-" in closed.split("2>&-", maxsplit=1)[0] else "done\n")
+    unheard = closed not in ("<&-", "2>&-")  # standard output is closed: a success would be a lie
+    message = "callgate: standard output: cannot be written: Bad file descriptor\n"
+    assert result.returncode == (1 if unheard else 5)
+    assert result.stderr == (message if closed == ">&-" else "")
+    assert result.stdout == ("" if unheard else "done\n")
     assert image.read_bytes() == before
 
 

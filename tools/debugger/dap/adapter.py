@@ -31,6 +31,8 @@ ABLE: Final = (
 )
 ENDING: Final = ("pause", "cancel", "terminate", "disconnect", "restart")
 """Requests that do not wait for the end of what runs."""
+LEAVING: Final = ("terminate", "disconnect", "restart")
+"""Requests after which a client wants to know no more where the system stands."""
 SETTERS: Final = {
     "setBreakpoints": "lines",
     "setFunctionBreakpoints": "functions",
@@ -74,6 +76,8 @@ class Adapter:
                 self._complain("a message was ignored: it is no request")
                 continue
             self.queue.put(message)
+            if message["command"] in LEAVING:
+                self.sender.stops = False  # what it interrupts has no place that the client still wants to know
             if message["command"] in ENDING:
                 self._interrupt()
             if message["command"] == "disconnect":
@@ -210,6 +214,7 @@ class Adapter:
 
     def restart(self, message: Message, arguments: Arguments) -> Callable[[], None]:
         """Begin again with a system as it was launched."""
+        self.sender.stops = True  # what this request has interrupted has ended
         session = self._present()
         assert self.launched is not None
         newer = arguments.within("arguments")
@@ -273,10 +278,10 @@ def _answering(body: Callable[[Session, Arguments], Message]) -> Callable[..., N
 
 MOVES: Final[dict[str, Callable[[Session, str], tuple[Move, str]]]] = {
     "continue": lambda s, _: (s.go, "breakpoint"),
-    "next": lambda s, unit: (s.by_granularity(unit, s.bench.over), "step"),
-    "stepIn": lambda s, unit: (s.by_granularity(unit, s.bench.step), "step"),
+    "next": lambda s, unit: (s.forward(unit, s.bench.over), "step"),
+    "stepIn": lambda s, unit: (s.forward(unit, s.bench.step), "step"),
     "stepOut": lambda s, _: (s.bench.out, "step"),
-    "stepBack": lambda s, unit: (s.by_granularity(unit, s.bench.back_over), "step"),
+    "stepBack": lambda s, unit: (s.backward(unit, s.bench.back_over), "step"),
     "reverseContinue": lambda s, _: (s.bench.back, "breakpoint"),
     "callgate/phase": lambda s, _: (lambda: s.bench.to_event(PHASES), "step"),
     "callgate/backPhase": lambda s, _: (lambda: s.bench.back_to_event(PHASES), "step"),

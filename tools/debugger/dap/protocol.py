@@ -73,6 +73,7 @@ class Sender:
         self.lock = Lock()
         self.sequence = 0
         self.answered = 0  # the last request that has a response
+        self.stops = True  # False: events that tell where the system stands are not sent
 
     def send(self, kind: str, **fields: object) -> None:
         """Send a message."""
@@ -87,6 +88,8 @@ class Sender:
 
     def event(self, name: str, **body: object) -> None:
         """Send an event."""
+        if name == "stopped" and not self.stops:
+            return
         self.send("event", event=name, body=body)
 
     def respond(self, request: dict[str, Any], body: dict[str, Any] | None = None) -> None:

@@ -34,7 +34,6 @@ REASONS: Final = {
     "interrupted": "pause",
 }
 """DAP's reasons of stops; what is not here has ended the system, for now: one can go back."""
-GOES_ON: Final = ("position", REACHED)
 Move = Callable[[], "Stop | bool | None"]
 
 
@@ -140,21 +139,13 @@ class Session:
             self.bench.debuggee.report_starts = self.points.waiting
         return stop
 
-    def by_granularity(self, granularity: str, step: Move) -> Move:
+    def forward(self, granularity: str, step: Callable[[], Stop]) -> Move:
         """Return a step as long as an editor wants it: an instruction, or until another source line."""
-        return step if granularity == "instruction" else lambda: self._by_line(step)
+        return step if granularity == "instruction" else lambda: self.bench.lines.forward(step)
 
-    def _by_line(self, step: Move) -> Stop | bool | None:
-        origin = self._line()
-        while True:
-            stop = step()
-            ended = stop is None or stop is False or (stop is not True and stop.reason not in GOES_ON)
-            if ended or origin is None or self._line() != origin:
-                return stop
-
-    def _line(self) -> tuple[str, int] | None:
-        line = self.bench.code.line(self.bench.machine.cpu.eip, self.bench.debuggee.threads.running().process)
-        return None if line is None else (line.file, line.line)
+    def backward(self, granularity: str, step: Callable[[], bool]) -> Move:
+        """Return a step back by an instruction, or to the beginning of a source line."""
+        return step if granularity == "instruction" else lambda: self.bench.lines.backward(step)
 
     # The console.
 
