@@ -4,7 +4,7 @@ What the command line imports takes most of a short command.  Python's own start
 """
 
 # The first statement, and of modules that are built into Python: each import before it would be an unguarded moment.
-import _signal
+import _signal  # type: ignore[import-not-found]
 import os
 import sys
 

@@ -136,7 +136,7 @@ def test_no_command_is_run_when_its_report_could_not_be_written(
 
 @pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_streams_that_the_shell_has_closed_are_no_files_and_output_that_is_lost_is_an_error(
+def test_streams_that_the_shell_has_closed_are_no_files_and_lost_output_is_an_error(
     tmp_path: Path, closed: str
 ) -> None:
     # The image must not be taken for the console because it gets the console's number.
