@@ -9,7 +9,7 @@ from typing import Any
 
 from callgate.kernel.abi import kinds_of
 from callgate.kernel.abi.layout import Layout, field_names, layouts, offset_of, size_of
-from callgate.kernel.common.near_miss import those_like
+from callgate.kernel.common.near_miss import nearest, those_like
 
 BYTES = 16  # that are shown of an array of bytes
 SHOWN = 8  # numbers of an array, before what follows is left out
@@ -26,7 +26,7 @@ class Structure:
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name not in self:
-            known = those_like(name, field_names(self._layout))
+            known = ", ".join(nearest(name, self) or self)
             raise AttributeError(f"{self._layout.__name__} has no field {name!r}; there is {known}")
         declared = dict(field[:2] for field in self._layout._fields_)[name]
         return self._value(declared, offset_of(self._layout, name), name)

@@ -322,7 +322,7 @@ def test_stops_are_neither_hit_nor_lost_by_a_query(prompt: Prompt) -> None:
         ("who writes endpoint[1].tial", "no field 'tial'; there is tail"),
         ("who writes endpoint[1].tail between 5 and 3", "from instruction 5 to instruction 3 is no stretch"),
         ("who writes endpoint[1].tail between 5 and 99999999", "is no stretch of the history"),
-        ("who writes endpoint[1].tail between x and end", "goto N: a number of instructions"),
+        ("who writes endpoint[1].tail between x and end", "'x' is no moment: a number of instructions"),
         ("when", "when FIELD == VALUE"),
         ("when slot 5 tkaen", "no state 'tkaen' of a slot; there is taken"),
         ("when slot 50 taken", "'50' is not a slot: give a number from 0 to 31"),

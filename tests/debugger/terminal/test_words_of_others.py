@@ -188,12 +188,27 @@ def test_parts_of_slots_and_of_the_message_are_known_at_events_with_fields_of_th
     assert second.startswith("instruction ")
 
 
+def test_expressions_have_labels_parts_of_arrays_and_endpoints_by_name(prompt: Prompt) -> None:
+    machine = prompt.desk.bench.machine
+    words = machine.addresses["kernel_words"]
+    for line, shown in (
+        ("watch kernel_words", f"write of 4 bytes at {words:#010x} (kernel_words)"),
+        ("watch endpoint[d0p1].free", "bytes at 0xc026a204 (endpoint[d0p1].free)"),
+        ("watch endpoint[1].state[3]", "write of 1 byte at 0xc026a34f (endpoint[1].state[3])"),
+        ("watch slot.client", "write of 2 bytes at 0xc026a00e (slot.client)"),
+        ("print [kernel_words]", f"{int.from_bytes(machine.read(words, 4), 'little'):#x} = "),
+        ("print take_slot.retry", f"{machine.addresses['take_slot.retry']:#x} = "),
+        ("print endpoint[d0p2].number", "0x2 = 2"),
+    ):
+        assert shown in said(prompt, line)
+
+
 @pytest.mark.parametrize(
     ("condition", "problem"),
     [
         ("message.eax == 5", "the request is not filled yet"),
         ("[0x90000000] == 0", "[2415919104] == 0: no memory is mapped there"),
-        ("endpoint[1]", "endpoint[1] is no number: it neither holds nor does not"),
+        ("endpoint[d0p2]", "endpoint[d0p2] is no number: it neither holds nor does not"),
         ("slot[0] < 3", "slot[0] is no number that could be compared; name a field of it"),
     ],
 )

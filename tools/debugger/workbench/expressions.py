@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from enum import IntEnum
 from functools import cached_property
 from typing import Any, Final
@@ -64,6 +65,7 @@ UNARY: Final[dict[type[ast.unaryop], Callable[[Any], Any]]] = {
 }
 LONGEST_SHIFT: Final = 63
 WHOLE: Final = "[]"  # at the end of a name: what has parts is meant, and no number of the same name
+LABEL: Final = ":"  # at the end of a name: a label of a program is meant
 
 Read = Callable[[int, int], bytes]
 Names = Callable[[str], Any]
@@ -78,6 +80,15 @@ class Several:
 
     def meant(self) -> int:
         """Return the number of that one; CommandError if there is none."""
+        raise NotImplementedError
+
+    def number(self, name: str) -> int | None:
+        """Return the number of the one that a name means; None if there is none."""
+        del name
+        return None
+
+    def __getitem__(self, number: Any) -> Any:
+        """Return the one with a number; CommandError."""
         raise NotImplementedError
 
     def each(self) -> Iterable[tuple[int, object]]:
@@ -143,7 +154,7 @@ class _Evaluation:
         try:
             return self.names(node.id)
         except LookupError:
-            return constant(node.id)
+            return constant_or_label(node.id, self.names)
 
     def _list(self, node: ast.List) -> int:
         if len(node.elts) != 1:
@@ -153,12 +164,25 @@ class _Evaluation:
     def _subscript(self, node: ast.Subscript) -> Any:
         if isinstance(node.value, ast.Name) and node.value.id in SIZES:
             return int.from_bytes(self.read(int(self.of(node.slice)), SIZES[node.value.id]), "little")
-        return self._whole(node.value)[self.of(node.slice)]
+        whole = self._whole(node.value)
+        if not isinstance(whole, Several | Sequence) or isinstance(whole, str):
+            raise CommandError(f"{ast.unparse(node.value)} has no parts with numbers")
+        named = whole.number(node.slice.id) if isinstance(whole, Several) and isinstance(node.slice, ast.Name) else None
+        index = self.of(node.slice) if named is None else named
+        if not isinstance(whole, Several) and not 0 <= index < len(whole):
+            raise CommandError(f"no {ast.unparse(node.value)}[{index}]; there is 0 to {len(whole) - 1}")
+        return whole[index]
 
     def _attribute(self, node: ast.Attribute) -> Any:
         if node.attr.startswith("_"):
             raise CommandError(f"{node.attr}: not a field")
-        return getattr(self._whole(node.value), node.attr)
+        try:
+            return self.names(ast.unparse(node) + LABEL)  # take_slot.retry
+        except LookupError:
+            base = one_of(self._whole(node.value))
+        if isinstance(base, int):
+            raise CommandError(f"{ast.unparse(node.value)} is a number: it has no field {node.attr!r}")
+        return getattr(base, node.attr)
 
     def _whole(self, node: ast.expr) -> Any:
         """Return what a part is taken of: `slot[0]` is no part of the number that an event has in its field `slot`."""
@@ -220,8 +244,23 @@ def side(node: ast.expr, other: ast.expr, names: Names, value: Callable[[ast.exp
         try:
             return names(node.id)
         except LookupError:
-            return constant(node.id, KINDS.get(last_name(other), ENUMERATIONS))
+            return constant_or_label(node.id, names, KINDS.get(last_name(other), ENUMERATIONS))
     return value(node)
+
+
+def one_of(value: Any) -> Any:
+    """Return a value, of several things the one that is meant."""
+    return value[value.meant()] if isinstance(value, Several) else value
+
+
+def constant_or_label(name: str, names: Names, enumerations: tuple[type[IntEnum], ...] = ENUMERATIONS) -> int:
+    """Return a number of the ABI, or if there is none the address of a label; CommandError names those like it."""
+    try:
+        return constant(name, enumerations)
+    except UnknownName:
+        with suppress(LookupError):
+            return int(names(name + LABEL))
+        raise
 
 
 def error_name(value: int) -> str:

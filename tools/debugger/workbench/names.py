@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
@@ -15,17 +16,20 @@ from callgate.kernel.watching.requests import SlotView, request_of
 from callgate.tools.debugger.target import NoKernel
 from callgate.tools.debugger.workbench.expressions import (
     ENUMERATIONS,
+    LABEL,
     WHOLE,
     Expression,
     Several,
     UnknownName,
     layered,
+    one_of,
     plain,
     side,
 )
 from callgate.tools.debugger.workbench.failure import CommandError
 
 if TYPE_CHECKING:
+    from callgate.asm.assembler import Symbol
     from callgate.kernel.core.records import EndpointState
     from callgate.tools.debugger.debuggee import Debuggee
 
@@ -43,14 +47,20 @@ OTHERS: Final = ("op", "message", "request", "slot", "endpoint", "thread", "proc
 OF_KERNEL: Final = ("op", "operation", "message", "request", "slot", "endpoint")
 """Names that mean nothing on a machine without a kernel, unless an event has a field of the name."""
 SIZES: Final = ("byte", "word", "dword", "qword")
+SIZE_OF_DWORD: Final = 4
 
 
 class Endpoints(dict[int, Structure], Several):
     """The endpoints by number; as a number, it is that of the running thread's request."""
 
-    def __init__(self, blocks: dict[int, Structure], present: Callable[[], int]) -> None:
+    def __init__(self, blocks: dict[int, Structure], present: Callable[[], int], names: dict[str, int]) -> None:
         super().__init__(blocks)
         self.meant = present  # type: ignore[method-assign]
+        self.names = names
+
+    def number(self, name: str) -> int | None:
+        """Return the number of an endpoint by its name."""
+        return self.names.get(name)
 
     def each(self) -> Iterable[tuple[int, Structure]]:
         """Return them by number."""
@@ -67,6 +77,11 @@ class Slots(list[Structure], Several):
     def __init__(self, records: list[Structure], present: int) -> None:
         super().__init__(records)
         self.present = present
+
+    def __getitem__(self, number: Any) -> Any:
+        if isinstance(number, int) and not 0 <= number < len(self):
+            raise CommandError(f"no slot {number}; there is 0 to {len(self) - 1}")
+        return super().__getitem__(number)
 
     def meant(self) -> int:
         """Return the index of the request's slot."""
@@ -99,7 +114,8 @@ class Meanings:
     def check(self, expression: Expression, *, event: bool) -> None:
         """CommandError for a name that can never mean anything: it would make a condition that never holds."""
         known = {*REGISTERS, *OTHERS, *self.special, *SIZES, *(FIELDS if event else ())}
-        known |= {name for enumeration in ENUMERATIONS for name in enumeration.__members__} | self._labels().keys()
+        known |= {name for enumeration in ENUMERATIONS for name in enumeration.__members__}
+        known |= {*self.machine.addresses, *self._labels_of_program(), *self._endpoint_names()}
         for node in ast.walk(expression.tree):
             if isinstance(node, ast.Name) and node.id in OF_KERNEL and not (event and node.id in FIELDS):
                 if not self.debuggee.target.has_kernel:
@@ -109,7 +125,7 @@ class Meanings:
 
     def value(self, expression: Expression, fields: Mapping[str, object] | None = None) -> Any:
         """Return an expression's value now, at an event with these fields; CommandError."""
-        names = layered(fields or {}, self._register, self._special, self._labels())
+        names = layered(fields or {}, self._register, self._special, self._labels(), self._label)
         try:
             return expression.value(names, self.machine.paging.read_linear)
         except UnknownName:
@@ -118,7 +134,7 @@ class Meanings:
 
     def other_side(self, comparison: ast.Compare) -> int:
         """Return the number on the right of a comparison, a name of the ABI as what the left side is; CommandError."""
-        names = layered(self._register, self._special, self._labels())
+        names = layered(self._register, self._special, self._labels(), self._label)
         value = side(
             comparison.comparators[0],
             comparison.left,
@@ -183,6 +199,24 @@ class Meanings:
         """Return the addresses of labels; of a kernel's none, since they would hide names of the ABI's numbers."""
         return {} if self.debuggee.target.has_kernel else self.machine.addresses
 
+    def _label(self, name: str) -> int:
+        """Return the address of a label of the kernel or of the running program, `NAME:`; LookupError."""
+        if not name.endswith(LABEL):
+            raise LookupError(name)
+        label = name.removesuffix(LABEL)
+        known = self.machine.addresses
+        return known[label] if label in known else self._labels_of_program()[label].address
+
+    def _labels_of_program(self) -> Mapping[str, Symbol]:
+        running = self.debuggee.threads.running().process
+        image = self.debuggee.world.image(0, running) if running.number else None
+        return {} if image is None else image.symbols
+
+    def _endpoint_names(self) -> list[str]:
+        if not self.debuggee.target.has_kernel:
+            return []
+        return [endpoint.name for endpoint in self._known().values()]
+
     def _request(self) -> SlotView:
         kernel = self.debuggee.kernel
         record = self.debuggee.threads.running().record
@@ -206,7 +240,8 @@ class Meanings:
 
     def _endpoints(self) -> Endpoints:
         blocks = {number: self._block(endpoint) for number, endpoint in self._known().items()}
-        return Endpoints(blocks, self._endpoint_of_request)
+        names = {endpoint.name: number for number, endpoint in self._known().items()}
+        return Endpoints(blocks, self._endpoint_of_request, names)
 
     def _endpoint_of_request(self) -> int:
         name = self._request().endpoint
@@ -227,13 +262,15 @@ class Meanings:
         node = expression.tree
         if isinstance(node, ast.Name) and node.id in REGISTERS:
             raise CommandError(f"{node.id} is a register; [{node.id}] is the memory at the address in it")
+        if isinstance(node, ast.Name | ast.Attribute):
+            with suppress(LookupError):
+                return self._label(ast.unparse(node) + LABEL), SIZE_OF_DWORD
+        if isinstance(node, ast.Name) and isinstance(plain(self.value(expression)), int):
+            raise CommandError(f"{node.id} is a number, and no place in memory; [{node.id}] is the memory at it")
         if isinstance(node, ast.Attribute):
-            base = self.value(Expression(ast.unparse(node.value)))
-            if isinstance(base, Structure):
-                try:
-                    return base.place(node.attr)
-                except AttributeError as error:
-                    raise CommandError(str(error)) from None
+            return self._field(node)
+        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Attribute):
+            return self._element(node, node.value)
         if isinstance(node, ast.List) and len(node.elts) == 1:
             return int(self.value(Expression(ast.unparse(node.elts[0])))), 4
         if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id in SIZES:
@@ -242,3 +279,21 @@ class Meanings:
         if isinstance(value, Structure) or not isinstance(value, int):
             raise CommandError(f"{expression.text}: name a field, or an address in brackets")
         return value, 4
+
+    def _field(self, node: ast.Attribute) -> tuple[int, int]:
+        base = one_of(self.value(Expression(ast.unparse(node.value))))
+        if not isinstance(base, Structure):
+            known = "message, slot[N] and endpoint[N] have some"
+            raise CommandError(f"{ast.unparse(node)} is no field in memory; {known}")
+        try:
+            return base.place(node.attr)
+        except AttributeError as error:
+            raise CommandError(str(error)) from None
+
+    def _element(self, node: ast.Subscript, field: ast.Attribute) -> tuple[int, int]:
+        """Return where a part of an array lies: `endpoint[1].state[3]`."""
+        address, size = self._field(field)
+        items = self.value(Expression(ast.unparse(field)))
+        self.value(Expression(ast.unparse(node)))  # CommandError for what it does not have
+        index = int(self.value(Expression(ast.unparse(node.slice))))
+        return address + index * (size // len(items)), size // len(items)
