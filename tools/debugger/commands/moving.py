@@ -20,6 +20,7 @@ from callgate.tools.recording import FAULT, NO_ANSWER, RETURNED
 
 ENDED = ("exit", "halt", "triple-fault", "not-modelled", "no volume")
 OF_CALLS = (FAULT, RETURNED, NO_ANSWER)
+UNTESTED = "error in testing its condition: "
 BEGINNING = "this is the beginning of the history"
 
 
@@ -47,7 +48,7 @@ def reason(desk: Desk, stop: Stop) -> list[str]:
     stopping = desk.bench.stops.found(stop)
     lines = _reason(desk, stop, stopping)
     problem = desk.bench.stops.untested(stopping, stop) if stopping is not None else ""
-    return [*lines, f"error in testing its condition: {problem}"] if problem else lines
+    return [*lines, f"{UNTESTED}{problem}"] if problem else lines
 
 
 def _reason(desk: Desk, stop: Stop, stopping: Stopping | None) -> list[str]:

@@ -234,11 +234,16 @@ def take_leave(connection: Connection, stub: Stub) -> None:
     It may detach from processes that there are no more, or, where it has gone back, not yet; if the connection were
     closed before that, it would take the end of the session for an error.
     """
-    silences = count()
-    while (payload := connection.receive(lambda: next(silences) >= PATIENCE)) is not None:
+    while (payload := connection.receive(silent_for(PATIENCE))) is not None:
         answer = stub.answer(payload) if payload.startswith((b"D", b"H", b"q")) else b""
         if answer is not None:
             connection.send(answer)
+
+
+def silent_for(looks: int) -> Callable[[], bool]:
+    """Return a function that says whether it has been asked this many times."""
+    asked = count(1)
+    return lambda: next(asked) > looks
 
 
 def listen(address: Address) -> socket.socket:

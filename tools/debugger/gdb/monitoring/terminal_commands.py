@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from callgate.kernel.core.errors import KernelPanic
 from callgate.tools.debugger.commands import moving
 from callgate.tools.debugger.commands.language import COMMANDS, Command, Desk, carry_out, find
-from callgate.tools.debugger.commands.moving import moment_of
+from callgate.tools.debugger.commands.moving import UNTESTED, moment_of
 from callgate.tools.debugger.debuggee import Debuggee, Ending, Reason
 from callgate.tools.debugger.history import History, HistoryInterrupted
 from callgate.tools.debugger.workbench.failure import CommandError
@@ -151,6 +151,9 @@ class TerminalCommands:
         if known is not None:
             what = f"event {stop.detail[1]}" if stop.reason == EVENT else known.text
             say(f"monitor's stop {known.number}: {what}\n")
+            problem = self.desk.bench.stops.untested(known, stop)
+            if problem:
+                say(f"{UNTESTED}{problem}\n")
 
     def _bench(self) -> GdbWorkbench:
         if self.desk is None:
