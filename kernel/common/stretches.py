@@ -10,6 +10,8 @@ def stretches(values: Sequence[int], step: int) -> list[tuple[int, int]]:
     if not values:
         return []
     first, count = values[0], len(values)
+    if isinstance(values, range) and values.step == step:
+        return [(0, count)]
     if list(values) == list(range(first, first + count * step, step)):
         return [(0, count)]  # nearly always
     breaks = [index for index in range(1, count) if values[index] - values[index - 1] != step]

@@ -213,6 +213,19 @@ class Endpoints:
     by_number: Table[int, EndpointState] = field(default_factory=Table)
 
 
+class BlockRun(NamedTuple):
+    """Blocks of a disk that follow each other: the disk's key, the first, how many."""
+
+    disk: int
+    first: int
+    length: int
+
+    @property
+    def keys(self) -> list[tuple[int, int]]:
+        """The keys of the blocks in the cache."""
+        return [(self.disk, number) for number in range(self.first, self.first + self.length)]
+
+
 class SectorPiece(NamedTuple):
     """Sectors of one block: first one on the disk (None: a hole), first one within the page, how many.
 

@@ -5,13 +5,16 @@ Only the readers of the span wait for the disk; the server continues at once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.file import SpanState
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.abi.message import Message, ReplyType
+from callgate.kernel.common.stretches import stretches
 from callgate.kernel.core.coroutines import CARRY, RoutineCall, execute, routine
 from callgate.kernel.core.errors import GivenUp, PolicyError, ServerAnswer, ServerFault, Shortage, error_of_code
-from callgate.kernel.core.records import EndpointState, SectorPiece
+from callgate.kernel.core.records import BlockRun, EndpointState, SectorPiece
 from callgate.kernel.file_data.completion import Completion
 from callgate.kernel.file_data.objects import FileObject, FilesState
 from callgate.kernel.file_data.pages import Pieces
@@ -129,7 +132,8 @@ class Answers:
             return None
         lists = self.completion.lists
         frame, count = lists.write(place_of(endpoint.disk), span.address, pieces)
-        if not in_order(pieces):
+        ordered = in_order(pieces)
+        if not ordered:
             await routine("sort_sectors", ebx=KERNEL_BASE + frame)
         if span.state is not SpanState.WAITING:
             # The server or its disk has died while this thread sorted, and the span has failed.
@@ -139,15 +143,15 @@ class Answers:
         if self.scheduler.current.killed:  # which ends the sorting early
             raise GivenUp(ErrorCode.KILLED)
 
-        blocks, places = lists.read(span.list_frame, count)
+        blocks, places = (all_blocks(pieces), None) if ordered else lists.read(span.list_frame, count)
         locked = self.cache.lock(endpoint.disk, blocks)
-        span.pins += [("block", disk, number) for disk, number in locked.keys]
-        frames = [locked.frames[place] for place in places]
+        span.blocks += [BlockRun(endpoint.disk, blocks[begin], end - begin) for begin, end in stretches(blocks, 1)]
+        of_pieces = locked.frames if places is None else [locked.frames[place] for place in places]
         found: Pieces = []
         at = 0
         for lba, first, sectors in pieces:
             after = at if lba is None else at + pages_of(sectors * SECTOR_SIZE)
-            found.append((frames[at:after], first, sectors))
+            found.append((of_pieces[at:after], first, sectors))
             at = after
         self.completion.pages.lay_out(file, span, extent[0], covered, found)
 
@@ -155,9 +159,12 @@ class Answers:
             self.completion.arrived(span.number)
             return None
         lists.link(span.list_frame)
-        if end and locked.to_read:
-            locked.to_read += read_ahead(self.cache, endpoint.disk, locked.to_read, end)
-        return await self.cache.read(endpoint.disk, locked.to_read)
+        to_read = locked.to_read
+        if end and to_read:
+            ahead = read_ahead(self.cache, endpoint.disk, to_read, end)
+            return await self.cache.read(endpoint.disk, [*to_read, *ahead])
+        frames = locked.frames if len(to_read) == len(locked.numbers) else None  # else other requests read some
+        return await self.cache.read(endpoint.disk, to_read, frames)
 
     def _fitting(
         self, disk: int, span: Span, start: int, covered: int, pieces: list[SectorPiece]
@@ -168,7 +175,7 @@ class Answers:
         Return the pieces and the bytes that they cover.
         """
         asked = self._asked(span, start, pieces)
-        blocks = [block for piece in asked for block in blocks_of(piece)]
+        blocks = all_blocks(asked)
         room = self.cache.fitting(disk, blocks)
         if room == len(blocks):
             return asked, covered
@@ -219,6 +226,12 @@ def in_order(pieces: list[SectorPiece]) -> bool:
                 return False
             before = lba + sectors - 1
     return True
+
+
+def all_blocks(pieces: list[SectorPiece]) -> Sequence[int]:
+    """Return the numbers of the blocks of all pieces that lie on the disk; a `range` if one piece does."""
+    runs = [blocks_of(piece) for piece in pieces if piece.lba is not None]
+    return runs[0] if len(runs) == 1 else [block for run in runs for block in run]
 
 
 def blocks_of(piece: SectorPiece) -> range:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from callgate.kernel.abi.file import SpanState
 from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE
+from callgate.kernel.common.stretches import stretches
 from callgate.kernel.core.errors import DiskError, GivenUp, PolicyError, ServerShortage, Shortage
 from callgate.kernel.core.log import Log
-from callgate.kernel.core.records import Pin
+from callgate.kernel.core.records import BlockRun
 from callgate.kernel.file_data.hunger import Hunger
 from callgate.kernel.file_data.letting_go import LettingGo
 from callgate.kernel.file_data.objects import FileObject, FilesState, publish
@@ -44,7 +47,7 @@ class Completion:
     def left_unread(self, keys: set[tuple[int, int]]) -> None:
         """No disk request will read these blocks: count them down in the lists that wait for them."""
         for number, (_, span) in list(self.state.waiting.items()):
-            if keys.isdisjoint((disk, block) for kind, disk, block in span.pins if kind == "block"):
+            if keys.isdisjoint(key for run in span.blocks for key in run.keys):
                 continue
             if self.lists.linked(span.list_frame) and self.lists.mark_unread(span.list_frame, keys):
                 self.arrived(number)
@@ -75,7 +78,7 @@ class Completion:
         cache = self.cache
         if not cache.state.failing:
             return None, False
-        keys = [(disk, block) for kind, disk, block in span.pins if kind == "block"]
+        keys = [key for run in span.blocks for key in run.keys]
         bad = {cache.frame(key): key for key in cache.failures(keys)}
         for index, parts in enumerate(span.parts if bad else ()):
             frames = {parts} if isinstance(parts, int) else {part.source & -PAGE_SIZE for part in parts}
@@ -89,26 +92,28 @@ class Completion:
         return None, False
 
     def _let_go_of_blocks(self, span: Span) -> None:
-        """Unlock the blocks after the end of a span that was cut short: a locked bad block is never read again.
-
-        Sectors have been answered, so all that the span has pinned is blocks.
-        """
+        """Unlock the blocks after the end of a span that was cut short: a locked bad block is never read again."""
         cache = self.cache
         used = {parts for parts in span.parts if isinstance(parts, int)}
         used |= {part.source & -PAGE_SIZE for parts in span.parts if not isinstance(parts, int) for part in parts}
-        kept: list[Pin] = []
-        gone: list[Pin] = []
-        for pin in span.pins:
-            (kept if cache.frame((pin[1], pin[2])) in used else gone).append(pin)
-        self.letting_go.pins.release(gone)
-        span.pins = kept
+        kept: list[BlockRun] = []
+        gone: list[tuple[int, int]] = []
+        for disk, first, count in span.blocks:
+            numbers = [number for number in range(first, first + count) if cache.frame((disk, number)) in used]
+            kept += [BlockRun(disk, numbers[begin], end - begin) for begin, end in stretches(numbers, 1)]
+            gone += [(disk, number) for number in sorted({*range(first, first + count)} - {*numbers})]
+        self.letting_go.pins.unlock(gone)
+        span.blocks = kept
 
     def ready(self, file: FileObject, span: Span) -> None:
         """Put the pages of a span together, publish them, and wake its readers; NO_MEMORY for a copied page."""
         parts, make = span.parts, self.pages.make
-        span.frames = [one if isinstance(one, int) else make(span, one) for one in parts]
         # A block of the cache with nothing else in it is whole.
-        span.whole = [isinstance(one, int) and one >= HIGH_MEMORY for one in parts]
+        if {*map(type, parts)} == {int} and min(cast("list[int]", parts)) >= HIGH_MEMORY:  # as nearly always
+            span.frames, span.whole = cast("list[int]", parts), [True] * len(parts)
+        else:
+            span.frames = [one if isinstance(one, int) else make(span, one) for one in parts]
+            span.whole = [isinstance(one, int) and one >= HIGH_MEMORY for one in parts]
         span.parts = []
         span.state = SpanState.READY
         self._settle(span)

@@ -83,9 +83,10 @@ class LettingGo:
             file.spans.remove(span)
             self.state.blocks -= 1
         self.pins.release(span.pins)
+        self.pins.unlock([key for run in span.blocks for key in run.keys])
         for frame in span.private:
             self.low.release(frame)
-        span.pins, span.private, span.frames, span.whole, span.parts = [], [], [], [], []
+        span.pins, span.blocks, span.private, span.frames, span.whole, span.parts = [], [], [], [], [], []
         if span.ahead:
             self.state.counters.wasted += 1
         server = self.endpoints.by_number[file.endpoint]

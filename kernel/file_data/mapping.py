@@ -7,7 +7,8 @@ a write there changes the block of the cache, so every window shows it at once, 
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from itertools import groupby
 
 from callgate.kernel.abi.errors import ErrorCode
@@ -107,8 +108,11 @@ class FileMapping:
         self.tables.unmap_run(process.pointers, pages.start, len(pages))
 
 
-def runs_of(pages: range, writable: Container[int]) -> Iterator[tuple[int, int, int]]:
+def runs_of(pages: range, writable: AbstractSet[int]) -> Iterator[tuple[int, int, int]]:
     """Cut pages into runs that are mapped alike: (first, the page after the last, flags of their entries)."""
+    if not writable and pages:
+        yield pages.start, pages.stop, USER_READ
+        return
     begin = pages.start
     for kind, run in groupby(pages, writable.__contains__):
         end = begin + len(list(run))

@@ -6,7 +6,7 @@ a piece, rule 7), and pages of files with clusters smaller than a page, are copi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.file import SpanState
@@ -21,7 +21,7 @@ from callgate.kernel.tasks.shares import Shares
 
 Extents = list[tuple[bool, int, int]]  # whether it is on the disk, first sector within its first block, sectors
 Pieces = list[
-    tuple[list[int], int, int]
+    tuple[Sequence[int], int, int]
 ]  # frames of its blocks, none for zeros; first sector within the first, sectors
 
 

@@ -19,7 +19,7 @@ from callgate.kernel.common.record import record
 from callgate.kernel.core.control_block import word
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.guest import Guest
-from callgate.kernel.core.records import EndpointState, Pin
+from callgate.kernel.core.records import BlockRun, EndpointState, Pin
 from callgate.kernel.tasks.shares import Shares
 
 STATES = tuple(SpanState)
@@ -53,6 +53,7 @@ class Span:
 
     __slots__ = (
         *("words", "base", "handle", "error", "again", "first_page", "frames", "whole", "private", "pins"),
+        "blocks",
         *("parts", "begun", "waiters", "users", "server_request", "list_frame", "ahead", "stuck", "kept", "idle"),
         "family",
     )
@@ -64,7 +65,8 @@ class Span:
     frames: list[int]
     whole: list[bool]  # by page: whether it is a block of the cache that holds nothing else
     private: list[int]
-    pins: list[Pin]
+    pins: list[Pin]  # frames of its server
+    blocks: list[BlockRun]  # of the cache, which it has locked
     parts: list[int | list[Part]]  # by page, until it is READY; an int is the frame
     begun: Part | None  # beginning of the first page, from a reply that ended within it
     waiters: list[int]  # selectors of threads
@@ -104,6 +106,7 @@ class Span:
         self.whole = []
         self.private = []
         self.pins = []
+        self.blocks = []
         self.parts = []
         self.begun = None
         self.waiters = []
@@ -184,7 +187,7 @@ class Span:
     @property
     def holds_low(self) -> bool:
         """Whether it holds frames of low memory: copies, or a server's own pages."""
-        return bool(self.private) or (bool(self.pins) and self.pins[0][0] == "frame")
+        return bool(self.private) or bool(self.pins)
 
     @property
     def idling(self) -> bool:

@@ -51,7 +51,7 @@ class FileWriting:
 
         Return their indexes, and the blocks of those with a new claim, whose change is still to be noticed.
         """
-        keys = {self.cache.frame((pin[1], pin[2])): (pin[1], pin[2]) for pin in span.pins if pin[0] == "block"}
+        keys = {self.cache.frame(key): key for run in span.blocks for key in run.keys}
         whole = {index: keys[span.frames[index]] for index in pages if span.whole[index]}
         allowed = dict(zip(whole, self.changed_blocks.claim(whole.values(), process.family), strict=False))
         return set(allowed), {index: whole[index] for index, claimed in allowed.items() if claimed}

@@ -4,10 +4,24 @@ A frame is named by its physical address.  Frames that are mapped in more than o
 page of a server in its clients, a block of the disk cache) are counted; the last holder frees them.
 """
 
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.abi.memory import PAGE_SHIFT, PAGE_SIZE
 from callgate.kernel.common.record import record
+from callgate.kernel.common.stretches import stretches
 from callgate.kernel.core.errors import Shortage
+
+if TYPE_CHECKING:
+    Numbers = array[int]
+else:
+    Numbers = array
+
+ONE = array("I", [1])
 
 
 class OutOfMemory(Shortage):
@@ -21,22 +35,23 @@ class OutOfMemory(Shortage):
 class FramePool:
     """A range of frames given out lowest first, then most recently freed first.
 
-    `limit` is the end of the range; `holders` counts the holders of every frame given out.  Whatever changes it or
-    `free` counts that in `changes` first, by which a snapshot knows that there is something to copy.
+    `limit` is the end of the range; `counts` has the holders of every frame up to `next`, 0 for those that are free.
+    Whatever changes it or `free` counts that in `changes` first, by which a snapshot knows that there is something to
+    copy.
     """
 
     start: int
     limit: int
     next: int  # the lowest frame that was never given out
     free: list[int]
-    holders: dict[int, int]
+    counts: Numbers
     changes: int
 
     def __init__(self, start: int, limit: int) -> None:
         self.start = self.next = start
         self.limit = limit
         self.free = []
-        self.holders = {}
+        self.counts = array("I")
         self.changes = 0
 
     def allocate(self) -> int:
@@ -44,12 +59,13 @@ class FramePool:
         self.changes += 1
         if self.free:
             frame = self.free.pop()
+            self.counts[frame - self.start >> PAGE_SHIFT] = 1
         elif self.next < self.limit:
             frame = self.next
             self.next += PAGE_SIZE
+            self.counts.append(1)
         else:
             raise OutOfMemory
-        self.holders[frame] = 1
         return frame
 
     def allocate_several(self, count: int) -> list[int]:
@@ -58,34 +74,60 @@ class FramePool:
             raise OutOfMemory
         return [self.allocate() for _ in range(count)]
 
-    def allocate_ascending(self, count: int) -> list[int]:
-        """Return `count` frames in the order of memory, so that many lie side by side; OutOfMemory, or none at all."""
+    def allocate_ascending(self, count: int) -> Sequence[int]:
+        """Return `count` frames in the order of memory, so that many lie side by side; OutOfMemory, or none at all.
+
+        They are a `range` if all of them do.
+        """
         if count > self.available:
             raise OutOfMemory
         self.changes += 1
         kept = max(0, len(self.free) - count)
         taken = sorted(self.free[kept:])
         del self.free[kept:]
-        begin, self.next = self.next, self.next + (count - len(taken)) * PAGE_SIZE
-        taken += range(begin, self.next, PAGE_SIZE)
-        self.holders.update(dict.fromkeys(taken, 1))
-        return taken
+        pieces = [range(taken[begin], taken[end - 1] + 1, PAGE_SIZE) for begin, end in stretches(taken, PAGE_SIZE)]
+        for piece in pieces:
+            first = piece.start - self.start >> PAGE_SHIFT
+            self.counts[first : first + len(piece)] = ONE * len(piece)
+        if count > len(taken):
+            begin, self.next = self.next, self.next + (count - len(taken)) * PAGE_SIZE
+            self.counts.extend(ONE * (count - len(taken)))
+            pieces.append(range(begin, self.next, PAGE_SIZE))
+        return pieces[0] if len(pieces) == 1 else [frame for piece in pieces for frame in piece]
 
     def hold(self, frame: int) -> None:
         """Add a holder to a frame that has been given out."""
         self.changes += 1
-        self.holders[frame] += 1
+        self.counts[self._held(frame)] += 1
 
     def release(self, frame: int) -> bool:
         """Drop one holder; True when that was the last one and the frame is free again."""
         self.changes += 1
-        holders = self.holders[frame] - 1
-        if holders:
-            self.holders[frame] = holders
+        place = self._held(frame)
+        self.counts[place] -= 1
+        if self.counts[place]:
             return False
-        del self.holders[frame]
         self.free.append(frame)
         return True
+
+    def _held(self, frame: int) -> int:
+        """Return the place of a frame that has been given out in `counts`; KeyError if it has not."""
+        place = frame - self.start >> PAGE_SHIFT
+        if place < 0 or place >= len(self.counts) or not self.counts[place]:
+            raise KeyError(frame)
+        return place
+
+    def holds_all(self, frames: range) -> bool:
+        """Whether frames side by side, `PAGE_SIZE` apart, have all been given out."""
+        first = frames.start - self.start >> PAGE_SHIFT
+        counts = self.counts[max(first, 0) : max(first, 0) + len(frames)]
+        return first >= 0 and len(counts) == len(frames) and all(counts)
+
+    @property
+    def holders(self) -> dict[int, int]:
+        """The frames that have been given out, with how many hold each."""
+        frames = range(self.start, self.next, PAGE_SIZE)
+        return {frame: count for frame, count in zip(frames, self.counts, strict=True) if count}
 
     @property
     def total(self) -> int:
@@ -95,7 +137,7 @@ class FramePool:
     @property
     def used(self) -> int:
         """Number of frames given out."""
-        return len(self.holders)
+        return len(self.counts) - len(self.free)
 
     @property
     def available(self) -> int:

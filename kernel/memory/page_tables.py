@@ -105,7 +105,7 @@ class PageTables:
             assert address is not None
             first = address >> 3
             count = min(len(frames) - at, TABLE_ENTRIES - first % TABLE_ENTRIES)
-            entries = array("Q", [frame | flags for frame in frames[at : at + count]])
+            entries = array("Q", map(flags.__or__, frames[at : at + count]))
             self.quads[first : first + count] = memoryview(entries)
             self.count_writes(count)
             at += count

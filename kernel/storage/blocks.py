@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from callgate.kernel.abi.disks.disk import DiskStatus
 from callgate.kernel.common.record import record
+from callgate.kernel.common.stretches import stretches
 from callgate.kernel.storage.disk_requests import Key, Run
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ else:
     Numbers = array
 
 BYTES, COUNTS, LARGE = "B", "I", "Q"  # of an array: what an element takes
+ONE = array(COUNTS, [1])
 ENDS: Final = 0  # the place without a block: both ends of the list of those that may be evicted
 DONE: Final = DiskStatus.DONE
 
@@ -41,10 +43,10 @@ class Uses:
     newer: Numbers = column(COUNTS)  # likewise, used after it
     idle: int = 0  # how many are on the list
 
-    def append(self, count: int, locks: int) -> None:
+    def append(self, count: int) -> None:
         """Make places."""
         places = range(len(self.locks), len(self.locks) + count)
-        self.locks.extend([locks] * count)
+        self.locks.frombytes(bytes(count * self.locks.itemsize))
         self.older.extend(places)
         self.newer.extend(places)
 
@@ -81,7 +83,7 @@ class Uses:
 
 @record
 class Blocks:
-    """Blocks by key, with a column for each thing that is known of one; the first place has none.
+    """Blocks by disk and number, with a column for each thing that is known of one; the first place has none.
 
     What reads them may go through the columns; whatever changes one, but for those of `uses`, counts that in `changes`
     first, by which a snapshot knows that there is something to copy.
@@ -89,9 +91,10 @@ class Blocks:
 
     uses: Uses = field(default_factory=Uses)
     changes: int = 0
-    places: dict[Key, int] = field(default_factory=dict)
+    places: dict[int, dict[int, int]] = field(default_factory=dict)  # of the blocks of each disk that has some
     free: list[int] = field(default_factory=list)  # places without a block
-    names: list[Key | None] = field(default_factory=lambda: [None])  # the key of the block in a place
+    disks: Numbers = column(LARGE)
+    numbers: Numbers = column(LARGE)
     frames: Numbers = column(LARGE)
     runs: list[Run | None] = field(default_factory=lambda: [None])  # what reads it, or has read it; None: none yet
     changed: Numbers = column(BYTES)  # whether it differs from the disk; then it has a lock on that account
@@ -101,92 +104,131 @@ class Blocks:
     waiters: dict[int, tuple[int, ...]] = field(default_factory=dict)  # numbers of Notices, where there are any
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.frames) - 1 - len(self.free)
 
-    def __contains__(self, key: object) -> bool:
-        return key in self.places
+    def __contains__(self, key: Key) -> bool:
+        return self.find(key) is not None
 
     def __iter__(self) -> Iterator[Key]:
-        return iter(self.places)
+        return ((disk, number) for disk, places in self.places.items() for number in places)
 
     def __getitem__(self, key: Key) -> Block:
-        return Block(self, self.places[key])
+        return Block(self, self.place(key))
+
+    def find(self, key: Key) -> int | None:
+        """Return the place of a block; None if there is no such block."""
+        of_disk = self.places.get(key[0])
+        return None if of_disk is None else of_disk.get(key[1])
+
+    def place(self, key: Key) -> int:
+        """Return the place of a block that there is."""
+        return self.places[key[0]][key[1]]
+
+    def places_of(self, disk: int, numbers: Iterable[int]) -> list[int]:
+        """Return the places of blocks of a disk, all of which there are."""
+        return list(map(self.places[disk].__getitem__, numbers))
+
+    def frames_of(self, disk: int, numbers: Iterable[int]) -> list[int]:
+        """Return the frames of blocks of a disk, all of which there are."""
+        return list(map(self.frames.__getitem__, self.places_of(disk, numbers)))
+
+    def none_of(self, disk: int, numbers: Iterable[int]) -> bool:
+        """Whether there is none of these blocks of a disk."""
+        of_disk = self.places.get(disk)
+        return of_disk is None or of_disk.keys().isdisjoint(numbers)
 
     def items(self) -> Iterable[tuple[Key, Block]]:
-        """Return the keys with their blocks, in the order in which they were made."""
-        return [(key, Block(self, place)) for key, place in self.places.items()]
+        """Return the keys with their blocks: disk by disk, those of one in the order in which they were made."""
+        return [
+            ((disk, number), Block(self, place))
+            for disk, places in self.places.items()
+            for number, place in places.items()
+        ]
 
     def values(self) -> Iterable[Block]:
         """Return the blocks."""
-        return [Block(self, place) for place in self.places.values()]
+        return [block for _, block in self.items()]
 
     def failed(self, key: Key) -> DiskStatus | None:
         """Return why a block's content is not available; None if it has arrived or is on its way."""
-        run = self.runs[self.places[key]]
+        run = self.runs[self.place(key)]
         return None if run is None or run.status is DONE else run.status
 
     def oldest(self) -> Key:
         """Return the key of the one that is evicted next; IndexError if there is none."""
-        key = self.names[self.uses.newer[ENDS]]
-        if key is None:
+        place = self.uses.newer[ENDS]
+        if place == ENDS:
             raise IndexError("no block may be evicted")
-        return key
+        return self.disks[place], self.numbers[place]
 
     def idle(self) -> list[Key]:
         """Return the keys of those that may be evicted, least recently used first."""
-        return [key for key in map(self.names.__getitem__, self.uses.in_order()) if key is not None]
+        return [(self.disks[place], self.numbers[place]) for place in self.uses.in_order()]
 
     def add(self, key: Key, frame: int) -> int:
         """Make a block; return its place."""
-        if not self.free:
-            self._append([key], [frame], 0)
-            return len(self.frames) - 1
         self.changes += 1
-        place = self.places[key] = self.free.pop()
-        self.names[place] = key
-        self.frames[place] = frame
+        disk, number = key
+        if not self.free:
+            self._append(1)
+            self.free.append(len(self.frames) - 1)
+        place = self.places.setdefault(disk, {})[number] = self.free.pop()
+        self.disks[place], self.numbers[place], self.frames[place] = disk, number, frame
         return place
 
-    def add_locked(self, keys: Sequence[Key], frames: Sequence[int]) -> None:
-        """Make blocks, each with a lock."""
-        known = min(len(self.free), len(keys))
-        locks = self.uses.locks
-        for key, frame in zip(keys[:known], frames, strict=False):
-            locks[self.add(key, frame)] = 1
-        self._append(keys[known:], frames[known:], 1)
-
-    def _append(self, keys: Sequence[Key], frames: Sequence[int], locks: int) -> None:
+    def add_locked(self, disk: int, numbers: Sequence[int], frames: Sequence[int]) -> None:
+        """Make blocks of a disk, each with a lock."""
         self.changes += 1
-        first, count = len(self.frames), len(keys)
-        self.places.update(zip(keys, range(first, first + count), strict=True))
-        self.names.extend(keys)
+        count = len(numbers)
+        kept = max(0, len(self.free) - count)
+        places = sorted(self.free[kept:])
+        del self.free[kept:]
+        fresh = count - len(places)
+        if fresh:
+            places += range(len(self.frames), len(self.frames) + fresh)
+            self._append(fresh)
+        for begin, end in stretches(places, 1):
+            at = slice(places[begin], places[begin] + end - begin)
+            self.disks[at] = array(LARGE, [disk]) * (end - begin)
+            self.numbers[at] = array(LARGE, numbers[begin:end])
+            self.frames[at] = array(LARGE, frames[begin:end])
+            self.uses.locks[at] = ONE * (end - begin)
+        self.places.setdefault(disk, {}).update(zip(numbers, places, strict=True))
+
+    def _append(self, count: int) -> None:
+        """Make places, which are not on the list of the free ones."""
         self.runs.extend([None] * count)
-        self.frames.extend(frames)
-        for each in (self.changed, self.families, self.writers, self.doomed):
+        for each in (self.disks, self.numbers, self.frames, self.changed, self.families, self.writers, self.doomed):
             each.frombytes(bytes(count * each.itemsize))
-        self.uses.append(count, locks)
+        self.uses.append(count)
 
     def remove(self, key: Key) -> int:
         """Forget a block without locks; return its frame."""
         self.changes += 1
-        place = self.places.pop(key)
+        of_disk = self.places[key[0]]
+        place = of_disk.pop(key[1])
+        if not of_disk:
+            del self.places[key[0]]
         self.free.append(place)
         self.uses.retain(place)
-        self.names[place] = self.runs[place] = None
+        self.runs[place] = None
         for each in (self.changed, self.families, self.writers, self.doomed):
             each[place] = 0
         self.waiters.pop(place, None)
         return self.frames[place]
 
-    def read_by(self, keys: Iterable[Key], run: Run) -> bool:
-        """Note the run that reads blocks; return whether something is to be done for one of them when it ends."""
+    def read_by(self, piece: Run, run: Run) -> bool:
+        """Note the run that reads the blocks of a piece of it.
+
+        Return whether something is to be done for one of them when it ends.
+        """
         self.changes += 1
-        places, runs, locks, waiters = self.places, self.runs, self.uses.locks, self.waiters
-        watched = False
-        for key in keys:
-            place = places[key]
-            runs[place] = run
-            watched |= not locks[place] or place in waiters
+        places = self.places_of(piece.disk, range(piece.first, piece.end))
+        watched = not self.waiters.keys().isdisjoint(places)
+        for begin, end in stretches(places, 1):
+            at = slice(places[begin], places[begin] + end - begin)
+            self.runs[at] = [run] * (end - begin)
+            watched |= not all(self.uses.locks[at])
         return watched
 
 

@@ -7,7 +7,7 @@ blocks become one disk request (kernel/storage/disk_requests.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from callgate.kernel.abi.calls import WaitReason
@@ -29,16 +29,28 @@ SPARE_LEAST = 3 * (SECTORS_PER_PAGE + 1)  # blocks for file data, with fewer of 
 
 @record(eq=True)
 class Locked:
-    """The outcome of locking blocks: frames in the order asked, blocks still on their way, blocks to read.
+    """The outcome of locking blocks of a disk: numbers and frames in the order asked, and numbers of those to be read.
 
-    `there` are the places in that order of those that are not on their way.
+    `there` are the places in that order of those that are not on their way.  What follows each other is a `range`, if
+    it is long.
     """
 
-    keys: list[Key]
-    frames: list[int]
-    missing: list[Key]
-    to_read: list[int]
+    disk: int
+    numbers: Sequence[int]
+    frames: Sequence[int]
+    to_read: Sequence[int]
     there: list[int]
+
+    @property
+    def keys(self) -> list[Key]:
+        """All of them."""
+        return [(self.disk, number) for number in self.numbers]
+
+    @property
+    def missing(self) -> list[Key]:
+        """Those that are still on their way."""
+        there = set(self.there)
+        return [(self.disk, number) for place, number in enumerate(self.numbers) if place not in there]
 
 
 class Cache:
@@ -65,17 +77,20 @@ class Cache:
         self.left_unread = left_unread
         self.requests = requests
 
-    def lock(self, disk: int, numbers: list[int]) -> Locked:
+    def lock(self, disk: int, numbers: Sequence[int]) -> Locked:
         """Lock blocks of a disk, making those that are not cached; IO_ERROR, NO_MEMORY lock nothing."""
         state, blocks, uses = self.state, self.state.blocks, self.state.blocks.uses
-        places, runs, frames, locks = blocks.places, blocks.runs, blocks.frames, uses.locks
-        keys = [(disk, number) for number in numbers]
-        if places.keys().isdisjoint(keys) and len(set(numbers)) == len(numbers):
-            return self._lock_new(keys, numbers)
-        locked = Locked([], [], [], [], [])
+        runs, frames, locks = blocks.runs, blocks.frames, uses.locks
+        if blocks.none_of(disk, numbers) and (isinstance(numbers, range) or len(set(numbers)) == len(numbers)):
+            return self._lock_new(disk, numbers)
+        taken: list[int] = []
+        found: list[int] = []
+        to_read: list[int] = []
+        there: list[int] = []
         try:
-            for index, key in enumerate(keys):
-                place = places.get(key)
+            for index, number in enumerate(numbers):
+                key = disk, number
+                place = blocks.find(key)
                 run = None if place is None else runs[place]
                 status = None if run is None else run.status
                 if place is not None and not locks[place] and status is not None and status is not DONE:
@@ -84,61 +99,59 @@ class Cache:
                 if place is None:
                     place = blocks.add(key, self.new_frame())
                     state.misses += 1
-                    locked.to_read.append(key[1])
+                    to_read.append(number)
                 else:
                     state.hits += 1
                 if not locks[place]:
                     state.locked += 1
                     uses.retain(place)
                 locks[place] += 1
-                locked.keys.append(key)
-                locked.frames.append(frames[place])
-                if status is None:
-                    locked.missing.append(key)
-                else:
-                    locked.there.append(index)
+                taken.append(number)
+                found.append(frames[place])
+                if status is not None:
+                    there.append(index)
         except PolicyError:
-            self.unlock(locked.keys)
-            for number in locked.to_read:
+            self.unlock([(disk, number) for number in taken])
+            for number in to_read:
                 self.evict((disk, number))  # no request is going to read it
             raise
-        return locked
+        return Locked(disk, taken, found, to_read, there)
 
-    def _lock_new(self, keys: list[Key], numbers: list[int]) -> Locked:
+    def _lock_new(self, disk: int, numbers: Sequence[int]) -> Locked:
         """Make and lock blocks none of which is cached, as most of a file's are, in frames side by side; NO_MEMORY."""
         state = self.state
-        while self.high.available < len(keys):
+        while self.high.available < len(numbers):
             self._evict_one()
-        frames = self.high.allocate_ascending(len(keys))
-        state.blocks.add_locked(keys, frames)
-        state.misses += len(keys)
-        state.locked += len(keys)
-        return Locked(keys, frames, list(keys), list(numbers), [])
+        frames = self.high.allocate_ascending(len(numbers))
+        state.blocks.add_locked(disk, numbers, frames)
+        state.misses += len(numbers)
+        state.locked += len(numbers)
+        return Locked(disk, numbers, frames, numbers, [])
 
-    def fitting(self, disk: int, numbers: list[int]) -> int:
+    def fitting(self, disk: int, numbers: Sequence[int]) -> int:
         """Return how many of these blocks, from the first on, file data may lock, releasing idle data for them.
 
         A quarter of the cache is left for the structures of file systems.  Unlocked blocks are not read in when two
         spans would not find room: a thread that needs both at once would wait for ever.
         """
-        places, locks = self.state.blocks.places, self.state.blocks.uses.locks
-        while True:
+        places, locks = self.state.blocks.places.get(disk, {}), self.state.blocks.uses.locks
+        while not self.has_room(len(numbers)):
             room = self._room
-            if room >= len(numbers):
-                return len(numbers)
             fresh: set[int] = set()
             fits = 0
             for number in numbers:
-                place = places.get((disk, number))
+                place = places.get(number)
                 if place is None or not locks[place]:
                     fresh.add(number)
                 fits += len(fresh) <= room
             if len(fresh) <= room or self.spare < SPARE_LEAST:
                 return fits
-            if not self.reclaim(partial(self._has_room, len(fresh))):
+            if not self.reclaim(partial(self.has_room, len(fresh))):
                 return fits
+        return len(numbers)
 
-    def _has_room(self, count: int) -> bool:
+    def has_room(self, count: int) -> bool:
+        """Whether file data may lock this many more blocks."""
         return self._room >= count
 
     @property
@@ -164,10 +177,10 @@ class Cache:
     def unlock(self, keys: list[Key]) -> None:
         """Drop one lock of each block."""
         state, blocks, uses = self.state, self.state.blocks, self.state.blocks.uses
-        places, runs, doomed, locks = blocks.places, blocks.runs, blocks.doomed, uses.locks
+        runs, doomed, locks = blocks.runs, blocks.doomed, uses.locks
         idle: list[int] = []
         for key in keys:
-            place = places[key]
+            place = blocks.place(key)
             locks[place] = left = locks[place] - 1
             if not left:
                 state.locked -= 1
@@ -219,13 +232,16 @@ class Cache:
             if block.run is not None:
                 block.run.watched = True
 
-    async def read(self, disk: int, numbers: list[int]) -> RoutineCall | None:
+    async def read(self, disk: int, numbers: Sequence[int], frames: Sequence[int] | None = None) -> RoutineCall | None:
         """Start reading blocks that `lock` made, in ascending order; their notices tell when they have arrived.
 
+        `frames` are theirs, if the caller knows them.
         Return the routine that starts the last of them, if there is one: the caller awaits it or ends with it.
         """
-        blocks = self.state.blocks
-        frames = [blocks.frames[blocks.places[disk, number]] for number in numbers]
+        if not numbers:
+            return None
+        if frames is None:
+            frames = self.state.blocks.frames_of(disk, numbers)
         submit: RoutineCall | None = None
         pieces = self._pieces(disk, numbers, frames)
         for index, (run, places) in enumerate(pieces):
@@ -241,12 +257,12 @@ class Cache:
                 raise
         return submit
 
-    def _pieces(self, disk: int, numbers: list[int], frames: list[int]) -> list[tuple[Run, list[int]]]:
+    def _pieces(self, disk: int, numbers: Sequence[int], frames: Sequence[int]) -> list[tuple[Run, Sequence[int]]]:
         """Cut blocks into runs for one disk request each; those that have failed together are read in smaller ones."""
         alone = self.state.alone
         if not alone:
             return runs(disk, numbers, frames)
-        found: list[tuple[Run, list[int]]] = []
+        found: list[tuple[Run, Sequence[int]]] = []
         places = dict(zip(numbers, frames, strict=True))
         for most in (DISK_REQUEST_PAGES, FEW, 1):
             some = [number for number in numbers if alone.get((disk, number), DISK_REQUEST_PAGES) == most]
@@ -270,13 +286,14 @@ class Cache:
         while True:
             locked = self.lock(disk, numbers)
             thread = self.scheduler.current
+            missing = locked.missing
             try:
-                if locked.missing:
-                    self.notify(locked.missing, thread.selector)
+                if missing:
+                    self.notify(missing, thread.selector)
                     submit = await self.read(disk, locked.to_read)
                     if submit is not None:
                         await execute(submit)
-                    while any(self.pending(key) for key in locked.missing):
+                    while any(self.pending(key) for key in missing):
                         if thread.killed:
                             raise GivenUp(ErrorCode.KILLED)
                         await routine("block", eax=WaitReason.DISK)
@@ -284,7 +301,7 @@ class Cache:
             except PolicyError as error:
                 self.unlock(locked.keys)  # a block that the disk is about to write into stays until it has
                 given_up = thread.killed or isinstance(error, GivenUp)
-                if given_up or not locked.missing or self.state.alone.keys().isdisjoint(locked.keys):
+                if given_up or not missing or self.state.alone.keys().isdisjoint(locked.keys):
                     raise
             else:
                 return locked
@@ -294,7 +311,7 @@ class Cache:
         block = self.state.blocks[key]
         return not block.valid and block.failed is None
 
-    def _extend(self, piece: Run, frames: list[int]) -> bool:
+    def _extend(self, piece: Run, frames: Sequence[int]) -> bool:
         """Have the disk's last request read these blocks too, if it still waits and is for those just before them."""
         disk, first = piece.disk, piece.first
         if not self.state.alone.keys().isdisjoint([(disk, first - 1), (disk, first)]):
@@ -307,7 +324,7 @@ class Cache:
 
     def _belong(self, piece: Run, run: Run) -> None:
         """Note the run by which the blocks of a piece of it are read."""
-        if self.state.blocks.read_by(piece.keys, run):
+        if self.state.blocks.read_by(piece, run):
             run.watched = True
 
     def ended(self, run: Run, status: DiskStatus) -> None:

@@ -7,7 +7,7 @@ come run before those who wait, and would take each request that becomes free.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import field
 
 from callgate.kernel.abi.calls import WaitReason
@@ -91,7 +91,7 @@ class DiskRequests:
         self.watch = watch
         self.ended = ended
 
-    async def read(self, run: Run, frames: list[int]) -> RoutineCall | None:
+    async def read(self, run: Run, frames: Sequence[int]) -> RoutineCall | None:
         """Return the routine that has a run read into `frames`, one for each of its blocks.  The caller has it run.
 
         `ended` tells when the run has been read; None if it has told already, because the disk is gone.  Waits for a
@@ -107,7 +107,7 @@ class DiskRequests:
         self._fill(address, run, frames)
         return RoutineCall("disk_submit", ebx=address)
 
-    def extend(self, disk: int, first: int, frames: list[int]) -> Run | None:
+    def extend(self, disk: int, first: int, frames: Sequence[int]) -> Run | None:
         """Have the request that ends before block `first` read more blocks, into `frames`; return its run.
 
         One command does the work of two.  None if that is not the last request of the disk, or has no room, or the
@@ -192,7 +192,7 @@ class DiskRequests:
         for queue in self.state.waiting.values():
             self.scheduler.host_wake(queue[0])
 
-    def _fill(self, address: int, run: Run, frames: list[int]) -> None:
+    def _fill(self, address: int, run: Run, frames: Sequence[int]) -> None:
         state, disk = self.state, run.disk
         view = self.guest.ram.view(address - KERNEL_BASE, size_of(DiskRequest))
         view[:] = bytes(len(view))
@@ -231,13 +231,13 @@ class DiskRequests:
 
 
 def runs(
-    disk: int, numbers: list[int], frames: list[int], most: int = DISK_REQUEST_PAGES
-) -> list[tuple[Run, list[int]]]:
+    disk: int, numbers: Sequence[int], frames: Sequence[int], most: int = DISK_REQUEST_PAGES
+) -> list[tuple[Run, Sequence[int]]]:
     """Cut sorted blocks of a disk into runs that one request each can read, with the frames of each.
 
     Its blocks follow each other, are `most` at most, and lie in few enough runs of frames.
     """
-    result: list[tuple[Run, list[int]]] = []
+    result: list[tuple[Run, Sequence[int]]] = []
     for begin, end in stretches(numbers, 1):
         at = begin
         while at < end:
@@ -250,6 +250,6 @@ def runs(
     return result
 
 
-def frame_runs(frames: list[int]) -> list[int]:
+def frame_runs(frames: Sequence[int]) -> list[int]:
     """Return runs of page frames as a DiskRequest holds them."""
     return [frames[begin] | end - begin - 1 for begin, end in stretches(frames, PAGE_SIZE)]

@@ -6,12 +6,14 @@ them were read ahead of need.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from callgate.kernel.storage.cache import Cache
 
 AHEAD_MOST = 16  # blocks read together with those of a file's beginning
 
 
-def read_ahead(cache: Cache, disk: int, numbers: list[int], end: int) -> list[int]:
+def read_ahead(cache: Cache, disk: int, numbers: Sequence[int], end: int) -> list[int]:
     """Return blocks to be read together with those of a file's beginning: what lies after them, up to `end`.
 
     There are none if the file does not lie where the blocks read before ended.  They end before one that is there

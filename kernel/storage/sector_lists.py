@@ -8,6 +8,8 @@ the layout).
 from __future__ import annotations
 
 import struct
+from array import array
+from collections.abc import Sequence
 from dataclasses import field
 from typing import TYPE_CHECKING
 
@@ -76,25 +78,21 @@ class SectorLists:
         `record` is the linear address of the SpanRecord that counts them down, from their number.
         """
         frame = self.shares.frame_for_files()
-        entries: list[int] = []
+        entries = array("Q")
         for lba, _, sectors in pieces:
             if lba is not None:
-                entries += entries_of(lba, sectors, len(entries))
+                entries.extend(entries_of(lba, sectors, len(entries)))
         parts = {at >> 32 for lba, _, sectors in pieces if lba is not None for at in (lba, lba + sectors - 1)}
         view = self.guest.ram.view(frame, PAGE_SIZE)
         view[:] = bytes(PAGE_SIZE)
         HEAD.pack_into(view, 0, 0, disk, int(len(parts) > 1), len(entries), record)
         self.guest.words[(record - KERNEL_BASE) // 4 + REMAINING] = len(entries)
-        struct.pack_into(f"<{len(entries)}Q", view, ENTRIES, *entries)
+        view[ENTRIES : ENTRIES + len(entries) * entries.itemsize] = memoryview(entries).cast("B")
         return frame, len(entries)
 
     def read(self, frame: int, count: int) -> tuple[list[int], list[int]]:
         """Return the blocks in the order of the entries now, and the place there of each entry as it was written."""
         words = struct.unpack_from(f"<{count}Q", self.guest.ram.view(frame + ENTRIES, 8 * count))
-        begin = next(iter(words), 0)
-        if words == tuple(range(begin, begin + count * NEXT_ENTRY, NEXT_ENTRY)):
-            first = sector_of(begin) // SECTORS_PER_PAGE
-            return list(range(first, first + count)), list(range(count))  # blocks in order, as nearly always
         places = [0] * count
         for place, entry in enumerate(words):
             places[entry >> SECTOR_LINK_SHIFT & SECTOR_LINK_MASK] = place
@@ -143,14 +141,14 @@ class SectorLists:
         self.guest.kernel_words["sector_lists"] = following
 
 
-def entries_of(lba: int, sectors: int, index: int) -> list[int]:
+def entries_of(lba: int, sectors: int, index: int) -> Sequence[int]:
     """Return the entries of a piece, numbered from `index`."""
     whole = min(sectors, SECTORS_PER_PAGE)
     base = index << SECTOR_LINK_SHIFT | whole - 1 << SECTOR_COUNT_SHIFT
     low, count = lba & 0xFFFF_FFFF, -(-sectors // SECTORS_PER_PAGE)
     if low + sectors <= 1 << 32:
         first = base | low | lba >> 32 << SECTOR_PART_SHIFT
-        return list(range(first, first + count * NEXT_ENTRY, NEXT_ENTRY))
+        return range(first, first + count * NEXT_ENTRY, NEXT_ENTRY)
     firsts = range(lba, lba + count * SECTORS_PER_PAGE, SECTORS_PER_PAGE)
     step = 1 << SECTOR_LINK_SHIFT
     return [

@@ -42,7 +42,7 @@ def transfers_in_flight_have_cache_frames(facts: Facts) -> Iterator[str]:
         if region == polled_data(facts.kernel):
             continue
         for frame in frames_of(region, size):
-            if frame not in waiting or frame not in facts.state.high.holders:
+            if frame not in waiting or not facts.state.high.holds_all(range(frame, frame + PAGE_SIZE, PAGE_SIZE)):
                 where = f"port {port}, slot {slot}"
                 yield f"{where}: the disk may write to frame {frame:#x}, which no cache block waits for"
 
@@ -65,7 +65,7 @@ class DmaWatch:
         kernel = self.kernel
         if physical == polled_data(kernel) and length <= SECTOR_SIZE:
             return
-        if not all(map(kernel.state.high.holders.__contains__, frames_of(physical, length))):
+        if not kernel.state.high.holds_all(frames_of(physical, length)):
             self.found.append(f"{length} bytes of DMA went to {physical:#x}, which is not a held frame of the cache")
 
 

@@ -51,15 +51,19 @@ def block_locks_equal_a_recount(facts: Facts) -> Iterator[str]:
         counted = pins[key] + block.changed
         if block.locks < counted or (block.locks > counted and facts.quiescent):
             yield f"block {key} has {block.locks} locks, on record {counted}"
-    for key in sorted(pins.keys() - blocks.places.keys()):
+    for key in sorted(pins.keys() - {*blocks}):
         yield f"block {key} is pinned, and not in the cache"
 
 
 def _pinned_blocks(facts: Facts) -> Iterator[Key]:
-    holders: list[Iterable[Pin]] = [span.pins for span in facts.spans]
-    holders += [pins for endpoint in facts.state.endpoints.by_number.values() for pins in endpoint.pins.values()]
+    for span in facts.spans:
+        for run in span.blocks:
+            yield from run.keys
+    holders: list[Iterable[Pin]] = [
+        pins for endpoint in facts.state.endpoints.by_number.values() for pins in endpoint.pins.values()
+    ]
     holders += [window.pins for process in facts.state.tasks.processes.values() for window in process.windows.values()]
-    return ((disk, block) for pins in holders for kind, disk, block in pins if kind == "block")
+    yield from ((disk, block) for pins in holders for kind, disk, block in pins if kind == "block")
 
 
 def cache_totals_equal_a_recount(facts: Facts) -> Iterator[str]:

@@ -68,7 +68,7 @@ def test_a_disk_command_that_writes_to_a_frame_that_the_cache_has_freed_is_found
     run = next(run for run in in_flight.values() if run.count > 3)
     key = run.keys[place]
     blocks = kernel.cache.state.blocks
-    blocks.frames[blocks.places[key]] = kernel.memory.high.allocate()
+    blocks.frames[blocks.place(key)] = kernel.memory.high.allocate()
     found = [line for line in kernel.check() if line.startswith("transfers_in_flight_have_cache_frames")]
     assert len(found) == 1
     assert "the disk may write to frame" in found[0]

@@ -120,7 +120,7 @@ def contradictions(made: Any) -> list[str]:
                 found.append(f"{span.position} to {span.end} behind {end} of {file.size}")
             end = span.end
             held = {first for kind, first, _ in span.pins if kind == "frame"} | set(span.private)
-            held |= {blocks[disk, number].frame for kind, disk, number in span.pins if kind == "block"}
+            held |= {blocks[key].frame for run in span.blocks for key in run.keys}
             held.add(kernel.memory.zero_frame())
             if span.begun is not None and span.begun.source & -4096 not in held:
                 found.append(f"{span.begun.source:#x} taken over and not held")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from callgate.kernel.abi.disks.disk import DiskStatus
 from callgate.kernel.abi.file import SpanState
 from callgate.kernel.abi.message import ReplyType, SlotState
 from callgate.kernel.core.coroutines import RoutineCall, RoutineResult
-from callgate.kernel.core.records import OpenFile, Process
+from callgate.kernel.core.records import BlockRun, OpenFile, Process
 from callgate.kernel.file_data.ageing import FileAgeing
 from callgate.kernel.file_data.ageing_timer import AgeingState, AgeingTimer
 from callgate.kernel.file_data.answers import Answers
@@ -81,12 +81,12 @@ class FileData(Ipc):
     def _left_unread(self, keys: set[Key]) -> None:
         self.completion.left_unread(keys)
 
-    def extend(self, _disk: int, _first: int, _frames: list[int]) -> None:
+    def extend(self, _disk: int, _first: int, _frames: Sequence[int]) -> None:
         """Stand in for `DiskRequests.extend`: no request waits."""
 
-    async def read(self, run: Run, frames: list[int]) -> None:
+    async def read(self, run: Run, frames: Sequence[int]) -> None:
         """Stand in for `DiskRequests.read`."""
-        assert frames == [self.cache.frame(key) for key in run.keys]
+        assert list(frames) == [self.cache.frame(key) for key in run.keys]
         self.runs.append(run)
 
     def end_runs(self, status: DiskStatus = DiskStatus.DONE) -> None:
@@ -124,7 +124,7 @@ class FileData(Ipc):
         span = Span(self.files_state.next_number, position, length, SpanState.READY, server_request=request)
         self.files_state.next_number += 1
         span.first_page, span.frames = file.page_of(position), list(locked.frames)
-        span.whole, span.pins = [True] * pages, [("block", *key) for key in locked.keys]
+        span.whole, span.blocks = [True] * pages, [BlockRun(0x100, first, pages)]
         self.insert(file, span)
         return span
 

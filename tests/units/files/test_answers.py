@@ -48,6 +48,18 @@ def test_a_span_whose_blocks_are_in_the_cache_is_ready_at_once_and_its_reader_wo
     assert (data.runs, span.state, data.ready()) == ([], SpanState.READY, [thread])
 
 
+def test_of_blocks_that_another_request_reads_already_only_the_others_are_read_each_into_its_own_frame(
+    data: FileData,
+) -> None:
+    first, second = (data.expect(data.new_file(3 * PAGE), 0, 3 * PAGE) for _ in range(2))
+    bring(data, first, [sectors(16, 8), sectors(24, 8), sectors(32, 8)])
+    bring(data, second, [sectors(24, 8), sectors(32, 8), sectors(40, 8)])  # each frame is compared (`FileData.read`)
+    assert [run.keys for run in data.runs] == [[(0x100, 2), (0x100, 3), (0x100, 4)], [(0x100, 5)]]
+    data.end_runs()
+    assert second.frames == [data.cache.frame((0x100, block)) for block in (3, 4, 5)]
+    assert [data.cache.state.blocks[0x100, block].locks for block in (2, 3, 4, 5)] == [1, 2, 2, 1]
+
+
 def test_a_page_made_of_pieces_is_a_copy_with_zeros_for_holes_and_for_what_is_after_the_end(data: FileData) -> None:
     file = data.new_file(2300)
     span = data.expect(file, 0, 2300)

@@ -189,7 +189,8 @@ class Blocks:
         for index, number in enumerate(numbers):
             self.gate.guest.ram.high[index * 4096 : (index + 1) * 4096] = bytes([number]) * 4096
         self.locked += [(disk, number) for number in numbers]
-        return Locked(list(self.locked), [HIGH_MEMORY + index * 4096 for index in range(len(numbers))], [], [], [])
+        places = list(range(len(numbers)))
+        return Locked(disk, numbers, [HIGH_MEMORY + place * 4096 for place in places], [], places)
 
     def unlock(self, keys: list[tuple[int, int]]) -> None:
         for key in keys:

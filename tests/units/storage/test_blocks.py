@@ -56,19 +56,18 @@ def test_blocks_are_evicted_in_the_order_of_their_last_use_whatever_was_used_rem
     for step in range(4000):
         key = (DISK, dice.randrange(60))
         if key not in blocks:
-            made = [(DISK, number) for number in range(key[1], key[1] + dice.randrange(1, 4))]
-            made = [each for each in made if each not in frames]
-            blocks.add_locked(made, [4096 * (step + at) for at in range(len(made))])
-            frames |= {each: 4096 * (step + at) for at, each in enumerate(made)}
+            made = [number for number in range(key[1], key[1] + dice.randrange(1, 4)) if (DISK, number) not in frames]
+            blocks.add_locked(DISK, made, [4096 * (step + at) for at in range(len(made))])
+            frames |= {(DISK, number): 4096 * (step + at) for at, number in enumerate(made)}
         elif dice.random() < 0.3:
             assert blocks.remove(key) == frames.pop(key)
             order.pop(key, None)
         elif dice.random() < 0.5:
-            uses.retain(blocks.places[key])
+            uses.retain(blocks.place(key))
             order.pop(key, None)
         else:
             some = dice.sample(list(frames), min(len(frames), 5))
-            uses.release([blocks.places[each] for each in some])
+            uses.release([blocks.place(each) for each in some])
             order |= dict.fromkeys(each for each in some if each not in order)
         assert (blocks.idle(), uses.idle) == ([*order], len(order))
         assert [*blocks] == [*frames]
@@ -79,9 +78,9 @@ def test_blocks_are_evicted_in_the_order_of_their_last_use_whatever_was_used_rem
 CHANGES: dict[str, Callable[[Blocks], object]] = {
     "add": lambda blocks: blocks.add((DISK, 9), 0x9000),
     "add in a free place": lambda blocks: blocks.add((DISK, 9), 0x9000),
-    "add_locked": lambda blocks: blocks.add_locked([(DISK, 9), (DISK, 10)], [0x9000, 0xA000]),
+    "add_locked": lambda blocks: blocks.add_locked(DISK, [9, 10], [0x9000, 0xA000]),
     "remove": lambda blocks: blocks.remove((DISK, 2)),
-    "read_by": lambda blocks: blocks.read_by([(DISK, 1)], Run(DISK, 1, 1)),
+    "read_by": lambda blocks: blocks.read_by(Run(DISK, 1, 1), Run(DISK, 1, 1)),
     "waiters": lambda blocks: setattr(blocks[DISK, 1], "waiters", (7,)),
     "no waiters": lambda blocks: setattr(blocks[DISK, 2], "waiters", ()),
     "changed": lambda blocks: setattr(blocks[DISK, 1], "changed", True),
@@ -94,11 +93,11 @@ CHANGES: dict[str, Callable[[Blocks], object]] = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_snapshot_keeps_the_blocks_again_after_each_kind_of_change_and_not_after_a_look(change: str) -> None:
     blocks = Blocks()
-    blocks.add_locked([(DISK, 1), (DISK, 2), (DISK, 3)], [0x1000, 0x2000, 0x3000])
+    blocks.add_locked(DISK, [1, 2, 3], [0x1000, 0x2000, 0x3000])
     if "free" in change:
         blocks.remove((DISK, 3))
     blocks[DISK, 2].waiters = (5,)
-    blocks.uses.locks[blocks.places[DISK, 2]] = 0
+    blocks.uses.locks[blocks.place((DISK, 2))] = 0
     keeper = RecordKeeper([blocks])
     kept = keeper.keep()
     before, _ = kept
@@ -116,12 +115,13 @@ def test_a_block_has_failed_only_if_what_was_to_read_it_has(
     blocks = Blocks()
     blocks.add((DISK, 3), 0x3000)
     assert blocks.failed((DISK, 3)) is blocks[DISK, 3].failed is None, "nothing reads it yet"
-    blocks.read_by([(DISK, 3)], Run(DISK, 3, 1, status))
+    run = Run(DISK, 3, 1, status)
+    blocks.read_by(run, run)
     assert blocks.failed((DISK, 3)) is blocks[DISK, 3].failed is failed
 
 
 def test_there_is_no_oldest_block_where_none_may_be_evicted() -> None:
     blocks = Blocks()
-    blocks.add_locked([(DISK, 3)], [0x3000])
+    blocks.add_locked(DISK, [3], [0x3000])
     with pytest.raises(IndexError, match="no block may be evicted"):
         blocks.oldest()

@@ -17,7 +17,7 @@ def test_a_block_that_was_read_is_found_again_in_the_same_frame() -> None:
     rig = CacheRig()
     frames = rig.span([5, 6])
     again = rig.cache.lock(DISK, [6, 5])
-    assert (again.frames, again.missing, again.to_read) == (frames[::-1], [], [])
+    assert (again.frames, again.missing, again.to_read) == ([*frames][::-1], [], [])
     assert (rig.state.hits, rig.state.misses) == (2, 2)
     assert rig.cache.lock(OTHER, [5]).to_read == [5]  # another disk's block
 

@@ -321,9 +321,9 @@ class Blocks:
         self.most = max(self.most, len(numbers))
         for index, number in enumerate(numbers):
             self.high[index * PAGE : (index + 1) * PAGE] = bytes([number & 0xFF]) * PAGE
-        keys = [(disk, number) for number in numbers]
-        self.locked += keys
-        return Locked(keys, [HIGH_MEMORY + index * PAGE for index in range(len(numbers))], [], [], [])
+        self.locked += [(disk, number) for number in numbers]
+        places = list(range(len(numbers)))
+        return Locked(disk, numbers, [HIGH_MEMORY + place * PAGE for place in places], [], places)
 
     def unlock(self, keys: list[tuple[int, int]]) -> None:
         for key in keys:
