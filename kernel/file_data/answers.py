@@ -22,6 +22,7 @@ from callgate.kernel.file_data.spans import Span
 from callgate.kernel.ipc.replies import Replies
 from callgate.kernel.ipc.requests import Requests
 from callgate.kernel.storage.cache import Cache
+from callgate.kernel.storage.cache_records import Locked
 from callgate.kernel.storage.disks import place_of
 from callgate.kernel.storage.read_ahead import read_ahead
 
@@ -146,25 +147,22 @@ class Answers:
         blocks, places = (all_blocks(pieces), None) if ordered else lists.read(span.list_frame, count)
         locked = self.cache.lock(endpoint.disk, blocks)
         span.blocks += [BlockRun(endpoint.disk, blocks[begin], end - begin) for begin, end in stretches(blocks, 1)]
-        of_pieces = locked.frames if places is None else [locked.frames[place] for place in places]
-        found: Pieces = []
-        at = 0
-        for lba, first, sectors in pieces:
-            after = at if lba is None else at + pages_of(sectors * SECTOR_SIZE)
-            found.append((of_pieces[at:after], first, sectors))
-            at = after
-        self.completion.pages.lay_out(file, span, extent[0], covered, found)
+        frames = locked.frames if places is None else [locked.frames[place] for place in places]
+        self.completion.pages.lay_out(file, span, extent[0], covered, with_frames(pieces, frames))
 
         if lists.mark_arrived(span.list_frame, locked.there):
             self.completion.arrived(span.number)
             return None
         lists.link(span.list_frame)
-        to_read = locked.to_read
+        return await self._read(locked, end)
+
+    async def _read(self, locked: Locked, end: int) -> RoutineCall | None:
+        """Read what is missing of locked blocks, and ahead if `end` is not 0."""
+        disk, to_read = locked.disk, locked.to_read
         if end and to_read:
-            ahead = read_ahead(self.cache, endpoint.disk, to_read, end)
-            return await self.cache.read(endpoint.disk, [*to_read, *ahead])
-        frames = locked.frames if len(to_read) == len(locked.numbers) else None  # else other requests read some
-        return await self.cache.read(endpoint.disk, to_read, frames)
+            return await self.cache.read(disk, [*to_read, *read_ahead(self.cache, disk, to_read, end)])
+        # Where other requests read some of them already, the frames of the others have to be looked up.
+        return await self.cache.read(disk, to_read, locked.frames if len(to_read) == len(locked.numbers) else None)
 
     def _fitting(
         self, disk: int, span: Span, start: int, covered: int, pieces: list[SectorPiece]
@@ -232,6 +230,17 @@ def all_blocks(pieces: list[SectorPiece]) -> Sequence[int]:
     """Return the numbers of the blocks of all pieces that lie on the disk; a `range` if one piece does."""
     runs = [blocks_of(piece) for piece in pieces if piece.lba is not None]
     return runs[0] if len(runs) == 1 else [block for run in runs for block in run]
+
+
+def with_frames(pieces: list[SectorPiece], frames: Sequence[int]) -> Pieces:
+    """Return pieces with the frames of their blocks, given those of all pieces."""
+    found: Pieces = []
+    at = 0
+    for lba, first, sectors in pieces:
+        after = at if lba is None else at + pages_of(sectors * SECTOR_SIZE)
+        found.append((frames[at:after], first, sectors))
+        at = after
+    return found
 
 
 def blocks_of(piece: SectorPiece) -> range:

@@ -229,7 +229,7 @@ class Fetching:
         does not give the rest is the span mapped as it is (`stuck`), for readers of the bytes that it has.  Errors of
         this reader alone (KILLED, no memory) say nothing about the server, so they do not make the span `stuck`.
         """
-        if span.stuck or span.end >= file.size or file.page_start(file.page_of(span.end)) == span.end:
+        if span.stuck or self.ends_with_page(file, span):
             return True
         with self.hunger.keeping(span):
             more = file.covering(span.end) or await self._ask(file, span.end, 1)
@@ -243,6 +243,10 @@ class Fetching:
                     raise
                 span.stuck = True
         return False
+
+    def ends_with_page(self, file: FileObject, span: Span) -> bool:
+        """Whether a span ends where a page of the file does, or the file."""
+        return span.end >= file.size or file.page_start(file.page_of(span.end)) == span.end
 
     def room_to_post(self, file: FileObject) -> bool:
         """Whether a request could be posted without waiting for a slot."""

@@ -8,7 +8,7 @@ a while are unmapped (kernel/file_data/ageing.py).
 from __future__ import annotations
 
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.file import FILE_AREAS, FILE_SEQUENCE_NONE, FILE_WINDOW_BYTES
+from callgate.kernel.abi.file import FILE_AREAS, FILE_SEQUENCE_NONE, FILE_WINDOW_BYTES, SpanState
 from callgate.kernel.abi.limits import MAPPED_BLOCKS
 from callgate.kernel.abi.memory import LARGE_PAGE_SIZE, PAGE_SIZE
 from callgate.kernel.core.errors import CallerError, PolicyError, Shortage
@@ -22,6 +22,7 @@ from callgate.kernel.storage.cache import Cache
 from callgate.kernel.tasks.shares import Shares
 
 AHEAD_LIMIT = 8  # spans ahead of a sequential reader, 506 pages each
+MAPPED_AHEAD = 4  # of those, the most that are mapped with the one that the reader comes to
 TOUCH_BYTES = 16 * PAGE_SIZE  # requested, at least, for a random reader
 CROWDED = FILE_AREAS - 2 * FILE_WINDOW_BYTES // SPAN_BYTES  # areas; only gaps that one request cannot fill add more
 
@@ -116,9 +117,44 @@ class Reading:
             opened.ahead = 0
         elif span.end != opened.expected:
             opened.ahead = min(max(1, 2 * opened.ahead), AHEAD_LIMIT)
-        opened.expected = span.end
+        opened.expected = self._map_ahead(process, opened, file, span)
         await self._read_ahead(file, span, opened.ahead)
         return span
+
+    def _map_ahead(self, process: Process, opened: OpenFile, file: FileObject, span: Span) -> int:
+        """Map what has arrived of the spans that a sequential reader comes to next; return the position after them.
+
+        One page fault does for all of them, and so does one look at what to request next.  Nothing is released for it,
+        and a page that may be written to is mapped only when it is touched.
+        """
+        at = span.end
+        for _ in range(0 if opened.writable else min(opened.ahead, MAPPED_AHEAD)):
+            following = file.covering(at)
+            if following is None or not self._can_be_mapped(process, opened, file, following):
+                break
+            try:
+                self.mapping.map(process, opened, file, following)
+            except PolicyError:
+                break  # a reader that needs it will have the error
+            following.ahead = False
+            following.idle = 0
+            at = following.end
+        return at
+
+    def _can_be_mapped(self, process: Process, opened: OpenFile, file: FileObject, span: Span) -> bool:
+        """Whether a span can be mapped at once: it has arrived as a whole, lies in the window, and there is room."""
+        if span.state is not SpanState.READY or not self.fetching.ends_with_page(file, span):
+            return False
+        if not shows(opened, file, span.position) or self.state.mapped >= MAPPED_BLOCKS:
+            return False
+        return self.shares.has_frames(process, self._tables_of(process, opened, file, span).count(None))
+
+    def _tables_of(self, process: Process, opened: OpenFile, file: FileObject, span: Span) -> list[int | None]:
+        """Return the addresses of the entries with which the pieces of a span's page tables begin; None: no table."""
+        pages = addresses_of(opened, file, span)
+        first = pages.start // LARGE_PAGE_SIZE * LARGE_PAGE_SIZE
+        tables = self.mapping.tables
+        return [tables.entry_address(process.pointers, at) for at in range(first, pages.stop, LARGE_PAGE_SIZE)]
 
     def _within(self, file: FileObject, expected: int, position: int) -> bool:
         """Whether a position is in the span that a sequential reader would come to next."""
@@ -130,9 +166,7 @@ class Reading:
 
         Or if the process must not have the page tables that a span needs in its window.
         """
-        pages, tables = addresses_of(opened, file, span), self.mapping.tables
-        first = pages.start // LARGE_PAGE_SIZE * LARGE_PAGE_SIZE
-        covered = [tables.entry_address(process.pointers, at) for at in range(first, pages.stop, LARGE_PAGE_SIZE)]
+        covered = self._tables_of(process, opened, file, span)
         state = self.state
         if state.mapped < MAPPED_BLOCKS and None not in covered:
             return

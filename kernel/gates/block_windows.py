@@ -9,7 +9,8 @@ from callgate.kernel.core.errors import CallerError, PolicyError, Shortage
 from callgate.kernel.core.records import EndpointState, Process, WindowKind
 from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.memory.windows import Source, Windows
-from callgate.kernel.storage.cache import Cache, Locked
+from callgate.kernel.storage.cache import Cache
+from callgate.kernel.storage.cache_records import Locked
 from callgate.kernel.tasks.shares import Shares
 
 

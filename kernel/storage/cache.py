@@ -14,43 +14,16 @@ from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.disks.disk import DISK_REQUEST_PAGES, DiskStatus
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import SECTORS_PER_PAGE
-from callgate.kernel.common.record import record
 from callgate.kernel.core.coroutines import RoutineCall, execute, routine
 from callgate.kernel.core.errors import DiskError, GivenUp, PolicyError, Shortage
 from callgate.kernel.memory.frames import FramePool, OutOfMemory
 from callgate.kernel.storage.blocks import DONE
-from callgate.kernel.storage.cache_records import CacheState, Notice
+from callgate.kernel.storage.cache_records import CacheState, Locked, Notice
 from callgate.kernel.storage.disk_requests import DiskRequests, Key, Run, runs
 from callgate.kernel.tasks.scheduler import Scheduler
 
 FEW = 64  # blocks of a request that reads again what one for more has failed to read
 SPARE_LEAST = 3 * (SECTORS_PER_PAGE + 1)  # blocks for file data, with fewer of which nothing is read
-
-
-@record(eq=True)
-class Locked:
-    """The outcome of locking blocks of a disk: numbers and frames in the order asked, and numbers of those to be read.
-
-    `there` are the places in that order of those that are not on their way.  What follows each other is a `range`, if
-    it is long.
-    """
-
-    disk: int
-    numbers: Sequence[int]
-    frames: Sequence[int]
-    to_read: Sequence[int]
-    there: list[int]
-
-    @property
-    def keys(self) -> list[Key]:
-        """All of them."""
-        return [(self.disk, number) for number in self.numbers]
-
-    @property
-    def missing(self) -> list[Key]:
-        """Those that are still on their way."""
-        there = set(self.there)
-        return [(self.disk, number) for place, number in enumerate(self.numbers) if place not in there]
 
 
 class Cache:

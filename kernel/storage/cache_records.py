@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import field
 
 from callgate.kernel.abi.limits import BLOCKS_ALONE
@@ -43,3 +44,29 @@ class CacheState:
         self.alone.update(dict.fromkeys(keys, most))
         while len(self.alone) > BLOCKS_ALONE:
             del self.alone[next(iter(self.alone))]  # it fails with others once more, and is tried again
+
+
+@record(eq=True)
+class Locked:
+    """The outcome of locking blocks of a disk: numbers and frames in the order asked, and numbers of those to be read.
+
+    `there` are the places in that order of those that are not on their way.  What follows each other is a `range`, if
+    it is long.
+    """
+
+    disk: int
+    numbers: Sequence[int]
+    frames: Sequence[int]
+    to_read: Sequence[int]
+    there: list[int]
+
+    @property
+    def keys(self) -> list[Key]:
+        """All of them."""
+        return [(self.disk, number) for number in self.numbers]
+
+    @property
+    def missing(self) -> list[Key]:
+        """Those that are still on their way."""
+        there = set(self.there)
+        return [(self.disk, number) for place, number in enumerate(self.numbers) if place not in there]

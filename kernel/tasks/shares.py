@@ -81,6 +81,16 @@ class Shares:
         self._check_family(process.family, count)
         self.check_free(process, count)
 
+    def has_frames(self, process: Process, count: int) -> bool:
+        """Whether a process may have `count` more frames, and there are as many that need not be released first."""
+        if self.memory.low.available < self._reserved_from(process) + count:
+            return False
+        try:
+            self.check_frames(process, count)
+        except OutOfMemory:
+            return False
+        return True
+
     def check_list(self, process: Process) -> None:
         """NO_MEMORY if a process must not request one more span, which takes a frame for its sector list."""
         if self.tasks.lists.get(process.family, 0) >= limits.SPANS_OF_FAMILY:
@@ -94,8 +104,11 @@ class Shares:
 
     def check_free(self, process: Process, count: int) -> None:
         """NO_MEMORY if fewer than `count` frames are left beside the reserve for others."""
-        reserved = limits.FRAMES_RESERVED_SHELL if self.favoured(process) else limits.FRAMES_RESERVED_PROGRAMS
-        self.leave(reserved, count)
+        self.leave(self._reserved_from(process), count)
+
+    def _reserved_from(self, process: Process) -> int:
+        """Return how many frames of low memory a process has to leave for others."""
+        return limits.FRAMES_RESERVED_SHELL if self.favoured(process) else limits.FRAMES_RESERVED_PROGRAMS
 
     def leave(self, reserved: int, count: int) -> None:
         """Have file data release memory until `count` frames can be taken and `reserved` are left; NO_MEMORY."""

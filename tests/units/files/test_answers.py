@@ -48,7 +48,7 @@ def test_a_span_whose_blocks_are_in_the_cache_is_ready_at_once_and_its_reader_wo
     assert (data.runs, span.state, data.ready()) == ([], SpanState.READY, [thread])
 
 
-def test_of_blocks_that_another_request_reads_already_only_the_others_are_read_each_into_its_own_frame(
+def test_blocks_that_another_request_reads_already_are_left_to_it_and_the_others_get_their_own_frames(
     data: FileData,
 ) -> None:
     first, second = (data.expect(data.new_file(3 * PAGE), 0, 3 * PAGE) for _ in range(2))

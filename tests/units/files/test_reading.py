@@ -2,7 +2,7 @@
 
 import pytest
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.file import FILE_SEQUENCE_NONE, FILE_WINDOW_BYTES, FilePage
+from callgate.kernel.abi.file import FILE_SEQUENCE_NONE, FILE_WINDOW_BYTES, FilePage, SpanState
 from callgate.kernel.abi.limits import MAPPED_BLOCKS
 from callgate.kernel.core.coroutines import RoutineCall
 from callgate.kernel.file_data.objects import FileObject
@@ -80,6 +80,46 @@ def test_a_sequential_reader_is_read_ahead_for_and_one_that_jumps_is_not(volume:
     assert (touch(32 << 20), posted) == (0, [])
     assert volume.files_state.counters.ahead == 1
     assert file.covering(2 * PAGE).ahead
+
+
+def test_spans_that_have_arrived_after_that_of_a_sequential_reader_are_mapped_with_it(volume: Volume) -> None:
+    read_file(volume, 64 << 20, [(page * PAGE, 1) for page in range(7)])
+    opened = volume.shell.files[1]
+    opened.ahead = 4
+    map_at(volume, 0)
+    assert [bool(volume.entry(opened, page) & 1) for page in range(7)] == [True] * 5 + [False] * 2
+    assert (opened.expected, volume.files_state.mapped) == (5 * PAGE, 5)
+    map_at(volume, 6 * PAGE)  # not where it was to go on
+    assert not volume.entry(opened, 5) & 1
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        *("it jumps", "it may write", "half a page", "not arrived", "no room for page tables", "mapped too often"),
+        "beyond the window",
+    ],
+)
+def test_a_span_is_not_mapped_before_a_reader_touches_it_if(volume: Volume, reason: str) -> None:
+    start = FILE_WINDOW_BYTES - PAGE if reason == "beyond the window" else 0
+    file = read_file(volume, 128 << 20, [(start, 1), (start + PAGE, 1)])
+    volume.fields["slot_waiters"] = 1  # so nothing is read ahead
+    opened, following = volume.shell.files[1], file.covering(start + PAGE)
+    opened.expected, opened.ahead = (PAGE, 1) if reason == "it jumps" else (start, 1)
+    opened.writable = reason == "it may write"
+    if reason == "half a page":
+        following.length = PAGE // 2
+    elif reason == "not arrived":
+        following.state = SpanState.WAITING
+    elif reason == "no room for page tables":
+        volume.shares.memory.low.limit = volume.shares.memory.low.next
+        volume.shares.memory.tables.map(volume.shell.pointers, opened.window, 0, 0, volume.shell.tables)
+        following.first_page = 512  # in another table
+    elif reason == "mapped too often":
+        volume.files_state.mapped = MAPPED_BLOCKS - 1
+    map_at(volume, start)
+    assert list(following.users) == []
+    assert opened.expected == start + PAGE
 
 
 def test_bytes_that_another_span_has_taken_over_while_data_were_read_ahead_are_found_in_that_one(

@@ -23,7 +23,7 @@ from callgate.kernel.gates.volume_information import BRIEFLY, PATIENCE, VolumeQu
 from callgate.kernel.machine.observation.ledger import Counts
 from callgate.kernel.memory.pins import Pins
 from callgate.kernel.memory.windows import Windows
-from callgate.kernel.storage.cache import Locked
+from callgate.kernel.storage.cache_records import Locked
 from plain_gate import Gate
 from plain_guest import drive, refusal
 

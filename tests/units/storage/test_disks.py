@@ -14,7 +14,7 @@ from callgate.kernel.core.coroutines import RoutineCall, RoutineResult
 from callgate.kernel.core.errors import DiskError
 from callgate.kernel.core.records import Thread
 from callgate.kernel.machine.memory.accounts import Account
-from callgate.kernel.storage.cache import Locked
+from callgate.kernel.storage.cache_records import Locked
 from callgate.kernel.storage.disk_reader import DiskReader
 from callgate.kernel.storage.disk_requests import DiskRequests, DiskRequestsState, Run, frame_runs, runs
 from callgate.kernel.storage.disk_watch import WATCH_PERIOD, DiskWatch, DiskWatchState

@@ -1,6 +1,6 @@
 """Policy does not repeat the work of machine code: sorting sectors, counting arrivals."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,14 @@ def test_arriving_blocks_are_not_searched_unless_a_thread_waits_for_a_notice(
     made = session(image, programs=[("reader", "c/d0/FILE.BIN")])
     made.reach("reader", "start")
     cache = made.kernel.cache
-    asked: list[list[int]] = []
+    asked: list[Sequence[int]] = []
     read, ended = Cache.read, Cache.ended
 
-    async def note(self: Cache, disk: int, numbers: list[int]) -> RoutineCall | None:
+    async def note(
+        self: Cache, disk: int, numbers: Sequence[int], frames: Sequence[int] | None = None
+    ) -> RoutineCall | None:
         asked.append(numbers)
-        return await read(self, disk, numbers)
+        return await read(self, disk, numbers, frames)
 
     class Blind:
         """The blocks, while none may be read."""
@@ -56,5 +58,5 @@ def test_arriving_blocks_are_not_searched_unless_a_thread_waits_for_a_notice(
     made.run()
     assert made.processes[0].exit_code == 0
     assert sum(map(len, asked)) >= 200, "most of the file was read from the disk"
-    assert all(numbers == sorted(set(numbers)) for numbers in asked), "sorted by machine code already"
+    assert all([*numbers] == sorted(set(numbers)) for numbers in asked), "sorted by machine code already"
     assert all(block.valid for block in cache.state.blocks.values())
