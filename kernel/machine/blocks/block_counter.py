@@ -308,7 +308,7 @@ class BlockCounter(NativeCounter):
         else:
             self.left(None)
         if not self.fast:
-            self.translations.note_block(address, size)
+            self.translations.note_block(address, size, block.pages)
             block.put_word(HOOKED | (ASKS if block.restarts else 0))
             return HOOKED
         if self.state.aborted:  # it was read from a device, which has not answered
@@ -323,7 +323,7 @@ class BlockCounter(NativeCounter):
 
     def _classify(self, address: int, size: int, block: Translated) -> int:
         """Return the word of a new block in the translation by blocks; 0 if it cannot be executed in that."""
-        code, pages = self.translations.note_block(address, size)
+        code, pages = self.translations.note_block(address, size, block.pages)
         if self.range[0] == EVERYWHERE[0]:  # this one was to be made with hooks
             self.variants.made(block)
             self.range[:] = NOWHERE_AT_ALL

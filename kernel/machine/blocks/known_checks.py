@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from callgate.kernel.machine.blocks.known_tables import LOOKED_UP, originals, words
-from callgate.kernel.machine.blocks.translated import CALLS, Translated, target
+from callgate.kernel.machine.blocks.translated import CALL_SIZE, FAR_CALL, NEAR_CALL, OPERAND, Translated, target
 from callgate.kernel.machine.engine.counter import address_of
 from unicorn.unicorn_py3.unicorn import uclib
 
@@ -75,11 +75,11 @@ def exit_word(uc: int, cpu: int) -> int:
 
 def checks(host: bytes, code: int, uc: int) -> list[tuple[int, int]]:
     """Return the offsets and sizes of the checks in host code that lies at an address."""
-    wanted = uc.to_bytes(8, "little")
+    wanted, routine = uc.to_bytes(8, "little"), check()
     return [
-        (found.start(), len(found[0]))
+        (found.start(), found.end() - found.start())
         for found in CHECK.finditer(host)
-        if found[1] == wanted and target(host, code, found.start(3), near=len(found[2]) == 1) == check()
+        if found[1] == wanted and target(host, code, found.start(3), near=found[2] == NEAR_CALL) == routine
     ]
 
 
@@ -97,9 +97,19 @@ def leave_out(block: Translated, host: bytes, uc: int) -> None:
 
 def _harmless(host: bytes, code: int) -> bool:
     """Whether all calls of the engine in host code are of routines that are known."""
+    engine, known = library(), harmless()
     # The look-up of an access ends with E8h, which is no call; nothing shorter will do, as it may be a guest's operand.
-    for call in CALLS.finditer(host.replace(LOOKED_UP, bytes(len(LOOKED_UP)))):
-        called = target(host, code, call.end(), near=len(call[0]) == 1)
-        if called in library() and called not in harmless():
+    looked_through = host.replace(LOOKED_UP, bytes(len(LOOKED_UP)))
+    at, last = looked_through.find(NEAR_CALL), len(host) - CALL_SIZE
+    while 0 <= at <= last:  # those that go near are decoded here: there are several in a block
+        called = code + at + CALL_SIZE + OPERAND.unpack_from(host, at + 1)[0]
+        if called in engine and called not in known:
             return False
+        at = looked_through.find(NEAR_CALL, at + 1)
+    at = looked_through.find(FAR_CALL)
+    while at >= 0:
+        called = target(host, code, at + len(FAR_CALL), near=False)
+        if called in engine and called not in known:
+            return False
+        at = looked_through.find(FAR_CALL, at + 1)
     return True

@@ -89,6 +89,7 @@ class Call(NamedTuple):
 
 def calls(host: bytes, code: int) -> Iterator[Call]:
     """Yield the calls of the engine's routines in host code that lies at an address."""
+    routines = originals()
     for pattern in (LOAD_CALL, STORE_CALL):
         for call in pattern.finditer(host):
             end = call.end(2)
@@ -98,7 +99,7 @@ def calls(host: bytes, code: int) -> Iterator[Call]:
                 if not 0 <= slot <= len(host) - 8:
                     continue
                 target = int.from_bytes(host[slot : slot + 8], "little") - code
-            known = originals().get(code + target)
+            known = routines.get(code + target)
             if known is not None and known[0] == (pattern is STORE_CALL):
                 yield Call(call.start(2), end, slot, *known)
 

@@ -26,7 +26,10 @@ NO_PAGE: Final = (1 << 64) - 1
 NO_CACHE: Final = 1 << 16  # of cflags: to be executed once
 
 
-CALLS: Final = re.compile(rb"\xe8|\xff\x15")  # CALL, near and through memory, without the operand
+NEAR_CALL, FAR_CALL = b"\xe8", b"\xff\x15"  # CALL, near and through memory, without the operand
+CALLS: Final = re.compile(NEAR_CALL + b"|" + FAR_CALL)
+CALL_SIZE: Final = 5  # bytes of the near one
+OPERAND: Final = struct.Struct("<i")
 
 
 def target(host: bytes, code: int, operand: int, *, near: bool) -> int:

@@ -57,8 +57,10 @@ class Variants:
 
     def placed(self, block: Translated) -> None:
         """Note where the host code of a block lies that is entered for the first time, though it may be an old one."""
-        self.lowest = min(self.lowest, block.code)
-        self.newest = max(self.newest, block.code + block.length)
+        if block.code < self.lowest:
+            self.lowest = block.code
+        if block.code + block.length > self.newest:
+            self.newest = block.code + block.length
 
     def made(self, block: Translated) -> None:
         """Note where the host code of a block lies that has just been translated: the buffer may have been emptied."""

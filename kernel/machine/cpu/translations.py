@@ -123,6 +123,7 @@ class Translations:
         self.state = control.state
         self.scan = scan
         self.runs: dict[int, Run] = {}  # code that was found to follow linear addresses, up to a transfer
+        self.low_pages = paging.ram.low_size >> PAGE_SHIFT
         self.pages: set[int] = set()  # physical page numbers that code was translated from
         self.stale: set[int] = set()
         self.all_stale = False
@@ -169,8 +170,17 @@ class Translations:
         self.pages.add(physical >> PAGE_SHIFT)
         return bytes(self.paging.ram.low[physical : physical + size]) == known.code
 
-    def note_block(self, linear: int, size: int) -> tuple[bytes, tuple[int, ...]]:
-        """Note a block that is about to be executed for the first time; return its code, and its physical pages."""
+    def note_block(self, linear: int, size: int, made_from: tuple[int, ...]) -> tuple[bytes, tuple[int, ...]]:
+        """Note a block that is about to be executed for the first time; return its code, and its physical pages.
+
+        `made_from` are the pages of which the engine says that it was made of them, none if it was not made of RAM.
+        """
+        if len(made_from) == 1 and linear % PAGE_SIZE + size <= PAGE_SIZE and made_from[0] < self.low_pages:
+            begin = (made_from[0] << PAGE_SHIFT) + linear % PAGE_SIZE  # nearly always
+            code = self.paging.ram.read(begin, size, Account.MACHINE)
+            self.pages.add(made_from[0])
+            self.scan(linear, code, size)
+            return code, made_from
         mode = self.paging.mode()
         begin, code, pages = linear, b"", []
         while size > 0:
