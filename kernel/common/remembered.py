@@ -27,9 +27,12 @@ class Remembered:
         self.answers: dict[str, Any] = {}
         self.asked: dict[str, Any] = {}  # since the file was read
         self.kept: frozenset[str] = frozenset()  # questions of the file when it was read
+        self.unread: Path | None = None  # a file that is read when the first question is asked
 
     def ask(self, name: str, code: bytes, number: int, find: Callable[[], Any]) -> Any:
         """Return the answer, which is found if it is not known."""
+        if self.unread is not None:
+            self.read(self.unread)
         question = f"{name} {number} {hashlib.sha256(code).hexdigest()}"
         answer = self.answers[question] if question in self.answers else find()
         for answers in (self.answers, self.asked):
@@ -45,6 +48,12 @@ class Remembered:
         self.kept = frozenset(found)
         self.answers = newest(found | self.answers)
         self.asked = {}
+        self.unread = None
+
+    def read_if_asked(self, path: Path) -> None:
+        """As `read`, but only when the next question is asked: a process that asks none need not read the file."""
+        self.asked = {}
+        self.unread = path
 
     def write(self, path: Path) -> None:
         """Write what has been asked since the file was read, if it lacks any of it.

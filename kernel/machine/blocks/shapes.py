@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from callgate.kernel.machine.cpu.translations import decoder
+from callgate.kernel.machine.cpu.translations import block_answers, decoder
 
 Shape = tuple[int, ...]  # offsets of the instructions
 # IN and OUT in all forms, and what the engine asks Python for.
@@ -45,8 +45,15 @@ UNKNOWN: Final = Contents(None)
 def contents(code: bytes, instructions: int) -> Contents:
     """Return the contents of a block that holds a number of instructions, as the engine says.
 
-    Machines execute the same code again and again: it is remembered for all machines of the process.
+    Machines execute the same code again and again: it is remembered for all machines of the process, and for later
+    processes, which then need not import the decoder.
     """
+    shape, *rest = block_answers.ask("contents", code, instructions, lambda: _contents(code, instructions))
+    return UNKNOWN if shape is None else Contents(tuple(shape), *rest)
+
+
+def _contents(code: bytes, instructions: int) -> list[list[int] | bool | None]:
+    """Return the fields of `Contents`, the shape as a list."""
     shape: list[int] = []
     plain, turns_paging, writes_msr, tests_bits, end = True, False, False, False, 0
     for at, size, mnemonic, operands in decoder().disasm_lite(code, 0):
@@ -62,5 +69,5 @@ def contents(code: bytes, instructions: int) -> Contents:
         elif name == "lmsw" or (name == "mov" and operands.startswith(CONTROL)):
             turns_paging = True
     if end != len(code) or len(shape) != instructions:
-        return UNKNOWN
-    return Contents(tuple(shape), plain, turns_paging, writes_msr, tests_bits)
+        return [None, False, False, False, False]
+    return [shape, plain, turns_paging, writes_msr, tests_bits]

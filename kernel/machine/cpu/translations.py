@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from callgate.kernel.machine.engine.control import Control
 
 
-answers = Remembered()  # of the decoder, for all machines of this process (`machine.filters.known_code`)
+# Of the decoder, for all machines of this process (`machine.filters.known_code`).
+answers = Remembered()
+block_answers = Remembered()  # those about blocks that are counted at once, which few processes ask for
 
 
 @cache

@@ -22,17 +22,22 @@ def kept_in(folder: Path | None) -> Iterator[None]:
     if path is None:
         yield
         return
+    of_blocks = path.with_name(f"blocks-{path.name}")
     translations.answers.read(path)
+    translations.block_answers.read_if_asked(of_blocks)
     try:
         yield
     finally:
         translations.answers.write(path)
+        translations.block_answers.write(of_blocks)
 
 
 def path_in(folder: Path) -> Path | None:
     """Return where answers of this decoder and these filters are kept; None if they cannot be told from others."""
     if os.environ.get(OTHER_LIBRARY):
         return None
-    sources = [*Path(__file__).parent.glob("*.py"), Path(translations.__file__), Path(sites.__file__)]
+    folder_of_filters = Path(__file__).parent
+    shapes = folder_of_filters.parent / "blocks" / "shapes.py"  # which is not imported: few processes ask it
+    sources = [*folder_of_filters.glob("*.py"), Path(translations.__file__), Path(sites.__file__), shapes]
     found = fingerprint("capstone", sources)
     return None if found is None else folder / f"code-{found}.json"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from callgate.kernel.common.remembered import Remembered
+from callgate.kernel.machine.blocks import shapes
 from callgate.kernel.machine.cpu import translations
 from callgate.kernel.machine.filters import known_code, suspects
 
@@ -30,6 +31,11 @@ def answered() -> list[object]:
     return found
 
 
+def counted() -> list[object]:
+    """Return what blocks of CODES hold, as one instruction each, and as the number that there are."""
+    return [shapes.contents(bytes.fromhex(text), count) for text in CODES for count in (1, 2, 3)]
+
+
 @pytest.fixture
 def process(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Forget what this process knows, as one that begins."""
@@ -38,6 +44,10 @@ def process(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         known = Remembered()
         monkeypatch.setattr(translations, "answers", known)
         monkeypatch.setattr(suspects, "answers", known)
+        of_blocks = Remembered()
+        monkeypatch.setattr(translations, "block_answers", of_blocks)
+        monkeypatch.setattr(shapes, "block_answers", of_blocks)
+        shapes.contents.cache_clear()
 
     begin()
     return begin
@@ -60,6 +70,33 @@ def test_code_that_was_decoded_before_is_judged_the_same_without_a_decoder(proce
     process()
     with pytest.raises(AssertionError, match="all of it is known"):
         answered()
+
+
+def test_blocks_that_were_decoded_before_are_counted_the_same_without_a_decoder(process, tmp_path, monkeypatch):
+    with known_code.kept_in(tmp_path):
+        first = counted()
+    assert {shapes.UNKNOWN, shapes.Contents((0, 1, 2), plain=True)} < set(first)
+    process()
+
+    def decoder() -> None:
+        raise AssertionError("all of it is known")
+
+    monkeypatch.setattr(shapes, "decoder", decoder)
+    with known_code.kept_in(tmp_path):
+        assert counted() == first
+    process()
+    with pytest.raises(AssertionError, match="all of it is known"):
+        counted()
+
+
+def test_answers_about_blocks_are_read_only_by_a_process_that_asks_for_one(process, tmp_path):
+    with known_code.kept_in(tmp_path):
+        counted()
+    process()
+    with known_code.kept_in(tmp_path):
+        assert translations.block_answers.answers == {}
+        shapes.contents(bytes.fromhex(CODES[0]), 1)
+        assert len(translations.block_answers.answers) == 3 * len(CODES)
 
 
 def test_another_decoder_than_the_packages_leaves_nothing_behind(process, tmp_path, monkeypatch):
