@@ -110,7 +110,7 @@ class FileMapping:
 
 def runs_of(pages: range, writable: AbstractSet[int]) -> Iterator[tuple[int, int, int]]:
     """Cut pages into runs that are mapped alike: (first, the page after the last, flags of their entries)."""
-    if not writable and pages:
+    if not writable:
         yield pages.start, pages.stop, USER_READ
         return
     begin = pages.start

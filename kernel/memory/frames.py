@@ -111,9 +111,9 @@ class FramePool:
         return True
 
     def _held(self, frame: int) -> int:
-        """Return the place of a frame that has been given out in `counts`; KeyError if it has not."""
+        """Return the place in `counts` of a frame that has been given out; KeyError if it is free."""
         place = frame - self.start >> PAGE_SHIFT
-        if place < 0 or place >= len(self.counts) or not self.counts[place]:
+        if not self.counts[place]:
             raise KeyError(frame)
         return place
 

@@ -126,7 +126,7 @@ class Blocks:
 
     def places_of(self, disk: int, numbers: Iterable[int]) -> list[int]:
         """Return the places of blocks of a disk, all of which there are."""
-        return list(map(self.places[disk].__getitem__, numbers))
+        return list(map(self.places.get(disk, {}).__getitem__, numbers))
 
     def frames_of(self, disk: int, numbers: Iterable[int]) -> list[int]:
         """Return the frames of blocks of a disk, all of which there are."""

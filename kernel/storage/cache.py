@@ -54,7 +54,7 @@ class Cache:
         """Lock blocks of a disk, making those that are not cached; IO_ERROR, NO_MEMORY lock nothing."""
         state, blocks, uses = self.state, self.state.blocks, self.state.blocks.uses
         runs, frames, locks = blocks.runs, blocks.frames, uses.locks
-        if blocks.none_of(disk, numbers) and (isinstance(numbers, range) or len(set(numbers)) == len(numbers)):
+        if blocks.none_of(disk, numbers) and len(set(numbers)) == len(numbers):
             return self._lock_new(disk, numbers)
         taken: list[int] = []
         found: list[int] = []
@@ -211,8 +211,6 @@ class Cache:
         `frames` are theirs, if the caller knows them.
         Return the routine that starts the last of them, if there is one: the caller awaits it or ends with it.
         """
-        if not numbers:
-            return None
         if frames is None:
             frames = self.state.blocks.frames_of(disk, numbers)
         submit: RoutineCall | None = None

@@ -96,6 +96,19 @@ def test_frames_in_the_order_of_memory_are_those_freed_last_and_then_new_ones_or
     assert pool.allocate() == FIRST + 7 * PAGE
 
 
+def test_frames_side_by_side_are_a_range_whether_they_have_been_freed_or_are_new() -> None:
+    pool = FramePool(FIRST, FIRST + 4 * PAGE)
+    frames = range(FIRST, FIRST + 4 * PAGE, PAGE)
+    assert pool.allocate_ascending(3) == frames[:3]
+    assert (pool.holders, pool.holds_all(frames[:3])) == (dict.fromkeys(frames[:3], 1), True)
+    pool.release(frames[1])
+    pool.release(frames[0])
+    assert [pool.holds_all(each) for each in (frames[:1], frames[1:3], frames[2:3])] == [False, False, True]
+    assert pool.allocate_ascending(2) == frames[:2]
+    assert not pool.holds_all(frames), "the last was never given out"
+    assert not pool.holds_all(range(FIRST - PAGE, FIRST + PAGE, PAGE)), "the first is none of the pool"
+
+
 def test_a_mapped_page_is_found_by_the_cpus_walk_with_its_rights() -> None:
     space, made = UserSpace(), []
     for linear, flags, rights in (

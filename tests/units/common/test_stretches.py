@@ -24,6 +24,11 @@ def test_numbers_that_follow_each_other_are_one_stretch(
     assert stretches(values, step) == stretches(tuple(values), step) == expected
 
 
+def test_a_range_is_one_stretch_if_its_step_is_asked_for() -> None:
+    assert stretches(range(3, 9), 1) == [(0, 6)]
+    assert stretches(range(0, 6, 2), 1) == [(0, 1), (1, 2), (2, 3)]
+
+
 def test_stretches_cover_all_numbers_and_are_as_long_as_can_be() -> None:
     chance = random.Random(3)
     for _ in range(100):
