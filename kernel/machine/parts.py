@@ -17,6 +17,7 @@ from callgate.kernel.machine.devices.serial import Serial
 from callgate.kernel.machine.engine.clock import Clock, EventQueue
 from callgate.kernel.machine.engine.control import Control
 from callgate.kernel.machine.engine.counter_state import CounterState
+from callgate.kernel.machine.engine.port_buffer import PortBuffer
 from callgate.kernel.machine.filters.filters import Filters
 from callgate.kernel.machine.memory.bus import Device
 from callgate.kernel.machine.memory.outside import Outside
@@ -44,6 +45,7 @@ class Parts(Protocol):
     devices: dict[str, Device]
     pic: InterruptController
     serial: Serial
+    console_buffer: PortBuffer | None
     quiescent: Callable[[], str | None]
     outside: Callable[[Outside], None]
     on_interrupt: Callable[[], bool] | None

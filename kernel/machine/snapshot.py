@@ -193,6 +193,7 @@ def restore(machine: Parts, snapshot: Snapshot) -> None:
     """Go back to a snapshot; ValueError if it is another machine's."""
     check_restorable(machine, snapshot)
     machine.control.clear()
+    machine.ledger.plain_since = None
     machine.counter.restored()
     machine.state.stop_address = NOWHERE
     machine.traps.refusal = machine.filters.floating.later = None

@@ -130,11 +130,13 @@ class Translations:
         self.stale: set[int] = set()
         self.all_stale = False
         self.flushed: Callable[[], None] = lambda: None  # told that all translations of code are gone
+        self.news = 0  # changes whenever code is translated or forgotten
         self.edges = True  # whether the engine reports new blocks; else the clock calls `note_block`
         self._callback = EDGE(self._generated)
         add_hook(cpu.handle.value, UC_HOOK_EDGE_GENERATED, address_of(self._callback), 0, 1, 0)
 
     def _generated(self, _uc: int, block: ctypes._Pointer[Block], _previous: int, _data: int) -> None:
+        self.news += 1
         if not self.edges:
             return
         try:
@@ -177,6 +179,7 @@ class Translations:
 
         `made_from` are the pages of which the engine says that it was made of them, none if it was not made of RAM.
         """
+        self.news += 1
         if len(made_from) == 1 and linear % PAGE_SIZE + size <= PAGE_SIZE and made_from[0] < self.low_pages:
             begin = (made_from[0] << PAGE_SHIFT) + linear % PAGE_SIZE  # nearly always
             code = self.paging.ram.read(begin, size, Account.MACHINE)
@@ -291,6 +294,7 @@ class Translations:
         physical addresses linear ones; for pages above 4 GiB all translations are dropped.
         """
         self.state.stop_address = NOWHERE
+        self.news += 1
         if any(page >> 32 - PAGE_SHIFT for page in pages):
             self.flush_code()
             return
@@ -314,6 +318,7 @@ class Translations:
 
     def flush_code(self) -> None:
         """Forget all translations of code; not while an instruction executes."""
+        self.news += 1
         uclib.uc_ctl(self.cpu.handle, ctypes.c_int(UC_CTL_TB_FLUSH | WRITE))
         self.state.stop_address = NOWHERE
         self.pages.clear()

@@ -94,6 +94,7 @@ class Traps:
         """INT n or an exception: EIP is the next instruction for the one, the faulting for the other."""
         if self.counter.broken_off():
             return
+        self.ledger.plain_since = None
         hooked = not self.state.block_word
         self._leave_block(vector)
         if self.returns.hidden is not None:
@@ -197,6 +198,7 @@ class Traps:
 
     def invalid(self) -> None:
         """An invalid opcode; the engine reports INT 6 and INT1 here as well, which are not faults."""
+        self.ledger.plain_since = None
         gave_up, hooked = self.translator.gave_up(), not self.state.block_word
         if self.state.block_word:
             self._leave_at_invalid(gave_up=gave_up)
@@ -247,6 +249,7 @@ class Traps:
         """Called within an instruction (or before it, at a site): make it a fault without any effect."""
         if self.refusal is not None:
             return
+        self.ledger.plain_since = None
         self.cpu.save()
         eip = self.current()
         incident = Incident(vector, eip, code)
@@ -298,6 +301,7 @@ class Traps:
     def external(self, vector: int) -> None:
         """Deliver an interrupt of the controller at the present boundary."""
         name = INTERRUPT_NAME.format(vector)
+        self.ledger.plain_since = None
         self.ledger.interrupts[name] += 1
         if self.stream.active:
             self.stream.emit("interrupt", vector=vector)

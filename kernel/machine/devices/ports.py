@@ -67,6 +67,7 @@ class Ports:
         self.state = state
         self.paging = paging
         self.refuse = refuse
+        self.ledger = ledger
         self.counts = ledger.host_calls
         self.bus = PortBus()
         self.host_calls = HostCalls(ledger)
@@ -75,6 +76,7 @@ class Ports:
 
     def out(self, port: int, size: int, value: int) -> None:
         """Take OUT or one step of OUTS."""
+        self.ledger.plain_since = None
         if not self.state.in_kernel:
             cpl = self.cpu.cpl
             if cpl:
@@ -102,6 +104,7 @@ class Ports:
 
     def in_(self, port: int, size: int) -> int:
         """Answer IN or one step of INS."""
+        self.ledger.plain_since = None
         if not self.state.in_kernel:
             cpl = self.cpu.cpl
             if cpl and not self.allowed(cpl, port, size):

@@ -102,6 +102,7 @@ class PortBuffer:
         """`in_kernel` is the address of the byte that says whether the kernel runs."""
         self.ports = (port, status_port)
         self.state = BufferState(port=NO_PORT, status_port=NO_PORT, status=ASK_PYTHON, in_kernel=in_kernel)
+        self.taken = 0  # how often there were bytes to take
         self.code = ctypes.addressof(ctypes.c_char.from_buffer(executable_page()))
 
     def before_out(self, python: int) -> int:
@@ -124,6 +125,7 @@ class PortBuffer:
         if not used:
             return b""
         self.state.used = 0
+        self.taken += 1
         return ctypes.string_at(ctypes.addressof(self.state) + BufferState.data.offset, used)
 
     def make_room(self, size: int) -> None:

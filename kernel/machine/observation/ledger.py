@@ -215,6 +215,7 @@ class Ledger:
         self.interrupts: Counter[str] = Counter()
         self.dma_bytes: Counter[str] = Counter()
         self.user_kind = "client"
+        self.plain_since: object = None  # the `Beginning` since whose restoring only instructions were executed
         self.turns = Turns(state)
         words = memoryview(state).cast("B")
         self.numbers = words.cast("Q")[: place("user_kind") + 1]

@@ -23,9 +23,9 @@ from callgate.kernel.abi.calls import HostCall
 from callgate.kernel.common.near_miss import did_you_mean
 from callgate.kernel.common.recent import Recent
 from callgate.kernel.machine import Machine, Stop
+from callgate.kernel.machine.beginning import Beginning
 from callgate.kernel.machine.observation.ledger import Reading
 from callgate.kernel.machine.observation.stream import Event
-from callgate.kernel.machine.snapshot import Snapshot
 from callgate.tools.asmtest.bare import meanwhile, placing
 from callgate.tools.asmtest.bare.convention import Argument, Convention, convention_named, make_frame, violations
 from callgate.tools.asmtest.bare.operations import Function, RunMachine
@@ -63,7 +63,8 @@ class BareCpu:
         self.programs = programs or Programs()
         self.ram = self.machine.ram
         self.empty = self.machine.snapshot()
-        self.snapshots: Recent[tuple[Program, Snapshot]] = Recent(KEPT)
+        self.beginnings: Recent[tuple[Program, Beginning]] = Recent(KEPT)
+        self.beginning: Beginning | None = None  # of the program that is in memory now
         self.loaded: Program | None = None
         self.program: Program | None = None
         self.folder = Path()
@@ -134,11 +135,9 @@ class BareCpu:
         self._note(self.use, (program, external), {})
 
     def _take(self, program: Program, external: Mapping[str, External] | None) -> None:
-        kept = self.snapshots.get(id(program))
-        if kept is None:
-            self._enter(program)
-        else:
-            self.machine.restore(kept[1])
+        kept = self.beginnings.get(id(program)) or self._enter(program)
+        self.beginning = kept[1]
+        self.beginning.restore()
         if self.loaded is not program:
             self._probe(program)
             if self.on_program is not None:
@@ -149,14 +148,14 @@ class BareCpu:
             self.frames = program.frames
             self.stubs = {name: value for name, value in (external or {}).items() if not isinstance(value, int | str)}
 
-    def _enter(self, program: Program) -> None:
+    def _enter(self, program: Program) -> tuple[Program, Beginning]:
         self.machine.restore(self.empty)
         self.frames = program.frames if isinstance(program, LinkedProgram) else {}
         for section in program.sections:
             self._put(section.address, section.data)
         if isinstance(program, LinkedProgram):
             placing.prepare(self.machine, program)
-        self.snapshots.keep(id(program), (program, self.machine.snapshot()))
+        return self.beginnings.keep(id(program), (program, Beginning(self.machine, board.TABLE_PAGES)))
 
     def _probe(self, program: Program) -> None:
         for probe in self.probes:

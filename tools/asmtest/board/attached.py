@@ -26,6 +26,7 @@ class Attached:
         """The machine is a test's from now on: take off what the one before has left; `lent` says so until `drop`."""
         self.drop()
         self.lent = True
+        self.machine.ledger.plain_since = None
 
     def drop(self) -> None:
         """Take off what has been attached since `note`."""

@@ -25,6 +25,7 @@ POINTERS: Final = 0xA000  # page-directory pointers, directory, tables
 DIRECTORY: Final = 0xB000
 TABLES: Final = 0xC000
 FIRST_FREE: Final = 0x1_0000  # tests may use memory from here on
+TABLE_PAGES: Final = range(POINTERS // PAGE_SIZE, FIRST_FREE // PAGE_SIZE)
 
 FLAT: Final = 0xFFFF_FFFF
 CODE: Final = (0x08, 0x1B)  # selectors by ring: 0, 3

@@ -139,6 +139,8 @@ def parse(text: str, file: str) -> list[Case]:
     errors: list[AsmError] = []
     doubtful: set[int] = set()  # cases by their line, incomplete because a line was wrong
     for number, line in outside_comments(text):
+        if "@" not in line:
+            continue
         match = DIRECTIVE.match(line)
         if match is None:
             errors.extend(lookalikes(file, number, line, USAGE))
@@ -265,9 +267,11 @@ def without_code(text: str, cases: Sequence[Case], defined: Callable[[str], set[
 
 
 def with_code(text: str, cases: Sequence[Case]) -> str:
-    """Return the source with the cases' own code in place of its comments; no line moves."""
+    """Return the source with the cases' own code in place of their lines; no line moves."""
     lines = split_lines(text)
     for case in cases:
+        for statement in case.statements:
+            lines[statement.place.line - 1] = ""  # the assembler need not find out that it is a comment
         code = list(case.all("code"))
         for statement in code:
             label = f"{case.label}: " if statement is code[0] else "        "
