@@ -1,6 +1,5 @@
 """`callgate debug --dap` with a client that is not ours: every message has to be one of the protocol."""
 
-import time
 from base64 import b64decode, b64encode
 from pathlib import Path
 
@@ -172,7 +171,7 @@ def test_an_endless_run_is_paused_and_a_restart_keeps_the_breakpoints(serving):
     serving.ask("setFunctionBreakpoints", breakpoints=[])
     begin = int(serving.evaluate("print retired").split()[0], 16)
     serving.ask("continue", threadId=SERVER)
-    time.sleep(0.2)
+    serving.process.computes(0.05)
     serving.ask("pause", threadId=SERVER)
     assert serving.until("stopped")["reason"] == "pause"
     assert int(serving.evaluate("print retired").split()[0], 16) > begin
@@ -193,15 +192,17 @@ def test_an_endless_run_is_paused_and_a_restart_keeps_the_breakpoints(serving):
 def test_a_search_backward_that_is_paused_ends_where_it_began(serving):
     serving.ask("setFunctionBreakpoints", breakpoints=[])
     serving.move("stepIn", granularity="instruction")  # from where an event is told of
+    jump = serving.evaluate("print eip").split()[0]
     serving.evaluate("set word[eip] = 0xfeeb")  # a jump to itself
     serving.ask("continue", threadId=SERVER)
-    time.sleep(0.6)
+    serving.process.computes(0.1)
     serving.ask("pause", threadId=SERVER)
     assert serving.until("stopped")["reason"] == "pause"
-    serving.ask("setFunctionBreakpoints", breakpoints=[{"name": "trap_8"}])  # it never comes to that
+    # It comes there all the time, and the condition takes a thousand times as long as the jump: the search is long.
+    serving.ask("setFunctionBreakpoints", breakpoints=[{"name": jump, "condition": "eax != eax"}])
     here = serving.evaluate("print retired"), serving.evaluate("registers")
     serving.ask("reverseContinue", threadId=SERVER)
-    time.sleep(0.15)  # it would take longer than the run has
+    serving.process.computes(0.1)
     serving.ask("pause", threadId=SERVER)
     stop = serving.until("stopped")
     assert stop["reason"] == "pause"

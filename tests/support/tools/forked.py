@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
@@ -108,6 +109,18 @@ class Forked:
     def _end(self) -> None:
         self.returncode = self._number()
         os.close(self.report)
+
+    def computes(self, seconds: float) -> None:
+        """Wait until the process has used this much more CPU time, whatever else the host does."""
+        end = self._used() + seconds
+        while self._used() < end:
+            assert self.poll() is None, "the process has ended"
+            time.sleep(0.001)
+
+    def _used(self) -> float:
+        """Return its CPU time up to now, to 10 ms."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal, if the process has not ended."""
