@@ -39,7 +39,7 @@ class Serving:
             self.error = error
 
     def passes(self, instructions: int) -> None:
-        """Wait until the machine has executed so many instructions more."""
+        """Wait until the machine has executed this many instructions more."""
         clock = self.system.machine.clock
         end = clock.retired + instructions
         while clock.retired < end:

@@ -7,6 +7,8 @@ import json
 
 import pytest
 
+from callgate.kernel.machine.blocks import kinds
+
 # Imported here so that they stay imported: a run within this process forgets what it imported itself.
 from callgate.tools.asmtest import booted
 from callgate.tools.asmtest.cases import runner
@@ -102,8 +104,9 @@ COSTS = {  # calls of our functions, at most; of the engine, exactly
 
 
 @pytest.fixture
-def costs(pytester):
-    """Run the tests; return the counts of the last one of each kind."""
+def costs(pytester, monkeypatch):
+    """Run the tests under the clock that a machine chooses; return the counts of the last one of each kind."""
+    monkeypatch.delenv(kinds.VARIABLE, raising=False)
     pytester.makeconftest(COUNTING)
     pytester.makepyfile(test_costs=PYTHON)
     pytester.path.joinpath("test_cases.asm").write_text(CASES)

@@ -3,6 +3,7 @@
 import struct
 
 import pytest
+from callgate.kernel.machine.blocks import kinds
 from callgate.kernel.machine.cpu.paging import CR4_PAE
 from callgate.tools.asmtest.bare.cpu import BareCpu
 from callgate.tools.asmtest.board import board
@@ -167,8 +168,13 @@ def test_the_bare_cpu_is_in_each_test_what_it_was_in_the_first(used_cpu, mess):
 
 @pytest.fixture(scope="module")
 def used_system():
-    """A booted system that all these tests make a mess of; `booted` has other images elsewhere."""
-    system = BootedSystem()
+    """A booted system that all these tests make a mess of; `booted` has other images elsewhere.
+
+    Its clock is the one that a machine chooses: what is translated when a test ends depends on it.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(kinds.VARIABLE, raising=False)
+        system = BootedSystem()
     yield system
     system.close()
 
