@@ -6,7 +6,6 @@ Time differs by host and load; these counts do not.  docs/performance.md, "Tests
 import json
 
 import pytest
-
 from callgate.kernel.machine.blocks import kinds
 
 # Imported here so that they stay imported: a run within this process forgets what it imported itself.
