@@ -1,12 +1,9 @@
 """The machine in a REPL: stops, names, breakpoints, events, the ledger, Ctrl-C."""
 
 import os
-import signal
 import struct
 import subprocess
 import sys
-import threading
-import time
 
 import pytest
 from callgate.kernel.machine import Machine
@@ -14,6 +11,7 @@ from callgate.kernel.machine.cpu.descriptors import Gate, Segment
 from callgate.kernel.machine.observation.event_sites import EventSite
 from callgate.kernel.machine.observation.stream import EventStream
 from callgate.kernel.machine.snapshot import NotQuiescent
+from ctrl_c import ctrl_c_when, has_run
 
 
 def test_fuel_ends_a_run_and_step_retires_exactly_that_many(bare):
@@ -176,10 +174,8 @@ def test_a_register_that_the_cpu_does_not_have_is_neither_read_nor_written(machi
 
 def test_ctrl_c_ends_a_run_and_the_next_one_goes_on(bare):
     machine = bare("l: inc eax; jmp l")
-    timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    stop = machine.run()
-    timer.join()
+    with ctrl_c_when(has_run(machine, 0.01)):
+        stop = machine.run()
     assert stop.reason == "interrupted"
     assert machine.run(fuel=10).reason == "fuel"
 
@@ -189,16 +185,8 @@ def test_ctrl_c_can_be_passed_to_the_guest(bare):
     answers = [True, False]
     machine.on_interrupt = lambda: answers.pop(0)
 
-    def press():
-        for left in (2, 1):
-            os.kill(os.getpid(), signal.SIGINT)
-            while len(answers) == left:
-                time.sleep(0.01)
-
-    timer = threading.Timer(0.05, press)
-    timer.start()
-    assert machine.run().reason == "interrupted"
-    timer.join()
+    with ctrl_c_when(has_run(machine, 0.01)), ctrl_c_when(lambda: len(answers) == 1):
+        assert machine.run().reason == "interrupted"
     assert answers == []
 
 
@@ -206,10 +194,8 @@ def test_ctrl_c_ends_a_guest_that_waits_for_input(bare):
     machine = bare("sti; hlt")
     machine.serial.source = lambda room: os.read(reader, room)
     reader, writer = os.pipe()
-    timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    assert machine.run().reason == "interrupted"
-    timer.join()
+    with ctrl_c_when(lambda: machine.runner.waiting):
+        assert machine.run().reason == "interrupted"
     os.close(reader)
     os.close(writer)
 

@@ -1,26 +1,50 @@
-"""Ctrl-C, pressed while a test runs code that may not end by itself."""
+"""Ctrl-C, pressed while a test runs code that may not end by itself.
+
+A host may be so busy that code has not begun after any time, or takes any time to end.  So it is pressed when something
+holds, and what follows is measured by the CPU time of this process.
+"""
 
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from callgate.kernel.machine import Machine
+
+LOOK = 0.001  # seconds between two looks
 
 
 @contextmanager
-def ctrl_c_after(seconds: float) -> Iterator[list[float]]:
-    """Press Ctrl-C in a while; yield a list to which the time of that is appended."""
+def ctrl_c_when(ready: Callable[[], bool]) -> Iterator[list[float]]:
+    """Press Ctrl-C when something holds; yield a list to which the CPU time of this process then is appended."""
     pressed: list[float] = []
+    over = threading.Event()
 
     def press() -> None:
-        pressed.append(time.perf_counter())
+        while not ready():
+            if over.wait(LOOK):
+                return
+        pressed.append(time.process_time())
         os.kill(os.getpid(), signal.SIGINT)
 
-    timer = threading.Timer(seconds, press)
-    timer.start()
+    thread = threading.Thread(target=press)
+    thread.start()
     try:
         yield pressed
     finally:
-        timer.cancel()
-        timer.join()
+        over.set()
+        thread.join()
+
+
+def has_run(machine: Machine, seconds: float) -> Callable[[], bool]:
+    """Return a condition: a run of the machine has begun, and this process has since taken this much CPU time."""
+    begun: list[float] = []
+
+    def ready() -> bool:
+        if not begun and machine.control.running:
+            begun.append(time.process_time())
+        return bool(begun) and time.process_time() - begun[0] >= seconds
+
+    return ready

@@ -12,14 +12,14 @@ import pytest
 from callgate.tools.asmtest.board.programs import Programs
 from callgate.tools.asmtest.cases.directives import parse
 from callgate.tools.asmtest.cases.runner import CaseFailure, check_cases
-from ctrl_c import ctrl_c_after
+from ctrl_c import ctrl_c_when, has_run
 
 COUNT, LENGTH, FUEL = 200, 96, 2_000
 # Instructions, more than 20 ms worth of them by blocks: a case that has not ended by then is taken to run for ever.
 LONG = 50_000_000
-PRESSED_AFTER = 0.02  # seconds
+PRESSED_AFTER = 0.02  # seconds of CPU time
 ENDLESS = 1 << 60
-DEADLINE = 1.0  # seconds from Ctrl-C to the end of the run
+DEADLINE = 1.0  # seconds of CPU time from Ctrl-C to the end of the run
 SCENE = "set eax = 0x20000, ebx = 0x20000, edx = 0x1f0, edi = 0x20000, esi = 0x30000"
 
 
@@ -51,12 +51,12 @@ def goes_on(number, seconds, ring, cpu):
     if seconds > 5 * PRESSED_AFTER:
         return True
     for fuel in (10 * FUEL, 100 * FUEL, 1000 * FUEL, 5000 * FUEL, LONG):
-        begin = time.perf_counter()
+        begin = time.process_time()
         with pytest.raises(CaseFailure) as failure:
             check_cases(case_of(number, ring, fuel), program(), cpu)
         if f"did not return within {fuel} instructions" not in failure.value.reason:
             return False
-        if time.perf_counter() - begin > 5 * PRESSED_AFTER:
+        if time.process_time() - begin > 5 * PRESSED_AFTER:
             break
     return True
 
@@ -67,17 +67,17 @@ def test_cases_of_random_bytes_end_within_their_fuel_and_at_ctrl_c(bare_cpu, rin
     program()  # no case waits for the assembler
     endless = {}
     for number in some_of(range(COUNT), 12):
-        begin = time.perf_counter()
+        begin = time.process_time()
         with pytest.raises(CaseFailure) as failure:
             check_cases(case_of(number, ring, FUEL), program(), bare_cpu)
         if bare_cpu.last is not None:  # None where a host call that has no answer was refused
             assert bare_cpu.last.instructions <= FUEL
         if f"did not return within {FUEL} instructions" in failure.value.reason:
-            endless[number] = time.perf_counter() - begin
-    first = list(endless.items())[:4]
+            endless[number] = time.process_time() - begin
+    first = some_of(list(endless.items())[:4], 2)
     pressing = [number for number, seconds in first if goes_on(number, seconds, ring, bare_cpu)]
     assert pressing
     for number in pressing:
-        with ctrl_c_after(PRESSED_AFTER) as pressed, pytest.raises(KeyboardInterrupt):
+        with ctrl_c_when(has_run(bare_cpu.machine, PRESSED_AFTER)) as pressed, pytest.raises(KeyboardInterrupt):
             check_cases(case_of(number, ring, ENDLESS), program(), bare_cpu)
-        assert time.perf_counter() - pressed[0] < DEADLINE, number
+        assert time.process_time() - pressed[0] < DEADLINE, number
