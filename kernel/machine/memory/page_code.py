@@ -28,8 +28,8 @@ class Work(ctypes.Structure):
     `runs` is the address of `count` pairs of addresses, `stride` bytes from one to the next: the beginning and the end
     of pages side by side, all of memory that begins at `base`.  `last` is the address of a word for each page there:
     where the page kept last is.  `free` is the address of `left` words, of which it takes the last ones: addresses of
-    room.  At `changed` it writes the numbers of the pages that differ, at `kept` where each is kept now, and returns how
-    many they are.
+    room.  At `changed` it writes the numbers of the pages that differ and at `kept` where each is kept now; it returns
+    how many they are.
     """
 
     _fields_ = [

@@ -183,7 +183,8 @@ class ObjectCopy(Sized):
         """Entangled if some of them cannot be kept in this way."""
         self.total = copies.picklers.total
         self.size = 0
-        self.kind = kind = type(thing)
+        kind: Any = type(thing)
+        self.kind: type = kind
         self.of = thing
         self.state = state = dict(vars(thing))  # in order; what is not kept by the attribute itself is put in later
         self.changes = thing.changes if issubclass(kind, Counted) else 0

@@ -65,9 +65,7 @@ def test_a_checkpoint_after_files_and_directories_were_shown_copies_few_records_
             "AgeingState CacheState DeferredReleasesState DirectoriesState EndpointState FilesState FramePool Process"
         )
         once += " SchedulerState Thread Uses"
-        assert copied == dict.fromkeys(once.split(), 1) | {"Table": 1}, (
-            "they were touched, and are compared"
-        )
+        assert copied == dict.fromkeys(once.split(), 1) | {"Table": 1}, "they were touched, and are compared"
         assert sorted(changed) == ["CacheState", "FilesState", "FramePool"], "counters and the order of free frames"
         assert [copy.kind for copy in parts if id(copy) not in known] == [OpenFiles], "of the one server that was asked"
         assert blocks in [known.record for known in after.records if known in before.records]

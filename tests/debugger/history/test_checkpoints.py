@@ -5,8 +5,12 @@ from collections.abc import Callable
 
 import pytest
 from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.machine.memory.page_versions import PageVersions
+from callgate.kernel.machine.observation.ledger import Ledger
 from callgate.kernel.machine.observation.position import Position
 from callgate.kernel.system import System
+from callgate.kernel.watching.snapshots.kept_records import Kept
+from callgate.kernel.watching.snapshots.server_copies import ServerCopy
 from callgate.kernel.watching.snapshots.system_snapshots import under_way
 from callgate.tools.debugger.history import History, repeating, searching
 from callgate.tools.debugger.history import checkpoints as module
@@ -83,6 +87,34 @@ def test_servers_whose_python_has_not_run_since_are_shared_by_checkpoints(
         history.go(checkpoint.moment)
         again = system.snapshot()
         assert all(again.servers[number] is before.servers[number] for number in names), "after going back as well"
+
+
+def test_a_checkpoint_that_fails_or_is_interrupted_leaves_the_history_as_it_was(
+    boot_demo: Callable[[str], System], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(history_module, "pause_after", lambda _cost: 1e9)  # none is taken but by this test
+    with boot_demo("df") as system:
+        history = History(system)
+        checkpoints, versions = history.checkpoints, history.checkpoints.versions
+        history.run(until=lambda: system.kernel.state.tasks.shell >= 0)
+        while under_way(system.kernel) is not None or versions.has(history.moment):
+            history.step()
+        before, begin = ([*checkpoints.kept], [*versions.keys], checkpoints.size), history.moment
+        for owner, name in ((Kept, "holds"), (ServerCopy, "_take_apart"), (Ledger, "save"), (PageVersions, "_keep")):
+            with monkeypatch.context() as patched:
+                patched.setattr(owner, name, refuse)
+                with pytest.raises(KeyboardInterrupt):
+                    checkpoints.take(begin)
+            assert (checkpoints.kept, versions.keys, checkpoints.size) == before
+        checkpoints.take(begin)
+        with pytest.raises(ValueError, match="has been kept"):
+            checkpoints.take(begin)
+        end = history.run().reason, history.moment
+        history.go(begin)
+        assert (history.run().reason, history.moment) == end
 
 
 def test_the_checkpoint_that_is_dropped_first_lies_close_to_its_neighbours_by_time(

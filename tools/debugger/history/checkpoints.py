@@ -78,7 +78,7 @@ class Checkpoints:
         return checkpoint
 
     def _add(self, index: int, moment: Moment, effort: float) -> Checkpoint:
-        """Take one, which comes to a place among the others.  Pages come last: they take the place of all else in the CPU's caches."""
+        """Take one, for a place among the others.  Pages come last: they displace all else from the CPU's caches."""
         snapshot = self.target.snapshot(partial(Version, self.versions, moment))
         checkpoint = Checkpoint(moment, snapshot, len(snapshot.machine.cpu) + BESIDE, effort)
         try:
