@@ -164,8 +164,12 @@ class Snapshot(NamedTuple):
 
 
 def take(machine: Parts, keep: Keep | None = None) -> Snapshot:
-    """Return a snapshot; NotQuiescent names what is under way.  `keep` keeps the memory in another way."""
+    """Return a snapshot; NotQuiescent names what is under way, StaleView if a view of high memory is held.
+
+    `keep` keeps the memory in another way.
+    """
     check(machine)
+    machine.ram.check_views()
     machine.serial.flush()
     fixed = machine.fixed_states
     devices = {}
@@ -190,8 +194,9 @@ def take(machine: Parts, keep: Keep | None = None) -> Snapshot:
 
 
 def restore(machine: Parts, snapshot: Snapshot) -> None:
-    """Go back to a snapshot; ValueError if it is another machine's."""
+    """Go back to a snapshot; ValueError if it is another machine's, StaleView if a view of high memory is held."""
     check_restorable(machine, snapshot)
+    machine.ram.check_views()
     machine.control.clear()
     machine.ledger.plain_since = None
     machine.counter.restored()

@@ -5,7 +5,7 @@ import struct
 import pytest
 from callgate.kernel.machine import Machine
 from callgate.kernel.machine.memory.accounts import Account
-from callgate.kernel.machine.memory.ram import UnbookedAccess
+from callgate.kernel.machine.memory.ram import StaleView, UnbookedAccess
 
 HIGH = 1 << 32
 KERNEL = 0xC000_0000
@@ -164,3 +164,25 @@ def test_a_snapshot_keeps_the_bytes_that_python_has_booked():
         machine.ram.read(HIGH, 100, Account.METADATA)
         machine.restore(kept)
         assert machine.ledger.counts().metadata_bytes == 100
+
+
+def test_a_view_of_high_memory_that_is_held_beyond_a_snapshot_is_refused_as_one_is_taken_or_restored(make_board):
+    machine = make_board("native").machine
+    first = machine.snapshot()
+    for again in (machine.snapshot, lambda: machine.restore(first)):
+        view = machine.ram.view(HIGH + 0x3000, 8, Account.MACHINE)
+        part = view[2:4]
+        del view
+        for _ in range(2):
+            with pytest.raises(StaleView, match="taken before this snapshot is still held"):
+                again()
+        part[:] = b"xy"
+        part.release()
+        again()
+        machine.ram.write(HIGH, b"after", Account.MACHINE)
+        machine.restore(first)
+        assert machine.ram.read(HIGH, 5, Account.MACHINE) == bytes(5)
+        assert machine.ram.read(HIGH + 0x3000, 8, Account.MACHINE) == bytes(8)
+    low = machine.ram.view(0x3000, 8)
+    machine.snapshot()
+    assert bytes(low) == bytes(8)
