@@ -369,7 +369,8 @@ class Port:
         if STATE_OF(self) != values:
             for name, value in zip(STATE, values, strict=True):
                 setattr(self, name, value)
-        self.running = {tag: Fetched(*fields) for tag, fields in running}
+        if running or self.running:
+            self.running = {tag: Fetched(*fields) for tag, fields in running}
         self.drive = self.drives[connected] if connected >= 0 else None
         if self.drive is not None:
             self.drive.load(drive)

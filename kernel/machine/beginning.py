@@ -187,6 +187,7 @@ class Beginning:
             state.stop_address = NOWHERE
             translations.begin(eip)
             self.begun.add(eip)
+        translations.filled = True
         machine.filters.floating.resume()
         control.running = True
         outer = traps.translator.guard(briefly=False)

@@ -342,9 +342,7 @@ class Machine(Looking):
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go back to a snapshot of this machine.  Probes, counted sites and breakpoints stay."""
-        from callgate.kernel.machine.snapshot import restore
-
-        restore(self, snapshot)
+        snapshot.restore(self)
 
     # Coherence of the CPU's caches of page tables and code.
 

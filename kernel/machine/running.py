@@ -150,6 +150,7 @@ class Runner:
         state.stopped = 0
         state.last_address = NOWHERE  # EIP may have been set to the instruction executed last
         # EIP is an offset in CS, and so is the address at which the engine is to begin.
+        machine.translations.filled = True
         machine.translations.begin(machine.cpu.eip)
         machine.filters.floating.resume()
         translator = machine.traps.translator

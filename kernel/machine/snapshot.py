@@ -54,27 +54,31 @@ class Frozen:
     """All of RAM, in files of its own."""
 
     def __init__(self, ram: Ram) -> None:
-        self.ram = ram
         self.backings = [region.freeze() for region in ram.regions]
+        self.regions = list(zip(ram.regions, self.backings, strict=True))
         self.stored = sum(backing.stored for backing in self.backings)
 
     def put_back(self, code: set[int]) -> set[int]:
         """Map the files.  Where all are mapped already, only pages that were written are given their content."""
+        for region, backing in self.regions:
+            if region.backing is not backing or not region.page_map.quick:
+                return self._map_again(code)
         stale: set[int] = set()
-        regions = list(zip(self.ram.regions, self.backings, strict=True))
-        if any(region.backing is not backing or not region.page_map.quick for region, backing in regions):
-            for region, backing in regions:
-                everywhere = range(region.base >> PAGE_SHIFT, region.base + region.size >> PAGE_SHIFT)
-                stale |= self._stale(region, backing, {page for page in code if page in everywhere})
-                region.rebase(backing)
-            return stale
-        for region, backing in regions:
+        for region, backing in self.regions:
             runs = region.written()
             if runs:
                 pages = code.intersection(pages_of(region, runs))
                 if pages:
                     stale |= self._stale(region, backing, pages)
                 region.drop(runs)
+        return stale
+
+    def _map_again(self, code: set[int]) -> set[int]:
+        stale: set[int] = set()
+        for region, backing in self.regions:
+            everywhere = range(region.base >> PAGE_SHIFT, region.base + region.size >> PAGE_SHIFT)
+            stale |= self._stale(region, backing, {page for page in code if page in everywhere})
+            region.rebase(backing)
         return stale
 
     def _stale(self, region: Region, backing: Backing, pages: set[int]) -> set[int]:
@@ -159,6 +163,10 @@ class Snapshot(NamedTuple):
     moment: Moment
     clock: int
 
+    def restore(self, machine: Parts) -> None:
+        """Go back to it; ValueError if it is another machine's."""
+        restore(machine, self)
+
     def __repr__(self) -> str:
         return f"<snapshot at {self.clock} ns, {self.memory.stored >> 10} KiB of memory>"
 
@@ -206,7 +214,8 @@ def restore(machine: Parts, snapshot: Snapshot) -> None:
     context = machine.cpu.context
     context.view[:] = snapshot.cpu
     context.restore()
-    machine.translations.flush_tlb()
+    if machine.translations.filled:
+        machine.translations.flush_tlb()
     machine.ledger.load(snapshot.ledger)
     if stale:
         machine.translations.forget(stale)

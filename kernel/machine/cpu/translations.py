@@ -130,6 +130,7 @@ class Translations:
         self.stale: set[int] = set()
         self.all_stale = False
         self.flushed: Callable[[], None] = lambda: None  # told that all translations of code are gone
+        self.filled = True  # there may be translations of addresses: the engine has run since they were forgotten
         self.news = 0  # changes whenever code is translated or forgotten
         self.edges = True  # whether the engine reports new blocks; else the clock calls `note_block`
         self._callback = EDGE(self._generated)
@@ -327,4 +328,5 @@ class Translations:
 
     def flush_tlb(self) -> None:
         """Forget all translations of addresses."""
+        self.filled = self.control.running  # then there will be others at once
         uclib.uc_ctl(self.cpu.handle, ctypes.c_int(UC_CTL_TLB_FLUSH | WRITE))

@@ -272,8 +272,12 @@ class Serial(DeviceBase):
 
     def load(self, state: Any) -> None:
         """Go back to a saved state."""
+        registers, received, waiting, asserted = state
+        present = NUMBERS_OF(self.state), tuple(self.state.received), tuple(self.waiting), self.asserted
+        if present == state and (self.buffer is None or not self.buffer.state.used):
+            return  # and so is what the buffer has been told
         self._collect()
-        registers, received, waiting, self.asserted = state
+        self.asserted = asserted
         if NUMBERS_OF(self.state) != registers:
             for name, value in zip(NUMBERS, registers, strict=True):
                 setattr(self.state, name, value)

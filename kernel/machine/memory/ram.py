@@ -203,6 +203,8 @@ class Region:
         """
         if not self.marks:
             return self.page_map.private_copies()
+        if not self.marks[-1] and not self.marked_before[-1]:
+            return []
         marks = bytearray(self.marked_before if self.marked_before[-1] else len(self.marks))
         for first, last in runs_of(self.marks) if self.marks[-1] else ():
             marks[first:last] = self.marks[first:last]

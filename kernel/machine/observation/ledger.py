@@ -284,9 +284,11 @@ class Ledger:
         """Go back to saved values; counts of sites that were added since begin at zero."""
         counted, pools, counters, turns = saved
         self.turns.load(turns)
+        kind = self.state.user_kind
         for words, values in zip(self.counted, counted, strict=True):
             words[:] = values
-        count_for(self.state, self.state.user_kind)
+        if self.state.user_kind != kind:
+            count_for(self.state, self.state.user_kind)
         for number, pool in enumerate(self.pools):
             pool.counts[:] = pools[number] if number < len(pools) else UNUSED
         for counter, values in zip(self.counters, counters, strict=True):

@@ -69,6 +69,7 @@ class Turns:
 
     def load(self, saved: bytes) -> None:
         """Go back to a saved table."""
-        self.view[: self.used] = bytes(self.used)
+        if len(saved) < self.used:
+            self.view[: self.used] = bytes(self.used)
         self.used = len(saved)
         self.view[: self.used] = saved

@@ -190,8 +190,10 @@ class RecordKeeper:
 
     def _touched(self) -> list[int]:
         """Return the places of the records that are not sealed."""
-        records = self.records
-        return [*compress(range(len(records)), map(is_not, map(type, records), self.seals))]
+        classes = [*map(type, self.records)]
+        if classes == self.seals:  # as before most tests: to find this out takes half as long
+            return []
+        return [*compress(range(len(classes)), map(is_not, classes, self.seals))]
 
     def _add(self, found: list[Any], kept: list[Kept]) -> None:
         """Keep those of some records that are not kept yet, and all that they lead to; `found` is used up."""
@@ -224,13 +226,16 @@ class RecordKeeper:
 
     def give_back(self, kept: Records) -> list[Any]:
         """Give all records what they held; return those that held something else until now, or may have."""
-        present, self.present = self.present, ()  # should one fail
+        present = self.present
         if kept is present:
             changed = [kept[place] for place in self._touched()]
+            if not changed:
+                return []
         else:
             same = {*map(id, present)}
             changed = [known for known in kept if id(known) not in same or type(known.record) is not known.sealed]
             self._take_over(kept)
+        self.present = ()  # should one fail
         for known in changed:
             known.give_back()
         for known in changed:

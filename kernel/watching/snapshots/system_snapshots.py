@@ -79,7 +79,21 @@ class Snapshots:
         abandon(kernel)
         kernel.machine.restore(snapshot.machine)
         changed = self.records.give_back(snapshot.records)
-        kernel.span_records.bind(record for record in changed if isinstance(record, Span))
+        if changed:
+            kernel.span_records.bind(record for record in changed if isinstance(record, Span))
+        if (
+            snapshot.servers
+            or self.servers
+            or kernel.state.hosted
+            or dict.__ne__(kernel.hosted.changes, snapshot.changes)
+        ):
+            self._give_back_servers(snapshot)
+        self.servers, self.changes = snapshot.servers, snapshot.changes
+        kernel.threads.jobs.clear()
+        kernel.threads.jobs.update(snapshot.jobs)
+
+    def _give_back_servers(self, snapshot: SystemSnapshot) -> None:
+        kernel = self.kernel
         processes = kernel.state.tasks.processes if snapshot.servers else {}
         servers = self._as_they_are(snapshot)
         for number, copy in self.servers.items():
@@ -90,9 +104,6 @@ class Snapshots:
         kernel.state.hosted.clear()
         kernel.state.hosted.update((number, servers[number]) for number in snapshot.servers)
         kernel.hosted.changes = Counter(snapshot.changes)
-        self.servers, self.changes = snapshot.servers, snapshot.changes
-        kernel.threads.jobs.clear()
-        kernel.threads.jobs.update(snapshot.jobs)
 
     def _as_they_are(self, snapshot: SystemSnapshot) -> dict[int, HostedServer]:
         """Return the servers that are what they were then: their Python has not run since."""
@@ -126,5 +137,7 @@ def under_way(kernel: Kernel) -> str | None:
 
 def abandon(kernel: Kernel) -> None:
     """End the coroutines that were under way when the run stopped."""
-    kernel.coroutines.close()
-    kernel.hosted.abandon()
+    if kernel.coroutines.stacks:
+        kernel.coroutines.close()
+    if kernel.hosted.running:
+        kernel.hosted.abandon()
