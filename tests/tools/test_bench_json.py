@@ -147,25 +147,36 @@ def test_a_loop_over_file_data_is_compared_with_the_same_over_memory_that_is_not
 
 
 def test_tests_are_measured_as_often_as_requested(monkeypatch: pytest.MonkeyPatch) -> None:
-    ran: list[str] = []
-    spent = iter(range(1, 1000))
+    ran: list[int] = []
 
-    def run(files: dict[str, str]) -> float:
-        ran.append(next(iter(files)))
-        return next(spent) ** 1.5
+    def run(laps: int, number: int) -> dict[str, plugin_speed.Cost]:
+        ran.append(number)
+        slower = 1.1**number  # the host, for a whole round
+        names = enumerate(plugin_speed.sources(0))
+        return {name: plugin_speed.Cost([slower * (place + 1)] * (laps - 1) + [99], 1) for place, name in names}
 
     monkeypatch.setattr(plugin_speed, "run", run)
     elements = printed("tests", "--rounds", "4")
-    assert len(ran) == len(elements) * 4 * 2
-    assert all(is_timing(element["wall_us"], 4) for element in elements)
-    times = [element["wall_us"]["median"] for element in elements]
-    assert [element["ratio_to_empty"] for element in elements] == [round(times[0] / time, 2) for time in times]
+    assert ran == [0, 1, 2, 3]
+    assert all(is_timing(element["cpu_us"], 4) for element in elements)
+    assert [element["ratio_to_empty"] for element in elements] == pytest.approx(
+        [2 / (place + 2) for place in range(len(elements))], abs=0.03
+    )
+
+
+def test_a_round_notes_the_cost_of_each_lap_and_of_collecting_what_a_large_file_has_more() -> None:
+    turns = plugin_speed.Turns()
+    turns.marks = [("empty", 0.0), ("item", 50.0), ("item", 75.0), ("empty", 175.0), ("", 250.0)]
+    turns.collecting = {"empty_b": 3.0, "empty_c": 93.0, "item_b": 3.0, "item_c": 2.0}
+    found = plugin_speed.costs(turns.results(), laps=2)
+    assert found == {"test-empty": ([2.0, 3.0], 2.0), "test-item": ([1.0, 4.0], 0.0)}
 
 
 @pytest.mark.thorough(only=True)
 def test_the_generated_tests_of_each_benchmark_pass() -> None:
-    for name in plugin_speed.sources(0):
-        assert plugin_speed.run(plugin_speed.sources(2)[name]) > 0
+    found = plugin_speed.run(laps=2, number=1)
+    assert set(found) == set(plugin_speed.sources(0))
+    assert all(len(cost.laps) == 2 and min(cost.laps) > 0 for cost in found.values())
 
 
 READ_BENCHMARKS: dict[str, Callable[..., Any]] = {

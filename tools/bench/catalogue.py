@@ -113,8 +113,8 @@ def render(results: list[dict[str, Any]]) -> str:
     head = ["", "instructions", "ring 0", "ring 3", "host calls", *COLUMNS]
     rows = [[*head, "µs median", "min", "max", "ratio"]]
     for result in results:
-        wall = result["wall_us"]
-        times = [f"{wall[key]:.2f}" for key in ("median", "min", "max")]
+        taken = result.get("wall_us") or result["cpu_us"]
+        times = [f"{taken[key]:.2f}" for key in ("median", "min", "max")]
         ratio = next(
             (f"{value} {key[6:].replace('_', ' ')}" for key, value in result.items() if key[:6] == "ratio_"), ""
         )

@@ -12,7 +12,7 @@ import click
 from callgate.tools.session.sizes import Number
 
 # Default rounds: a round of some takes seconds.
-ROUNDS = {"ipc": 15, "read": 3, "clock": 5, "tests": 3, "debug": 3, "start": 9, "shell": 3}
+ROUNDS = {"ipc": 15, "read": 3, "clock": 5, "tests": 5, "debug": 3, "start": 9, "shell": 3}
 
 EPILOG = """\b
 Examples:
