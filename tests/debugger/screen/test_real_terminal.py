@@ -2,7 +2,6 @@
 
 import re
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -22,8 +21,7 @@ def test_the_screen_opens_on_a_terminal_and_leaves_it_as_it_was(terminal: Termin
     terminal.press("Enter")
     terminal.sees("instruction 5, in the past")
     assert COLOUR.search(terminal.shown("-e"))
-    terminal.press("Escape")
-    time.sleep(0.3)  # Esc and a key at once are another key
+    terminal.escape()
     terminal.press("q")
     assert terminal.left() == 0
 
@@ -95,7 +93,7 @@ def test_the_mouse_of_a_terminal_goes_along_the_time_line_and_sets_a_breakpoint(
     terminal.press("-l", "until ipc_request")
     terminal.press("Enter")
     terminal.until(lambda: any("=>" in row and "pushad" in row for row in terminal.shown().splitlines()))
-    terminal.press("Escape")
+    terminal.escape()
     rows = terminal.shown().splitlines()
     line = next(row for row, text in enumerate(rows) if "=>" in text)
     terminal.click(0, line)

@@ -65,6 +65,16 @@ class Terminal:
         """Press keys, as tmux names them."""
         self.tmux("send-keys", *keys)
 
+    def escape(self) -> None:
+        """Leave the command line by Esc, and wait for its other colour: Esc and a key at once would be another key."""
+        row = self._command_line()
+        self.press("Escape")
+        self.until(lambda: self._command_line() != row)
+
+    def _command_line(self) -> str:
+        """Return the last row but one, with its colours."""
+        return self.shown("-e").splitlines()[-2]
+
     def click(self, column: int, row: int) -> None:
         """Press and release the first button of a mouse, counted from 0, as xterm's SGR mode 1006 says it."""
         for end in "Mm":
