@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 MANY = 200 if os.environ.get("CALLGATE_THOROUGH") else 50  # texts that are slow to assemble
 
-SECONDS = 5.0
+SECONDS = 5.0  # of CPU time
 WORDS = st.sampled_from(
     "mov add push pop call jmp je loop lea rep lock movsb imul shl int out in lgdt ret fld st movaps xmm0 eax ax al "
     "esp ebp cs fs cr0 dr7 byte word dword ptr short near far offset [ ] ( ) { } , : ; # // /* */ + - * / % << >> & | "
@@ -55,9 +55,9 @@ text:   .asciz  "hello \\"you\\" \\x41" ; comment
 
 def check(source: str) -> Program | None:
     """Assemble; errors must be whole, and come within a bound of time."""
-    start = time.monotonic()
+    start = time.process_time()
     program, errors = attempt(source)
-    assert time.monotonic() - start < SECONDS
+    assert time.process_time() - start < SECONDS
     assert program is not None or errors
     for error in errors:
         assert error.message
@@ -75,20 +75,20 @@ def attempt(source: str) -> tuple[Program | None, list[AsmError]]:
 
 
 @pytest.mark.thorough(only=True)
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(SOURCE)
 def test_words_in_any_order_give_a_program_or_errors(source: str) -> None:
     check(source)
 
 
-@settings(max_examples=MANY, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=MANY, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=200))
 def test_any_text_gives_a_program_or_errors(source: str) -> None:
     check(source)
 
 
 @pytest.mark.thorough(only=True)
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_a_damaged_source_gives_a_program_or_errors(data: st.DataObject) -> None:
     source = GOOD

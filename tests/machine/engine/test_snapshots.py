@@ -107,16 +107,16 @@ def test_code_that_the_guest_rewrote_is_forgotten_too(bare, assemble):
     assert machine.cpu.ebx == 5
 
 
-def test_restoring_takes_less_than_a_millisecond_for_64_mib():
+def test_restoring_takes_less_than_a_millisecond_of_cpu_time_for_64_mib():
     with Machine() as machine:
         snapshot = machine.snapshot()
         times = []
         for _ in range(20):
             for page in range(64):
                 machine.ram.put_u32(0x20_0000 + page * 4096, page)
-            begin = time.perf_counter()
+            begin = time.process_time()
             machine.restore(snapshot)
-            times.append(time.perf_counter() - begin)
+            times.append(time.process_time() - begin)
         assert sorted(times)[10] < 0.001
 
 
