@@ -48,7 +48,7 @@ def by_sfdisk(tool: Tool, path: Path, script: str) -> list[tuple[int, int, int]]
     """Write a table with sfdisk and return it as sfdisk itself lists it, extended partitions left out."""
     with path.open("wb") as file:
         file.truncate(64 * MIB)
-    tool("sfdisk", "-q", path, data=script.encode())
+    tool("sfdisk", "-q", "--no-tell-kernel", path, data=script.encode())
     found = []
     for line in tool("sfdisk", "-d", path).splitlines():
         match = re.search(r"img(\d+) : start= *(\d+), size= *(\d+), type=([0-9a-fA-F-]+)", line)

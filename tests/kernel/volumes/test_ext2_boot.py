@@ -40,7 +40,7 @@ def disks(tmp_path: Path, folder: Path, host_tool: Callable[..., str]) -> list[P
     host_tool("mke2fs", "-q", "-F", "-t", "ext2", "-b", "1024", "-L", "PLAIN", "-d", folder, plain, "8M")
     with parted.open("wb") as file:
         file.truncate(START * 512 + 16 * MIB)
-    host_tool("sfdisk", "-q", parted, text=f"label: dos\nstart={START}, type=83\n")
+    host_tool("sfdisk", "-q", "--no-tell-kernel", parted, text=f"label: dos\nstart={START}, type=83\n")
     offset = f"offset={START * 512}"
     host_tool("mke2fs", "-q", "-F", "-t", "ext4", "-L", "PARTED", "-E", offset, "-d", folder, parted, "16M")
     return [plain, parted]

@@ -169,7 +169,13 @@ def test_an_mbr_disk_of_sfdisk_with_primary_partitions_is_read(boot: Any, host_t
     script = "label: dos\n" + "".join(
         f"start={fat.start}, size={fat.mebibytes * 2048}, type={kinds[fat.width]}\n" for fat in volumes.values()
     )
-    whole(boot, host_tool, tmp_path, lambda image: host_tool("sfdisk", "-q", image, text=script), volumes)
+    whole(
+        boot,
+        host_tool,
+        tmp_path,
+        lambda image: host_tool("sfdisk", "-q", "--no-tell-kernel", image, text=script),
+        volumes,
+    )
 
 
 @pytest.mark.thorough(only=True)
@@ -182,7 +188,13 @@ def test_an_mbr_disk_of_sfdisk_with_logical_partitions_is_read(boot: Any, host_t
     }
     script = "label: dos\nstart=63, size=8192, type=1\nstart=12288, size=57344, type=5\n"
     script += "start=14336, size=32768, type=6\nstart=53248, size=16384, type=1\n"
-    whole(boot, host_tool, tmp_path, lambda image: host_tool("sfdisk", "-q", image, text=script), volumes)
+    whole(
+        boot,
+        host_tool,
+        tmp_path,
+        lambda image: host_tool("sfdisk", "-q", "--no-tell-kernel", image, text=script),
+        volumes,
+    )
 
 
 GPT_VOLUMES = {"d0p1": Fat(16, 16, 2, start=2048), "d0p2": Fat(32, 40, 1, start=40960)}
@@ -201,7 +213,13 @@ def test_a_gpt_disk_of_sgdisk_is_read(boot: Any, host_tool: Tool, tmp_path: Path
 def test_a_gpt_disk_of_sfdisk_is_read(boot: Any, host_tool: Tool, tmp_path: Path) -> None:
     lines = [f"start={v.start}, size={v.mebibytes * 2048}, type={GPT_BASIC_DATA}\n" for v in GPT_VOLUMES.values()]
     script = "label: gpt\n" + "".join(lines)
-    whole(boot, host_tool, tmp_path, lambda image: host_tool("sfdisk", "-q", image, text=script), GPT_VOLUMES)
+    whole(
+        boot,
+        host_tool,
+        tmp_path,
+        lambda image: host_tool("sfdisk", "-q", "--no-tell-kernel", image, text=script),
+        GPT_VOLUMES,
+    )
 
 
 def test_a_foreign_image_on_ide_gives_the_same_bytes(boot: Any, host_tool: Tool, tmp_path: Path) -> None:

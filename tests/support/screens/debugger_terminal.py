@@ -44,7 +44,8 @@ class Terminal:
         script = (
             f"cd {shlex.quote(str(self.folder))}; (timeout {LIFE} cat alive; {end}) </dev/null >/dev/null 2>&1 & "
             f"stty -g >before; sh -c {shlex.quote(inner)}; echo $? >status; "
-            "sleep 0.5; stty -g >after; echo left >done; sleep 600"
+            "for _ in $(seq 100); do stty -g >after; cmp -s before after && break; sleep 0.1; done; "
+            "echo left >done; sleep 600"
         )
         self.tmux("new-session", "-d", "-x", str(size[0]), "-y", str(size[1]), script)
 
@@ -93,7 +94,7 @@ class Terminal:
         end = time.monotonic() + PATIENCE
         while not condition():
             assert time.monotonic() < end, self.shown()
-            time.sleep(0.05)
+            time.sleep(0.02)
 
     def sees(self, text: str) -> None:
         """Wait for a text."""

@@ -60,7 +60,7 @@ class TestImagesOfOthers:
     def test_a_fat_volume_on_a_partition_is_copied_out(self, command_line: Command, tree: Path) -> None:
         host_programs.run("mformat", "-C", "-i", "fat.img@@1M", "-T", "20480", "-h", "64", "-s", "32", "::")
         host_programs.run("mcopy", "-s", "-m", "-i", "fat.img@@1M", *sorted(tree.iterdir()), "::")
-        host_programs.run("sfdisk", "-q", "fat.img", text="start=2048, size=20480, type=6\n")
+        host_programs.run("sfdisk", "-q", "--no-tell-kernel", "fat.img", text="start=2048, size=20480, type=6\n")
         outcome = command_line("disk", "copy", "fat.img:", "out")
         assert (outcome.status, outcome.messages) == (0, "")
         assert content(Path("out")) == content(tree)
@@ -120,7 +120,11 @@ class TestWhatPathsMean:
     def test_volumes_are_named_by_their_partitions(self, command_line: Command, image: Path) -> None:
         host_programs.run("truncate", "-s", "4M", "two.img")
         host_programs.run(
-            "sfdisk", "-q", "two.img", text="start=2048, size=2048, type=6\nstart=4096, size=2048, type=6\n"
+            "sfdisk",
+            "-q",
+            "--no-tell-kernel",
+            "two.img",
+            text="start=2048, size=2048, type=6\nstart=4096, size=2048, type=6\n",
         )
         with Path("two.img").open("r+b") as file:
             for place in (1 << 20, 2 << 20):
