@@ -94,7 +94,6 @@ class Machine(Looking):
         self.outside: Callable[[Outside], None] = lambda _what: None  # told of each thing that comes from outside
         self.on_interrupt: Callable[[], bool] | None = None  # Ctrl-C: True if the guest has been told, and continues
         self.dma_watch: Callable[[int, int], None] | None = None  # called for each transfer: physical address, bytes
-        self.fixed_states: dict[str, object] = {}  # of devices, as they were saved last, if nothing can change them
         self.participants: dict[str, tuple[Callable[[], object], Callable[[Any], None]]] = {}
 
         self._make_handlers()

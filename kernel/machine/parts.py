@@ -50,7 +50,6 @@ class Parts(Protocol):
     outside: Callable[[Outside], None]
     on_interrupt: Callable[[], bool] | None
     dma_watch: Callable[[int, int], None] | None
-    fixed_states: dict[str, object]
     participants: dict[str, tuple[Callable[[], object], Callable[[Any], None]]]
 
     def only_ticks(self) -> bool:

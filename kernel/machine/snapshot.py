@@ -177,14 +177,9 @@ def take(machine: Parts, keep: Keep | None = None) -> Snapshot:
     `keep` keeps the memory in another way.
     """
     check(machine)
-    machine.ram.check_views()
+    machine.ram.lent.check()
     machine.serial.flush()
-    fixed = machine.fixed_states
-    devices = {}
-    for name, device in machine.devices.items():
-        state = device.save()
-        devices[name] = kept = state if state is fixed.get(name) else unchanging(state)
-        fixed[name] = state if kept is state else None
+    devices = {name: unchanging(device.save()) for name, device in machine.devices.items()}
     others = {name: unchanging(save()) for name, (save, _) in machine.participants.items()}
     traps = machine.traps
     moment = Moment(
@@ -204,7 +199,7 @@ def take(machine: Parts, keep: Keep | None = None) -> Snapshot:
 def restore(machine: Parts, snapshot: Snapshot) -> None:
     """Go back to a snapshot; ValueError if it is another machine's, StaleView if a view of high memory is held."""
     check_restorable(machine, snapshot)
-    machine.ram.check_views()
+    machine.ram.lent.check()
     machine.control.clear()
     machine.ledger.plain_since = None
     machine.counter.restored()

@@ -18,7 +18,7 @@ from callgate.kernel.storage.disk_requests import Run
 from callgate.kernel.system import System, SystemOptions
 from callgate.kernel.watching.snapshots.kept_records import RecordKeeper, set_class
 from callgate.kernel.watching.snapshots.record_forms import COUNTING, FORMS, RECORDS, Form
-from callgate.kernel.watching.snapshots.server_copies import ServerPickler
+from callgate.kernel.watching.snapshots.server_pickling import ServerPickler
 from callgate.kernel.watching.snapshots.system_snapshots import under_way
 from record_pictures import fields, own_class, owned, picture
 

@@ -5,7 +5,8 @@ import struct
 import pytest
 from callgate.kernel.machine import Machine
 from callgate.kernel.machine.memory.accounts import Account
-from callgate.kernel.machine.memory.ram import StaleView, UnbookedAccess
+from callgate.kernel.machine.memory.lent_views import StaleView
+from callgate.kernel.machine.memory.ram import UnbookedAccess
 
 HIGH = 1 << 32
 KERNEL = 0xC000_0000

@@ -11,7 +11,8 @@ from callgate.disk.images.demo import demo_image
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.common.counted import Counted
 from callgate.kernel.common.recent import Recent
-from callgate.kernel.watching.snapshots.server_copies import Picklers, ServerCopy, ServerPickler
+from callgate.kernel.watching.snapshots.server_copies import Picklers, ServerCopy
+from callgate.kernel.watching.snapshots.server_pickling import ServerPickler
 from callgate.kernel.watching.snapshots.sizes import Total
 from callgate.server import Pages
 from callgate.server.fat.server import FatServer

@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SHIFT, PAGE_SIZE
 from callgate.kernel.machine.memory.accounts import NOT_BOOKED, Account
 from callgate.kernel.machine.memory.bus import DmaError
+from callgate.kernel.machine.memory.lent_views import LentViews
 from callgate.kernel.machine.memory.page_map import PageMap, runs_of
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -284,10 +285,6 @@ class UnbookedAccess(RuntimeError):
     """Policy has touched memory above 4 GiB without naming an account."""
 
 
-class StaleView(RuntimeError):
-    """A view of high memory is held beyond a snapshot, which would not hear of what is written through it."""
-
-
 class Ram:
     """Low RAM from physical 0 and high RAM from 4 GiB.
 
@@ -303,10 +300,7 @@ class Ram:
             self.regions.append(Region("high", HIGH_MEMORY, high, marked=True))
             self.regions[1].prefer_large_pages()
         self.low = self.regions[0].view
-        self._high = memoryview(b"")
-        self._lent: list[weakref.ref[ctypes.Array[ctypes.c_ubyte]]] = []  # alive as long as a view of them is
-        if high:
-            self._lend()
+        self.lent = LentViews(self.regions[-1].buffer, self.regions[-1].marks)  # of high memory, if any
         self._mark = self.regions[-1].mark
         self.low_size = low
         self.high_size = high
@@ -320,7 +314,7 @@ class Ram:
     def view(self, physical: int, length: int, account: Account | None = None) -> memoryview:
         """Return `length` bytes of RAM at `physical`, and book them.
 
-        A view of high memory has to be released before the next snapshot is taken or restored (`check_views`).
+        A view of high memory has to be released before the next snapshot is taken or restored (`lent`).
         DmaError if they are not all in one region of RAM; UnbookedAccess for high memory in a host call and no account,
         or one that the ledger does not show.
         """
@@ -340,27 +334,8 @@ class Ram:
                 raise UnbookedAccess(f"{length} bytes at {physical:#x} are disk blocks: say on whose account")
             if account is not None:
                 self.touched[account] += length
-            return self._high[start : start + length]
+            return self.lent.all[start : start + length]
         raise DmaError(physical, length)
-
-    def _lend(self) -> None:
-        """Have high memory viewed through an object of its own from now on."""
-        lent = (ctypes.c_ubyte * self.regions[1].size).from_buffer(self.regions[1].buffer)
-        self._high = memoryview(lent).cast("B")
-        self._lent.append(weakref.ref(lent))
-
-    def check_views(self) -> None:
-        """StaleView if somebody holds a view of high memory: called as a snapshot is about to be taken or restored.
-
-        Where nothing has been marked as written since the last time, no view has been given out.
-        """
-        if self.regions[-1].marks[-1:] == b"\1" or len(self._lent) > 1:
-            self._high.release()
-            self._lent = [lent for lent in self._lent if lent() is not None]
-            held = bool(self._lent)
-            self._lend()
-            if held:
-                raise StaleView("a view of high memory that was taken before this snapshot is still held: release it")
 
     def read(self, physical: int, length: int, account: Account | None = None) -> bytes:
         """Return a copy of bytes of RAM; errors as `view`."""
@@ -406,6 +381,7 @@ class Ram:
 
     def close(self) -> None:
         """Give the memory back to the host."""
-        self._high.release()
+        if not self.regions[-1].closed:
+            self.lent.close()
         for region in self.regions:
             region.close()

@@ -1,7 +1,7 @@
 """The memory that snapshots take together, of which they share most.
 
-What a copy takes is found when somebody asks for the sum, or when many have been made: by then as many are measured one
-after the other, by code that is in the CPU's caches, which it is not while one of them is made.
+What a copy takes is found when the sum is asked for, or when many have been made.  Then they are measured one after the
+other by code that is in the CPU's caches, which it is not as a copy is made.
 """
 
 from __future__ import annotations

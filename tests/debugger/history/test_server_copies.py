@@ -7,7 +7,8 @@ from typing import Any, Self
 import pytest
 from callgate.kernel.system import System
 from callgate.kernel.watching.snapshots import system_snapshots
-from callgate.kernel.watching.snapshots.server_copies import Picklers, ServerCopy, ServerPickler
+from callgate.kernel.watching.snapshots.server_copies import Picklers, ServerCopy
+from callgate.kernel.watching.snapshots.server_pickling import ServerPickler
 from callgate.kernel.watching.snapshots.sizes import Total
 from callgate.kernel.watching.snapshots.system_snapshots import under_way
 from callgate.server.hosted import HostedServer, VolumeGeometry

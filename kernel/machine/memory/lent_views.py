@@ -1,0 +1,50 @@
+"""Views of memory of which is noted what is written: none may be held beyond a snapshot.
+
+A page is marked as a view of it is given out, and the marks are cleared as a snapshot is taken or restored.  What is
+written later through the same view would be missing at the next way back, and nothing would say why.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+
+
+class StaleView(RuntimeError):
+    """A view is held beyond a snapshot, which would not hear of what is written through it."""
+
+
+class LentViews:
+    """The views of a region: those between two snapshots are of one object, which lives as long as they do."""
+
+    def __init__(self, memory: ctypes.Array[ctypes.c_ubyte], marks: bytearray) -> None:
+        """Take the region's memory, and its marks; of a region that has none there are no views."""
+        self.memory = memory
+        self.marks = marks
+        self.all = memoryview(b"")
+        self.lent: list[weakref.ref[object]] = []  # what views are of: the present one, and former ones that live
+        if marks:
+            self._lend()
+
+    def _lend(self) -> None:
+        lent = type(self.memory).from_buffer(self.memory)
+        self.all = memoryview(lent).cast("B")
+        self.lent.append(weakref.ref(lent))
+
+    def check(self) -> None:
+        """StaleView if a view is held: called as a snapshot is about to be taken or restored.
+
+        Where nothing has been marked since the last time, no view has been given out.
+        """
+        if self.marks[-1:] == b"\1" or len(self.lent) > 1:
+            self.all.release()
+            self.lent = [lent for lent in self.lent if lent() is not None]
+            held = len(self.lent)
+            self._lend()
+            if held:
+                raise StaleView("a view of high memory that was taken before this snapshot is still held: release it")
+
+    def close(self) -> None:
+        """Give out no more, and hold the memory no longer."""
+        self.all.release()
+        del self.memory
