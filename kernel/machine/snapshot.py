@@ -124,7 +124,7 @@ class Version:
         return stale
 
 
-FIXED: Final = (tuple, int, bool, str, bytes, type(None))
+FIXED: Final = frozenset({tuple, int, bool, str, bytes, type(None)})
 
 
 class Pickled(bytes):
@@ -138,6 +138,19 @@ def unchanging(state: object) -> object:
     except TypeError:
         return Pickled(pickle.dumps(state))
     return state if type(state) in FIXED else Pickled(pickle.dumps(state))
+
+
+def all_unchanging(states: dict[str, object]) -> dict[str, object]:
+    """Return `unchanging` states; as a rule all are, which is found at one look."""
+    values = (*states.values(),)
+    try:
+        hash(values)
+    except TypeError:
+        pass
+    else:
+        if FIXED.issuperset(map(type, values)):
+            return states
+    return {name: unchanging(state) for name, state in states.items()}
 
 
 class Moment(NamedTuple):
@@ -179,8 +192,8 @@ def take(machine: Parts, keep: Keep | None = None) -> Snapshot:
     check(machine)
     machine.ram.lent.check()
     machine.serial.flush()
-    devices = {name: unchanging(device.save()) for name, device in machine.devices.items()}
-    others = {name: unchanging(save()) for name, (save, _) in machine.participants.items()}
+    devices = all_unchanging({name: device.save() for name, device in machine.devices.items()})
+    others = all_unchanging({name: save() for name, (save, _) in machine.participants.items()})
     traps = machine.traps
     moment = Moment(
         machine.events.save(),

@@ -108,7 +108,6 @@ class Kept(Sized):
         self.form = form
         self.sealed = sealed  # its class as long as it holds this
         self.content = content
-        total.add(self)
 
     def measure(self) -> int:
         """Return about how many bytes it takes."""
@@ -160,21 +159,22 @@ class RecordKeeper:
             self._take_over(present)
         kept, touched = [*present], self._touched()
         found: list[Any] = [] if present else [*self.roots]
-        changed = False
+        made: list[Kept] = []
         for place in touched:
             known = kept[place]
             form = known.form
             content = form.content(known.record)
             if not known.holds(content):
-                kept[place] = Kept(known.record, form, known.sealed, content, self.total)
+                kept[place] = now = Kept(known.record, form, known.sealed, content, self.total)
+                made.append(now)
                 found += form.leads_anew(content, known.content)
-                changed = True
         if found:
-            self._add(found, kept)
+            made += self._add(found, kept)
         for place in touched:
             kept[place].seal()
         self.copied += len(touched) + len(kept) - len(present)
-        if changed or len(kept) > len(present):
+        if made:
+            self.total.add(*made)
             present = tuple(kept)
         if len(present) > self.most:
             present = self._reached(present)
@@ -195,9 +195,12 @@ class RecordKeeper:
             return []
         return [*compress(range(len(classes)), map(is_not, classes, self.seals))]
 
-    def _add(self, found: list[Any], kept: list[Kept]) -> None:
-        """Keep those of some records that are not kept yet, and all that they lead to; `found` is used up."""
-        places = self.places
+    def _add(self, found: list[Any], kept: list[Kept]) -> list[Kept]:
+        """Keep those of some records that are not kept yet, and all that they lead to; return what is new of `kept`.
+
+        `found` is used up.
+        """
+        places, begin = self.places, len(kept)
         while found:
             record = found.pop()
             if id(record) not in places:
@@ -210,6 +213,7 @@ class RecordKeeper:
                 self.seals.append(known.sealed)
                 known.seal()
                 found += form.leads_to(content)
+        return kept[begin:]
 
     def _reached(self, present: Records) -> Records:
         """Return those that the roots lead to."""

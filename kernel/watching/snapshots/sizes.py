@@ -21,9 +21,9 @@ class Total:
         self.measured = 0
         self.unmeasured: list[Sized] = []
 
-    def add(self, copy: Sized) -> None:
-        """Count a copy that has been made, for as long as something refers to it."""
-        self.unmeasured.append(copy)
+    def add(self, *copies: Sized) -> None:
+        """Count copies that have been made, each for as long as something refers to it."""
+        self.unmeasured += copies
         if len(self.unmeasured) > MOST:
             self._measure()
 
@@ -47,7 +47,7 @@ class Total:
 
 
 class Sized:
-    """A copy that is counted in a total, to which its constructor adds it at its end."""
+    """A copy that is counted in a total, to which it is added once it is made."""
 
     __slots__ = ("size", "total")
     total: Total

@@ -224,7 +224,7 @@ class History(Repeating):
         """
         moment, state = self.moment, self.machine.state
         served = state.site_done == state.count  # the events of the next instruction have come: they would be lost
-        if served or self.checkpoints.before(moment).moment == moment:
+        if served or self.checkpoints.versions.has(moment):
             return False
         with suppress(NotQuiescent):
             self.checkpoints.take(moment, spent)
