@@ -16,8 +16,8 @@ def booting() -> Iterator[Callable[[str], System]]:
     """
     systems: list[System] = []
 
-    def boot(commands: str = "dir", *, fast_path: bool = True) -> System:
-        options = SystemOptions(commands=commands, fast_path=fast_path)
+    def boot(commands: str | None = "dir", *, fast_path: bool = True, ide: bool = False) -> System:
+        options = SystemOptions(commands=commands, fast_path=fast_path, ide=ide)
         system = System([open_image(demo_image(cache_directory()))], options)
         systems.append(system)
         return system

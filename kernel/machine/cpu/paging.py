@@ -196,10 +196,18 @@ class Paging:
             if entry & bits != bits:
                 self.ram.put_u64(address, entry | bits, Account.MACHINE)
 
-    def read_linear(self, linear: int, length: int, *, user: bool = False, cr3: int | None = None) -> bytes:
+    def read_linear(
+        self,
+        linear: int,
+        length: int,
+        *,
+        user: bool = False,
+        cr3: int | None = None,
+        account: Account = Account.MACHINE,
+    ) -> bytes:
         """Return bytes of linear memory; PageFault names the first address that may not be read."""
         return b"".join(
-            self.ram.read(physical, size, Account.MACHINE)
+            self.ram.read(physical, size, account)
             for physical, size in self._pieces(linear, length, user=user, write=False, cr3=cr3)
         )
 

@@ -9,7 +9,7 @@ from enum import Enum, auto
 
 
 class Account(Enum):
-    """The account to which bytes are booked; all but the last two are keys of the ledger (docs/ledger.md)."""
+    """The account to which bytes are booked; all but the last three are keys of the ledger (docs/ledger.md)."""
 
     __hash__ = object.__hash__  # each is there once; that of an Enum is Python, and every access is booked
 
@@ -20,9 +20,10 @@ class Account(Enum):
     SERVER_MEMORY = auto()  # server_bytes: a hosted server's own memory, its message pages included
     DEVICE = auto()  # DMA: the device books what it has moved
     MACHINE = auto()  # the CPU itself, and snapshots
+    OBSERVER = auto()  # a debugger, which looks at anything at any time
 
 
-NOT_BOOKED = frozenset({Account.DEVICE, Account.MACHINE})  # in no key of the ledger, so not for policy
+NOT_BOOKED = frozenset({Account.DEVICE, Account.MACHINE, Account.OBSERVER})  # in no key of the ledger: not for policy
 FILE_ACCOUNTS = {"kernel": Account.KERNEL, "server": Account.SERVER}
 BYTE_ACCOUNTS = {
     "metadata_bytes": Account.METADATA,

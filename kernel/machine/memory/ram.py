@@ -316,7 +316,7 @@ class Ram:
 
         A view of high memory has to be released before the next snapshot is taken or restored (`lent`).
         DmaError if they are not all in one region of RAM; UnbookedAccess for high memory in a host call and no account,
-        or one that the ledger does not show.
+        or one that the ledger does not show, but for an observer's.
         """
         end = physical + length
         if physical >= 0 and end <= self.low_size and length >= 0:
@@ -327,10 +327,15 @@ class Ram:
         self._mark(physical - HIGH_MEMORY, length)
         return view
 
+    def has(self, physical: int, length: int) -> bool:
+        """Whether these bytes are all in one region of RAM."""
+        within_high = physical >= HIGH_MEMORY and physical + length <= HIGH_MEMORY + self.high_size
+        return length >= 0 and (0 <= physical <= self.low_size - length or within_high)
+
     def _view_high(self, physical: int, length: int, account: Account | None) -> memoryview:
         start = physical - HIGH_MEMORY
         if start >= 0 and start + length <= self.high_size and length >= 0:
-            if self.guarded and (account is None or account in NOT_BOOKED):
+            if self.guarded and account is not Account.OBSERVER and (account is None or account in NOT_BOOKED):
                 raise UnbookedAccess(f"{length} bytes at {physical:#x} are disk blocks: say on whose account")
             if account is not None:
                 self.touched[account] += length

@@ -139,6 +139,7 @@ def test_the_letters_of_gdb_say_how_numbers_of_memory_and_values_are_shown(promp
 
 def test_texts_in_memory_are_shown_as_literals_of_c(prompt: Prompt) -> None:
     assert said(prompt, "x/2s 0xa0020030").splitlines() == ['a0020030  "DEMO"', 'a0020035  ""']
+    assert said(prompt, "x/1s shell:here").endswith('  "."\n'), "of the shell, while a server runs"
 
 
 def test_source_is_listed_around_any_place_and_registers_are_shown_by_name(prompt: Prompt) -> None:

@@ -142,7 +142,6 @@ def test_an_empty_line_repeats_a_step_and_nothing_else(prompt: Prompt) -> None:
         ("break take_slot if )", r"'\)' is no expression"),
         ("break ipc.reply if opp == 3", "no register, field or number 'opp'; there is op"),
         ("break 0x100 if eax", "stop 1|0x100 is an address of ring 3|set"),
-        ("break slot 5", "no server takes requests yet"),
         ("break slot 5 of d0p1", "no server takes requests yet"),
         ("slots d0p1", "no server takes requests yet"),
         ("break slot 32", "'32' is not a slot"),
@@ -275,44 +274,6 @@ def test_ctrl_c_within_many_steps_back_undoes_all_of_them(
             said(prompt, line) if line else prompt.line("back stepi 400")
         assert (bench.history.moment, machine.cpu.registers()) == (here, registers)
     machine.unprobe(interrupted)
-
-
-def test_a_break_at_a_slot_stops_at_each_change_of_its_state_in_order(prompt: Prompt) -> None:
-    said(prompt, "until ipc.load if op == FREE_SPACE and thread == 10")
-    said(prompt, "back to ipc.reply")
-    said(prompt, "break slot 0 of d0p1")
-    stops = [said(prompt, "continue").splitlines() for _ in range(5)]
-    routines = [stop[0].split("<")[1].split("+")[0].rstrip(">") for stop in stops]
-    assert routines == ["reply", "release_slot", "take_slot", "hand_over_request", "server_gate"]
-    back = [said(prompt, "back continue").splitlines()[0] for _ in range(4)]
-    assert back == [stop[0] for stop in stops[3::-1]]
-
-
-def test_a_slot_is_shown_as_taken_from_where_the_break_at_its_state_says_so(prompt: Prompt, bench: Workbench) -> None:
-    said(prompt, "until ipc.take if thread == 12")
-    assert "slots  T..............................." in said(prompt, "slots rom")
-    assert bench.system.slots("rom")[0].state.name == "TAKEN"
-    said(prompt, "tbreak state free")
-    said(prompt, "continue")
-    assert "slots  -..............................." in said(prompt, "slots rom")
-
-
-def test_a_break_at_a_state_stops_where_any_slot_comes_to_it(prompt: Prompt, bench: Workbench) -> None:
-    said(prompt, "until ipc.take")
-    said(prompt, "break state served if thread == 10")
-    assert "<serve>" in said(prompt, "continue")
-    assert bench.debuggee.threads.running().number == 10
-    assert said(prompt, "print endpoint[1].state[0]") == "SERVED = 0x3 = 3\n"
-
-
-def test_a_break_at_a_dead_server_stops_when_its_disk_has_been_unplugged(prompt: Prompt, bench: Workbench) -> None:
-    said(prompt, "until ipc.load if op == FREE_SPACE")
-    said(prompt, "break state server-dead of d0p1")
-    bench.system.unplug(0)
-    assert said(prompt, "continue").startswith("stop 2: write of ")
-    endpoint = next(e for e in bench.system.kernel.state.endpoints.by_number.values() if e.name == "d0p1")
-    assert endpoint.dead
-    assert said(prompt, "when server d0p1 dead").startswith("#1 instruction")
 
 
 def test_a_stop_that_is_disabled_ends_no_run_until_it_is_enabled_again(prompt: Prompt) -> None:

@@ -25,8 +25,8 @@ from unicorn.x86_const import UC_X86_REG_AL, UC_X86_REG_EFLAGS
 def boot_bench(boot_demo: Callable[..., System]) -> Iterator[Callable[..., Workbench]]:
     benches: list[Workbench] = []
 
-    def boot(commands: str, *, fast_path: bool = True) -> Workbench:
-        system = boot_demo(commands, fast_path=fast_path)
+    def boot(commands: str | None, **options: bool) -> Workbench:
+        system = boot_demo(commands, **options)
         benches.append(Workbench(system, History(system)))
         return benches[-1]
 
@@ -71,6 +71,41 @@ def test_the_size_in_a_directory_page_comes_from_a_byte_of_the_image(boot_bench:
     assert command
     assert int(command[1]) <= at // 512
     assert (bench.history.moment, bench.machine.cpu.registers()) == (here, origin)
+
+
+@pytest.mark.thorough(only=True)
+def test_the_size_comes_from_the_same_byte_where_the_cpu_copies_sectors_from_a_port(
+    boot_bench: Callable[..., Workbench],
+) -> None:
+    bench = boot_bench("ls -l", ide=True)
+    links = list(bench.chain.links(bench.chain.location(in_directory_page(bench), 4)))
+    at = demo_image(cache_directory()).read_bytes().index(b"README  TXT") + 28
+    assert links[-1].by.endswith("  rep insd dword ptr es:[edi], dx")
+    assert links[-1].note.startswith(f"disk d0, sector {at // 512}, byte {at % 512}: byte {at:,} of demo-")
+    assert re.search(r"by READ_MULTIPLE_EXT from sector \d+ on, channel 0$", links[-1].note)
+
+
+def test_a_character_of_the_shells_line_comes_from_what_was_typed(boot_bench: Callable[..., Workbench]) -> None:
+    bench = boot_bench(None)
+    carry_out(bench, "continue", "type free", "continue", "type echo grüße", "break shell:run_line", "continue")
+    at, line = bench.history.occurred[1].position, "echo grüße\n".encode()
+    for index in (0, 8):
+        *_, link = bench.why(f"byte[line + {index}]", 9)
+        assert (link.value, link.by.split("  ")[1]) == (line[index], "in al, dx")
+        assert link.note == f"from the console: byte {index} of 'echo grüße\\n', typed at {at}"
+
+
+def test_a_block_of_the_disk_that_a_client_has_mapped_is_watched_while_policy_answers(
+    boot_bench: Callable[..., Workbench],
+) -> None:
+    bench = boot_bench("hexdump PATTERN.BIN 65536 16")
+    carry_out(bench, "tbreak gate.system if call == CLOSE and thread == 12", "continue")
+    assert bench.machine.paging.walk(0x4001_1000).physical >= 1 << 32, "no copy of it"
+    said = carry_out(
+        bench, "why -c [0x40011000]", "watch [0x40011000]", "break gate.host if [0x40011000] == 1", "continue"
+    )
+    assert re.search(r"  DMA\n.*\n  disk d0, sector \d+, byte 0: ", said)
+    assert "stop 2: write of 1 byte at 0x40011000 by policy, in the host call system.close\n" in said
 
 
 def test_a_register_of_a_reply_is_followed_into_the_server_and_back(boot_bench: Callable[[str], Workbench]) -> None:

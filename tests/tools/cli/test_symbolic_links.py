@@ -85,6 +85,17 @@ def test_ls_shows_link_targets_as_the_tools_have_stored_them(
     assert text.count(" nowhere -> no/such/file\n") == 2, "a link that leads nowhere can be listed"
 
 
+def test_a_link_to_a_name_that_is_too_long_can_be_listed_by_its_own_name(
+    command_line: Command, folder: Path, make: Callable[[str], Path]
+) -> None:
+    long = "n" * 300
+    link(folder / "far", long.encode())
+    outcome = command_line("boot", "-q", make("ext2"), "-c", f"ls -l far; ls -l {long}")
+    text = outcome.stdout.decode()
+    assert arrows(text) == {"far": long}
+    assert f"ls: {long}: name too long\n" in text, "nothing has that name"
+
+
 @pytest.mark.parametrize("kind", TOOLS)
 def test_the_target_of_a_link_is_requested_by_the_path_of_the_link(make: Callable[[str], Path], kind: str) -> None:
     with ImageVolumes(make(kind)) as volumes:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from callgate.tools.debugger.commands.formats import LETTERS
 from callgate.tools.debugger.commands.language import Desk
 from callgate.tools.debugger.workbench.expressions import Expression
 from callgate.tools.debugger.workbench.failure import CommandError
 from callgate.tools.inspection.wording import counted
+
+if TYPE_CHECKING:
+    from callgate.kernel.core.records import Process
 
 SIZES: Final = {"b": 1, "h": 2, "w": 4, "g": 8}
 MOST_SHOWN: Final = 1 << 16  # bytes
@@ -44,6 +47,18 @@ def numbers_in(rest: str, example: str) -> tuple[int, int, str, str]:
         most = f"1 to {MOST_SHOWN // size} are shown at once"
         raise CommandError(f"{counted(count, 'number')} of {counted(size, 'byte')}: {most}")
     return count, size, found[3], shown[-1] if shown else ""
+
+
+def memory_at(desk: Desk, text: str) -> tuple[int, Process]:
+    """Return the linear address that a symbol or an expression means, and whose memory is meant; CommandError.
+
+    `shell:line` lies in the shell's, all else in the running process's.
+    """
+    running = desk.bench.debuggee.threads.running().process
+    if ":" in text:
+        address, process = desk.bench.code.address_of(text)
+        return address, process or running
+    return place_of(desk, text), running
 
 
 def place_of(desk: Desk, text: str) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from callgate.tools.debugger.workbench.failure import CommandError
 
 if TYPE_CHECKING:
+    from callgate.kernel.core.records import Process
     from callgate.tools.debugger.workbench.workbench import Workbench
 
 LETTERS: Final = "xduotca"
@@ -58,9 +59,8 @@ def rows(bench: Workbench, data: bytes, address: int, size: int, letter: str) ->
         yield f"{address + offset:08x}  {'  '.join(formatted(bench, number, letter, size) for number in numbers)}"
 
 
-def texts(bench: Workbench, address: int, count: int) -> Iterator[str]:
+def texts(bench: Workbench, process: Process, address: int, count: int) -> Iterator[str]:
     """Yield `count` texts that end with a byte of 0, each with its address; CommandError where nothing is mapped."""
-    process = bench.debuggee.threads.running().process
     for _ in range(count):
         data = bench.debuggee.memory.read(process, address, LONGEST_TEXT)
         if not data:

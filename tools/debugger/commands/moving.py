@@ -10,6 +10,7 @@ from callgate.tools.debugger.commands.language import Desk, command, conditional
 from callgate.tools.debugger.commands.views import symbol_or_number, where
 from callgate.tools.debugger.debuggee import watchpoints
 from callgate.tools.debugger.history import Moment
+from callgate.tools.debugger.workbench.at_endpoints import AtEndpoints
 from callgate.tools.debugger.workbench.code import number_of
 from callgate.tools.debugger.workbench.expressions import Expression
 from callgate.tools.debugger.workbench.failure import CommandError
@@ -59,6 +60,8 @@ def _reason(desk: Desk, stop: Stop, stopping: Stopping | None) -> list[str]:
         access = stop.detail
         what = "write" if access.write else "read"
         by = f"by {access.by}" if access.by != "cpu" else f"by {desk.bench.code.name(access.eip)}"
+        if stopping is not None and isinstance(stopping.what, AtEndpoints):
+            return [f"{number}{stopping.what.in_words(access.watchpoint)}, {by}"]
         return [f"{number}{what} of {counted(access.size, 'byte')} at {access.address:#010x} {by}"]
     if stopping is not None:
         return [f"{number}{stopping.text}"]

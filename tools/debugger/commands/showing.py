@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from callgate.kernel.watching.requests import request_of
 from callgate.tools.debugger.commands import formats, views
-from callgate.tools.debugger.commands.arguments import code_at, numbers_in, place_of
+from callgate.tools.debugger.commands.arguments import code_at, memory_at, numbers_in, place_of
 from callgate.tools.debugger.commands.language import Desk, command, conditional, count_in, words_in
 from callgate.tools.debugger.commands.moving import nothing
 from callgate.tools.debugger.commands.scripting import python
@@ -197,7 +197,7 @@ def list_(desk: Desk, rest: str) -> None:
     "[/NF] ADDRESS",
     "N numbers of memory; F is b, h, w or g: 1, 2, 4 or 8 bytes, with one of gdb's letters for how they are shown: "
     "x, d, u, o, t, c, a; or i: instructions, or s: texts",
-    examples=("x esp", "x/16b message.data", "x/8w 0xa0020000", "x/5i eip", "x/4db esp", "x/8a esp", "x/2s 0x409000"),
+    examples=("x esp", "x/16b message.data", "x/8w 0xa0020000", "x/5i eip", "x/4db esp", "x/8a esp", "x/2s shell:line"),
 )
 def examine(desk: Desk, rest: str) -> None:
     """Show memory, or instructions."""
@@ -208,10 +208,12 @@ def examine(desk: Desk, rest: str) -> None:
         return
     text = re.fullmatch(r"/(\d*)s\s+(.+)", rest)
     if text is not None:
-        desk.show(formats.texts(desk.bench, place_of(desk, text[2]), min(count_in(text[1]), MOST_INSTRUCTIONS)))
+        address, process = memory_at(desk, text[2])
+        desk.show(formats.texts(desk.bench, process, address, min(count_in(text[1]), MOST_INSTRUCTIONS)))
         return
     count, size, place, letter = numbers_in(rest, "x/16b esp")
-    desk.show(views.memory(desk.bench, place_of(desk, place), count, size, letter))
+    address, process = memory_at(desk, place)
+    desk.show(views.memory(desk.bench, address, count, size, letter, process))
 
 
 @command(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from callgate.kernel.abi.memory import PTE_PRESENT, PTE_USER, PTE_WRITABLE
 from callgate.kernel.core.records import EndpointState
@@ -17,6 +17,9 @@ from callgate.tools.debugger.debuggee.frames import MOST as MOST_FRAMES
 from callgate.tools.debugger.workbench import looks
 from callgate.tools.debugger.workbench.failure import CommandError
 from callgate.tools.debugger.workbench.workbench import Workbench
+
+if TYPE_CHECKING:
+    from callgate.kernel.core.records import Process
 
 GATES: Final = {0xC: "call gate", 0xE: "interrupt gate", 0xF: "trap gate", 0x5: "task gate"}
 SYSTEM: Final = {0x2: "LDT", 0x9: "TSS, available", 0xB: "TSS, busy"}
@@ -92,9 +95,14 @@ def source(bench: Workbench, address: int, around: int) -> list[str]:
     return [f"{name}:{rows[here].label.strip()}", *lines]
 
 
-def memory(bench: Workbench, address: int, count: int, size: int, letter: str = "") -> list[str]:
-    """Return `count` numbers of `size` bytes from a linear address on, 16 bytes a line, in one of gdb's formats."""
-    process = bench.debuggee.threads.running().process
+def memory(
+    bench: Workbench, address: int, count: int, size: int, letter: str = "", process: Process | None = None
+) -> list[str]:
+    """Return `count` numbers of `size` bytes from a linear address on, 16 bytes a line, in one of gdb's formats.
+
+    The memory is that of a process, by default the running one.
+    """
+    process = process or bench.debuggee.threads.running().process
     data = bench.debuggee.memory.read(process, address, count * size)
     if not data:
         raise CommandError(f"{address:#010x}: no memory is mapped there")

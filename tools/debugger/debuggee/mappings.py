@@ -27,7 +27,7 @@ def mappings(machine: Machine, pointers: int) -> Iterator[Mapping]:
 
     def entries(table: int, count: int) -> tuple[int, ...]:
         try:
-            return struct.unpack(f"<{count}Q", ram.read(table, 8 * count, Account.MACHINE))
+            return struct.unpack(f"<{count}Q", ram.read(table, 8 * count, Account.OBSERVER))
         except DmaError:
             return ()
 

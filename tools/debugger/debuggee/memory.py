@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.machine.memory.accounts import Account
-from callgate.kernel.machine.memory.bus import DmaError
 
 if TYPE_CHECKING:
     from callgate.kernel.core.records import Process
@@ -47,7 +46,7 @@ class Memory:
         """Return bytes from a linear address up to the first that is not mapped, at most `length`."""
         ram = self.machine.ram
         pieces = self.pieces(process, linear, length)
-        return b"".join(ram.read(physical, size, Account.MACHINE) for _, physical, size in pieces)
+        return b"".join(ram.read(physical, size, Account.OBSERVER) for _, physical, size in pieces)
 
     def write(self, process: Process, linear: int, data: bytes) -> bool:
         """Write bytes, read-only pages and code included; False, and nothing is written, if not all are mapped."""
@@ -67,7 +66,7 @@ class Memory:
             size = min(length - len(data), PAGE_SIZE - at % PAGE_SIZE)
             if not self._is_ram(at, size):
                 break
-            data += ram.read(at, size, Account.MACHINE)
+            data += ram.read(at, size, Account.OBSERVER)
         return bytes(data)
 
     def write_physical(self, physical: int, data: bytes) -> bool:
@@ -79,8 +78,4 @@ class Memory:
         return True
 
     def _is_ram(self, physical: int, size: int) -> bool:
-        try:
-            self.machine.ram.view(physical, size, Account.MACHINE)
-        except DmaError:
-            return False
-        return True
+        return self.machine.ram.has(physical, size)

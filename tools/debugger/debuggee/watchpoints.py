@@ -105,6 +105,8 @@ class Watchpoints:
         self.plain: dict[int, HostFunction] = {}  # host calls as they were, by port, while they are followed
         self.dma_watch: Callable[[int, int], None] | None = None
         self.answered_by = ""  # what answers host calls
+        self.renewed: list[Callable[[], None]] = []  # called when what is watched may be elsewhere, or more
+        self.renewing = False
 
     def add(self, kind: Kind, address: int, length: int, process: Process | None = None) -> Watchpoint:
         """Watch `length` bytes (1 and more) from a linear address; where memory is not shared it needs a process."""
@@ -160,6 +162,17 @@ class Watchpoints:
         for point in self.known:
             self._place(point)
             point.bytes = self._bytes(point)
+        self._tell_renewed()
+
+    def _tell_renewed(self) -> None:
+        """Let others add what is to be watched now; nothing that they add lets them add more."""
+        if not self.renewing:
+            self.renewing = True
+            try:
+                for told in list(self.renewed):
+                    told()
+            finally:
+                self.renewing = False
 
     def _place(self, point: Watchpoint) -> None:
         """Hook the physical memory that a range lies in now."""
@@ -246,7 +259,7 @@ class Watchpoints:
     def _bytes(self, point: Watchpoint) -> bytes:
         if point.fixed:
             ram = self.machine.ram
-            return b"".join(ram.read(physical, size, Account.MACHINE) for _, physical, size in point.pieces)
+            return b"".join(ram.read(physical, size, Account.OBSERVER) for _, physical, size in point.pieces)
         process = self._process(point)
         return self.memory.read(process, point.address, point.length) if process else b""
 
@@ -268,6 +281,7 @@ class Watchpoints:
                 self._report(point, point.address + changed, 1, by, True, point.bytes, now)
             point.bytes = now
             self._place(point)
+        self._tell_renewed()
 
     def _follow(self) -> None:
         """Look after each host call, and at each transfer of a device."""

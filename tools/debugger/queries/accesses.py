@@ -81,7 +81,7 @@ class Accesses:
             for linear, base, size in pieces:
                 low, high = max(base, physical), min(base + size, physical + length)
                 if low < high:
-                    data = b"".join(ram.read(place, count, Account.MACHINE) for _, place, count in pieces)
+                    data = b"".join(ram.read(place, count, Account.OBSERVER) for _, place, count in pieces)
                     value = int.from_bytes(data, "little")
                     touch = Touch(history.moment, False, linear + low - base, high - low, value, value, by)
                     if touch != last:  # policy looks several times where a CPU would keep a register

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from callgate.kernel.abi.memory import KERNEL_BASE
 from callgate.kernel.machine.memory.accounts import Account
-from callgate.kernel.machine.memory.bus import DmaError
 from callgate.tools.debugger.debuggee.watchpoints import Access, Kind
 from callgate.tools.debugger.history import Moment
 from callgate.tools.debugger.why.by_hand import ByHand, last_by_hand
 from callgate.tools.debugger.why.links import Link, Writer
 from callgate.tools.debugger.why.locations import FAR_RETURNS, SEGMENTS, InMemory, InRegister, Location
 from callgate.tools.debugger.why.path import Tracer
+from callgate.tools.debugger.why.ports import by_port
 from callgate.tools.debugger.why.server_reads import ServerReads
-from callgate.tools.debugger.why.sources import Source, source_of_register, source_of_store, takes_effect
+from callgate.tools.debugger.why.sources import BY_PORT, Source, source_of_register, source_of_store, takes_effect
 from callgate.tools.debugger.why.transfers import Reads
 from callgate.tools.inspection.wording import counted
+from capstone.x86_const import X86_OP_IMM
 
 if TYPE_CHECKING:
     from callgate.tools.debugger.debuggee import Debuggee
@@ -27,7 +28,7 @@ WINDOWS: Final = (1_000, 10_000, 100_000, 1_000_000, 1 << 62)  # instructions lo
 LONGEST: Final = 64  # links of a chain
 DMA: Final = "DMA"
 HOSTED: Final = "hosted_step"  # the host call in which a hosted server's Python runs
-REQUEST: Final = 20_000  # instructions before its write in which a server has read what it has made it of
+LOOKED_BACK: Final = (20_000, 2_000_000)  # instructions in which a server may have read what it has made a write of
 LEAST_TELLING: Final = 0x100  # smaller values are everywhere
 PLACES: Final = 3  # of what a server has read that are named where none of it holds the value
 
@@ -51,11 +52,7 @@ class Chain:
         return InMemory(physical, size, linear)
 
     def _is_ram(self, physical: int, size: int) -> bool:
-        try:
-            self.machine.ram.view(physical, size, Account.MACHINE)
-        except DmaError:
-            return False
-        return True
+        return self.machine.ram.has(physical, size)
 
     def links(self, location: Location, most: int = LONGEST) -> Iterator[Link]:
         """Yield the links of a chain, beginning where the system stands; it stands there again afterwards.
@@ -84,7 +81,7 @@ class Chain:
     def _value(self, location: Location) -> int:
         if isinstance(location, InRegister):
             return int(getattr(self.machine.cpu, location.name))
-        return int.from_bytes(self.machine.ram.read(location.physical, location.size, Account.MACHINE), "little")
+        return int.from_bytes(self.machine.ram.read(location.physical, location.size, Account.OBSERVER), "little")
 
     # Registers.
 
@@ -164,13 +161,24 @@ class Chain:
         text = f"{instruction.mnemonic} {instruction.op_str}".rstrip()
         by = f"{self.name(instruction.address)}  {text}"
         here, writer = self.history.moment, self._writer_here()
-        return Link(location, value, here, clock, by, writer, source.note, source.location, source.inputs)
+        note = self._by_port(instruction, location) if source.note == BY_PORT else source.note
+        return Link(location, value, here, clock, by, writer, note, source.location, source.inputs)
+
+    def _by_port(self, instruction: Any, location: Location) -> str:
+        """Return what IN or INS, the next instruction, takes from a device for a location."""
+        port = instruction.operands[1]
+        number = port.imm if port.type == X86_OP_IMM else self.machine.cpu.edx & 0xFFFF
+        into = self._operands().memory(self.machine.cpu.edi, 1) if isinstance(location, InMemory) else None
+        offset = location.physical - into.physical if into is not None and isinstance(location, InMemory) else 0
+        return by_port(self.debuggee.target, self.history, number, offset)
 
     # Memory.
 
     def _memory(self, location: InMemory, value: int) -> Link:
         if location.physical >= self.machine.ram.low_size:
-            return self._block(location, value)
+            transfer = self._block(location, value)
+            if transfer is not None:
+                return transfer
         by_hand = last_by_hand(self.history, location, self.history.moment)
         found = self._last_write(location)
         if by_hand is not None and (found is None or by_hand.instruction >= found[1].position.retired):
@@ -189,9 +197,12 @@ class Chain:
         source = self._read_by_server(location, value) if HOSTED in access.by else Source(None)
         return Link(location, value, here, clock, access.by, writer, source.note, source.location, source.inputs)
 
-    def _block(self, location: InMemory, value: int) -> Link:
-        """Return the transfer that has brought a byte of a disk block: such memory is written by devices only."""
-        end = self.history.moment
+    def _block(self, location: InMemory, value: int) -> Link | None:
+        """Return the transfer that has brought a byte of a disk block; None, and stand where it was, if none has.
+
+        Where there is none, the CPU has copied it from a port.
+        """
+        origin = end = self.history.moment
         checkpoints = self.history.checkpoints
         for checkpoint in reversed(checkpoints.kept[: checkpoints.count_before(end)]):
             self.history.go(checkpoint.moment)
@@ -202,7 +213,8 @@ class Chain:
                 note = reads.in_words(read, location.physical)
                 return Link(location, value, read.moment, read.clock, DMA, note=note)
             end = checkpoint.moment
-        return self._unwritten(location, value)
+        self.history.go(origin)
+        return None
 
     def _read_by_server(self, location: InMemory, value: int) -> Source:
         """Return memory that a hosted server has read in the same request and that holds the same value.
@@ -212,10 +224,13 @@ class Chain:
         if value < LEAST_TELLING:
             return Source(None, f"its Python is not followed, and values below {LEAST_TELLING:#x} are everywhere")
         here, process = self.history.moment, self.debuggee.threads.running().process.number
-        self.history.go(self.history.moment_at(max(here.position.retired - REQUEST, 0)))
-        with ServerReads(process, lambda: self.machine.clock.retired) as reads:
-            self.history.forward_to(here)
-        found = reads.last_with(value, location.size)
+        for count in LOOKED_BACK:
+            self.history.go(self.history.moment_at(max(here.position.retired - count, 0)))
+            with ServerReads(process, lambda: self.machine.clock.retired) as reads:
+                self.history.forward_to(here)
+            found = reads.last_with(value, location.size)
+            if found is not None or here.position.retired <= count:
+                break
         if found is None:
             read = reads.last(PLACES)
             note = "its Python is not followed: nothing that it has read holds this value"

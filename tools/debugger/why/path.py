@@ -159,7 +159,7 @@ class Tracer:
     def _code(self, address: int, cr3: int) -> bytes:
         paging = self.machine.paging
         if not paging.mode().paging:
-            return self.machine.ram.read(address, LONGEST, Account.MACHINE)
+            return self.machine.ram.read(address, LONGEST, Account.OBSERVER)
         code = b""
         space = cr3 or self.machine.cpu.cr3
         try:
@@ -169,7 +169,7 @@ class Tracer:
                 if physical is None:
                     break
                 size = min(LONGEST - len(code), 0x1000 - linear % 0x1000)
-                code += self.machine.ram.read(physical, size, Account.MACHINE)
+                code += self.machine.ram.read(physical, size, Account.OBSERVER)
         except (PageFault, DmaError):
             pass
         return code

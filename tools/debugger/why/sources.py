@@ -41,6 +41,9 @@ CONDITIONS: Final = _TRUE | {name: partial(_not, condition) for name, condition 
 """Whether a condition holds, by its suffix, from EFLAGS."""
 
 
+BY_PORT: Final = "from a device, by a port"  # the note of such a source: which one is said by `ports`
+
+
 class Source(NamedTuple):
     """Where a value comes from; None, and why, where the chain ends.
 
@@ -83,7 +86,7 @@ def source_of_register(instruction: Any, register: str, operands: Operands) -> S
     if name.startswith("lods") and register == "eax":
         return in_memory(operands, operands.register("esi"), STRING_SIZES.get(name[-1], 4))
     if name == "in":
-        return Source(None, "from a device, by a port")
+        return Source(None, BY_PORT)
     if name == "xchg":
         return of_operand(instruction, _other(instruction, register), operands)
     if name in MOVES or name.startswith("cmov"):
@@ -184,6 +187,8 @@ def source_of_store(instruction: Any, location: InMemory, operands: Operands) ->
         return in_memory(operands, operands.register("esi") + shift, location.size)
     if name.startswith("stos"):
         return Source(InRegister("eax"))
+    if name.startswith("ins"):
+        return Source(None, BY_PORT)
     if name in ("call", "lcall"):
         return Source(None, "the address to return to, or the caller's stack")
     if name == "xchg":

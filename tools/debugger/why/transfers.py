@@ -103,11 +103,15 @@ class Reads:
         """Return where the bytes at a physical address come from by a read; "" by none."""
         if read is None:
             return ""
-        at = read.offset + physical - read.physical
-        path = getattr(self.media[read.disk], "path", None)
-        image = f" of {path.name}" if path is not None else ""
-        place = f"disk d{read.disk}, sector {at // SECTOR_SIZE}, byte {at % SECTOR_SIZE}: byte {at:,}{image}"
+        place = place_in_words(self.media, read.disk, read.offset + physical - read.physical)
         return f"{place}\n  by {read.command}" if read.command else place
+
+
+def place_in_words(media: Sequence[object], disk: int, at: int) -> str:
+    """Return a byte of a disk's medium: its sector, the byte in it, and the byte of the image."""
+    path = getattr(media[disk], "path", None)
+    image = f" of {path.name}" if path is not None else ""
+    return f"disk d{disk}, sector {at // SECTOR_SIZE}, byte {at % SECTOR_SIZE}: byte {at:,}{image}"
 
 
 def command_in_words(fields: Mapping[str, object]) -> str:

@@ -122,25 +122,43 @@ class Change:
     begins: Callable[[int, int], bool]
 
 
-def changes_for_break(debuggee: Debuggee, words: list[str]) -> list[Change] | None:
-    """Return what `slot N [of ENDPOINT]` or `state NAME [of ENDPOINT]` stops at, None for something else; CommandError.
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a stop waits for: `text` says it, `changes` are those of an endpoint; None means all, and those to come."""
 
-    A slot by its number: each change of its state.
+    text: str
+    changes: Callable[[EndpointState], list[Change]]
+    endpoints: list[EndpointState] | None
+    what: str  # the same without endpoints
+    slot: int | None = None  # that it is about
+
+
+def waiting_for(debuggee: Debuggee, words: list[str]) -> Waiting | None:
+    """Return what `slot N [of ENDPOINT]` or `state NAME [of ENDPOINT]` waits for, None for another text; CommandError.
+
+    A slot by its number: each change of its state.  Without a name it is about the endpoint of the running thread's
+    request, and if there is none about all.
     """
     if len(words) not in (2, 4) or words[0] not in ("slot", "state") or words[2:3] not in ([], ["of"]):
         return None
-    if words[0] == "slot":
-        index = slot_number(words[1])
-    elif words[1].lower() not in {*STATES, *SERVER_STATES}:
-        names = [*STATES, *SERVER_STATES]
-        raise CommandError(f"no state {words[1]!r}; there is {those_like(words[1].lower(), names)}")
-    known = endpoints_of(debuggee, words[3] if words[2:] else None)
-    if words[0] == "slot":
-        return [change for endpoint in known for change in changes_of_slot(endpoint, index)]
-    if words[1].lower() in SERVER_STATES:
-        facts = [server_fact(debuggee, endpoint, dead=SERVER_STATES[words[1].lower()]) for endpoint in known]
-        return [Change(fact.pieces, fact.begins) for fact in facts]
-    return [change_to(endpoint, state_named(words[1])) for endpoint in known]
+    what, name = " ".join(words[:2]), words[1].lower()
+    index = slot_number(words[1]) if words[0] == "slot" else None
+    if index is None and name not in {*STATES, *SERVER_STATES}:
+        raise CommandError(f"no state {words[1]!r}; there is {those_like(name, [*STATES, *SERVER_STATES])}")
+
+    def changes(endpoint: EndpointState) -> list[Change]:
+        if index is not None:
+            return changes_of_slot(endpoint, index)
+        if name in SERVER_STATES:
+            fact = server_fact(debuggee, endpoint, dead=SERVER_STATES[name])
+            return [Change(fact.pieces, fact.begins)]
+        return [change_to(endpoint, state_named(words[1]))]
+
+    there = list(debuggee.kernel.state.endpoints.by_number.values())
+    known = endpoints_of(debuggee, words[3] if words[2:] else None) if there or words[2:] else []
+    if not words[2:] and len(known) == len(there):
+        return Waiting(what, changes, None, what, index)
+    return Waiting(f"{what} of {', '.join(endpoint.name for endpoint in known)}", changes, known, what, index)
 
 
 def changes_of_slot(endpoint: EndpointState, index: int) -> list[Change]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
 from callgate.kernel.abi.message import Endpoint
 from callgate.kernel.abi.selectors import SLOTS
 from callgate.kernel.common.near_miss import those_like
+from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.machine.observation.structures import Structure
 from callgate.kernel.watching.requests import SlotView, request_of
 from callgate.tools.debugger.target import NoKernel
@@ -127,7 +129,7 @@ class Meanings:
         """Return an expression's value now, at an event with these fields; CommandError."""
         names = layered(fields or {}, self._register, self._special, self._labels(), self._label)
         try:
-            return expression.value(names, self.machine.paging.read_linear)
+            return expression.value(names, partial(self.machine.paging.read_linear, account=Account.OBSERVER))
         except UnknownName:
             self.check(expression, event=fields is not None)  # it knows more names that one may be like
             raise

@@ -11,10 +11,11 @@ from callgate.kernel.machine import Stop
 from callgate.kernel.machine.observation.stream import Event, Listener
 from callgate.tools.debugger.debuggee import Debuggee, breakpoints, watchpoints
 from callgate.tools.debugger.debuggee.memory import LINEAR_END
-from callgate.tools.debugger.debuggee.watchpoints import Access, Kind, Watchpoint
+from callgate.tools.debugger.debuggee.watchpoints import Kind
+from callgate.tools.debugger.workbench.at_endpoints import AtEndpoints
 from callgate.tools.debugger.workbench.code import Code
 from callgate.tools.debugger.workbench.expressions import Expression
-from callgate.tools.debugger.workbench.facts import Change, changes_for_break
+from callgate.tools.debugger.workbench.facts import Waiting, waiting_for
 from callgate.tools.debugger.workbench.failure import CommandError
 from callgate.tools.debugger.workbench.names import Meanings
 from callgate.tools.inspection.wording import counted
@@ -26,13 +27,6 @@ EVENT: Final = "debugger event"  # reason of the machine's stop; its detail is t
 REACHED: Final = "debugger reached"
 WIDEST: Final = 1 << 20  # bytes of a watchpoint
 ENDS: Final = (breakpoints.HIT, watchpoints.HIT, EVENT, REACHED)
-
-
-@dataclass(eq=False, slots=True)
-class ChangePoints:
-    """The watchpoints of one stop."""
-
-    points: list[Watchpoint]
 
 
 @dataclass(eq=False, slots=True)
@@ -52,8 +46,9 @@ class Stopping:
 
     def reports(self, detail: object) -> bool:
         """Whether it is what the machine reports."""
-        points = self.what.points if isinstance(self.what, ChangePoints) else [self.what]
-        return detail is not None and any(detail is point for point in points)
+        if isinstance(self.what, AtEndpoints):
+            return self.what.reports(detail)
+        return detail is not None and detail is self.what
 
 
 class Stops:
@@ -121,9 +116,9 @@ class Stops:
     def add(self, place: str, condition: str | None = None, *, once: bool = False) -> Stopping:
         """Stop at a place in code, or at an event; CommandError."""
         expression = None if condition is None else Expression(condition)
-        changes = changes_for_break(self.debuggee, place.split())
-        if changes is not None:
-            return self._add_changes(place, changes, expression, once=once)
+        waiting = waiting_for(self.debuggee, place.split())
+        if waiting is not None:
+            return self._add_changes(waiting, expression, once=once)
         kinds = self.kinds(place)
         if not kinds or (place in self.machine.addresses and not self._marks(place, kinds)):
             if expression is not None:
@@ -187,32 +182,15 @@ class Stops:
         stopping.condition = expression
         return stopping
 
-    def _add_changes(self, place: str, changes: list[Change], expression: Expression | None, *, once: bool) -> Stopping:
-        """Stop when memory changes in one of several ways."""
+    def _add_changes(self, waiting: Waiting, expression: Expression | None, *, once: bool) -> Stopping:
+        """Stop when memory of endpoints changes in one of several ways."""
         if expression is not None:
             self.meanings.check(expression, event=False)
-        points = self.debuggee.watchpoints
-
-        def put() -> ChangePoints:
-            return ChangePoints(
-                [points.add_fixed(change.pieces, self._begins(change, expression)) for change in changes]
-            )
-
-        def take(known: ChangePoints) -> None:
-            for point in known.points:
-                points.remove(point)
-
-        text = place + (f" if {expression.text}" if expression is not None else "")
-        stopping = self._add(text, put, take, once=once)
+        points = AtEndpoints(self.debuggee, waiting, lambda: self._holds(expression))
+        text = waiting.text + (f" if {expression.text}" if expression is not None else "")
+        stopping = self._add(text, points.put, points.take, once=once)
         stopping.condition = expression
         return stopping
-
-    def _begins(self, change: Change, expression: Expression | None) -> Callable[[Access], bool]:
-        def condition(access: Access) -> bool:
-            before, after = (int.from_bytes(data, "little") for data in (access.before, access.after))
-            return change.begins(before, after) and self._holds(expression)
-
-        return condition
 
     def watch(self, kind: Kind, place: str, length: int | None = None) -> Stopping:
         """Stop after accesses to memory; CommandError."""

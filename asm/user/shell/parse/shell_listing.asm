@@ -26,10 +26,12 @@ load_listing:
         mov     [listing_error], eax
         cmp     eax, ErrorCode.NOT_FOUND
         je      .filtered
+        cmp     eax, ErrorCode.NAME_TOO_LONG
+        je      .filtered
         cmp     eax, ErrorCode.NOT_DIRECTORY
         jne     .failed
 
-        ; A file, or a link that leads nowhere: its entry in the directory that it lies in.
+        ; A file, or a link that leads nowhere or to a name that is too long: its entry in the directory that it lies in.
 .filtered:
         mov     esi, [named]
         call    open_pattern
@@ -41,6 +43,8 @@ load_listing:
         call    free_directory
         mov     eax, [listing_error]
         cmp     eax, ErrorCode.NOT_FOUND
+        je      .failed
+        cmp     eax, ErrorCode.NAME_TOO_LONG
         je      .failed
         mov     esi, [named]
         call    report_no_match

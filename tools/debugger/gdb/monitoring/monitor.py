@@ -128,7 +128,7 @@ class Monitor:
             raise ValueError(f"1 to {MOST_SHOWN} items, not {count}")
         address, per_row = int(place, 0), 16 // unit
         try:
-            data = self.debuggee.machine.ram.read(address, count * unit, Account.MACHINE)
+            data = self.debuggee.machine.ram.read(address, count * unit, Account.OBSERVER)
         except DmaError:
             raise ValueError(f"{address:#x} and {count * unit} bytes on are not all RAM") from None
         items = [
