@@ -161,6 +161,7 @@ class Session:
         media: list[Image] = []
         try:
             for path in paths:
+                refuse_recording(path)
                 media.append(open_image(path, self.log))
         except BaseException:
             for medium in media:
@@ -356,3 +357,17 @@ def written(name: str) -> Iterator[None]:
         raise LostOutput(f"{name}: cannot be written: {error.strerror}") from None
     except OutputRefused as refused:
         raise LostOutput(f"{name}: not written: {refused}") from None
+
+
+def refuse_recording(path: Path) -> None:
+    """ImageError for a recording of a run: it would be taken for a disk without a file system."""
+    head = b""
+    with suppress(OSError):
+        if path.is_file():
+            with path.open("rb") as file:
+                head = file.read(64)
+    if head.startswith(b"{"):
+        from callgate.tools.recording import is_recording
+
+        if is_recording(head):
+            raise ImageError(path, "is a recording, not a disk image", f"step through it: callgate debug {path}")

@@ -35,7 +35,7 @@ from callgate.tools.recording import Occurred, Recorder, RecordingError, read_re
 from callgate.tools.recording.lines import dump, parsed, plain
 from callgate.tools.session.options import SessionOptions
 from callgate.tools.session.recorded import Recorded
-from callgate.tools.session.session import EXIT_USAGE, Session
+from callgate.tools.session.session import EXIT_IMAGE, EXIT_USAGE, Session
 
 HOLE = 4096
 SMALL = SystemOptions(32 << 20, 8 << 20)
@@ -331,3 +331,9 @@ def test_a_file_that_is_named_as_a_recording_and_is_none_is_not_taken_for_an_ima
     with pytest.raises(SystemExit):
         recording_in([path])
     assert "run.cgr: is not a recording of callgate" in capsys.readouterr().err
+
+
+def test_a_recording_is_not_booted_as_a_disk(recorded: tuple[Path, bytes], capsys: pytest.CaptureFixture[str]) -> None:
+    options = SessionOptions([recorded[0]], commands="ls")
+    assert Session(options, sys.stdin.buffer, io.BytesIO(), []).run() == EXIT_IMAGE
+    assert f"is a recording, not a disk image; step through it: callgate debug {recorded[0]}" in capsys.readouterr().err

@@ -36,6 +36,7 @@ def talk(prompt: Prompt, source: TextIO) -> None:
         try:
             text = input(PROMPT) if interactive else source.readline()
         except EOFError:
+            prompt.say("")
             break
         except KeyboardInterrupt:
             prompt.say("")
