@@ -223,3 +223,27 @@ def test_a_condition_that_cannot_be_tested_ends_the_run_and_says_why_unless_anot
         assert ": event ipc.take thread=0xc slot=0x0 " in first
         assert second.startswith(f"error in testing its condition: {problem}")
     assert f"if {condition} and thread == 99, 0 hits" in said(prompt, "info break")
+
+
+def test_a_condition_of_a_watchpoint_is_about_what_has_been_written_and_can_be_changed(prompt: Prompt) -> None:
+    words = prompt.desk.bench.machine.addresses["kernel_words"]
+    assert said(prompt, "watch kernel_words if [kernel_words] == 0x238").endswith(
+        "(kernel_words) if [kernel_words] == 0x238\n"
+    )
+    number = int(said(prompt, "info break").split()[0])
+    for line in ("continue", "back continue"):
+        said(prompt, "stepi")
+        assert f"write of 4 bytes at {words:#010x} by " in said(prompt, line)
+        assert said(prompt, "print [kernel_words]").startswith("0x238 = ")
+    said(prompt, "stepi")
+    said(prompt, f"condition {number} [kernel_words] == 0x250")
+    assert said(prompt, "continue").startswith(f"stop {number}: write of 4 bytes")
+    assert said(prompt, "print [kernel_words]").startswith("0x250 = ")
+    assert (
+        said(prompt, f"condition {number}") == f"stop {number} set: write of 4 bytes at {words:#010x} (kernel_words)\n"
+    )
+    assert said(prompt, "info break").endswith("(kernel_words), 3 hits\n")
+    said(prompt, "break ipc.reply")
+    assert said(prompt, f"condition {number + 1} thread == 11").endswith("event ipc.reply if thread == 11\n")
+    said(prompt, f"delete {number}")
+    assert "thread=0xb" in said(prompt, "continue")

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from callgate.kernel.machine import Stop
 from callgate.kernel.machine.observation.stream import Event, Listener
 from callgate.tools.debugger.debuggee import Debuggee, breakpoints, watchpoints
+from callgate.tools.debugger.debuggee.foreseen import written
 from callgate.tools.debugger.debuggee.memory import LINEAR_END
-from callgate.tools.debugger.debuggee.watchpoints import Kind
+from callgate.tools.debugger.debuggee.watchpoints import Access, Kind, Watchpoint
 from callgate.tools.debugger.workbench.at_endpoints import AtEndpoints
 from callgate.tools.debugger.workbench.code import Code
 from callgate.tools.debugger.workbench.expressions import Expression
@@ -43,12 +44,32 @@ class Stopping:
     what: object = None  # None: it is not in the system now
     kinds: tuple[str, ...] | None = None  # of the events that it waits for; None: it waits for something else
     condition: Expression | None = None
+    again: Callable[[Expression | None], Stopping] | None = None  # adds the same stop with another condition
 
     def reports(self, detail: object) -> bool:
         """Whether it is what the machine reports."""
         if isinstance(self.what, AtEndpoints):
             return self.what.reports(detail)
         return detail is not None and detail is self.what
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """Memory that is watched: bytes from a linear address on, in the words of the user."""
+
+    kind: Kind
+    address: int
+    length: int
+    place: str
+    process: Process
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {counted(self.length, 'byte')} at {self.address:#010x} ({self.place})"
+
+
+def worded(expression: Expression | None) -> str:
+    """Return a condition as it stands after what it is a condition of."""
+    return "" if expression is None else f" if {expression.text}"
 
 
 class Stops:
@@ -121,12 +142,17 @@ class Stops:
             return self._add_changes(waiting, expression, once=once)
         kinds = self.kinds(place)
         if not kinds or (place in self.machine.addresses and not self._marks(place, kinds)):
-            if expression is not None:
-                self.meanings.check(expression, event=False)
+            self._check(expression)
             return self._add_place(place, expression, once=once)
+        return self._add_events(kinds, expression, once=once)
+
+    def _check(self, expression: Expression | None, *, event: bool = False) -> None:
         if expression is not None:
-            self.meanings.check(expression, event=True)
-        text = f"event {' '.join(kinds)}" + (f" if {condition}" if condition else "")
+            self.meanings.check(expression, event=event)
+
+    def _add_events(self, kinds: list[str], expression: Expression | None, *, once: bool) -> Stopping:
+        self._check(expression, event=True)
+        text = f"event {' '.join(kinds)}" + worded(expression)
         stream = self.machine.stream
         stopping = self._add(
             text,
@@ -135,7 +161,22 @@ class Stops:
             once=once,
         )
         stopping.kinds, stopping.condition = tuple(kinds), expression
+        stopping.again = lambda other: self._add_events(kinds, other, once=once)
         return stopping
+
+    def set_condition(self, number: int, condition: str) -> Stopping:
+        """Give a stop another condition, "" for none; it keeps its number and its hits.  CommandError."""
+        old = self._numbered(number)
+        assert old.again is not None
+        new = old.again(Expression(condition) if condition else None)
+        del self.known[new.number]
+        self.number -= 1
+        self._out(old)
+        new.number, new.hits, new.enabled = number, old.hits, old.enabled
+        self.known[number] = new
+        if not new.enabled:
+            self._out(new)
+        return new
 
     def _marks(self, label: str, kinds: list[str]) -> bool:
         """Whether a label stands where one of these events comes: the event is the same place, and has fields."""
@@ -167,42 +208,57 @@ class Stops:
     def add_address(self, address: int, process: Process, condition: str | None = None) -> Stopping:
         """Stop at an address of a process; CommandError."""
         expression = None if condition is None else Expression(condition)
-        if expression is not None:
-            self.meanings.check(expression, event=False)
         return self._add_at(address, process if process.number else None, expression, once=False)
 
     def _add_at(self, address: int, process: Process | None, expression: Expression | None, *, once: bool) -> Stopping:
         if not 0 <= address < LINEAR_END:
             raise CommandError(f"{address:#x} is no address of 32 bits")
+        self._check(expression)
         conditions = [] if expression is None else [lambda: self._holds(expression)]
         points = self.debuggee.breakpoints
         text = f"{self.code.name(address, process)}" + (f" of {process.name}" if process else "")
-        text += f" if {expression.text}" if expression is not None else ""
+        text += worded(expression)
         stopping = self._add(text, lambda: points.add(address, process, conditions), points.remove, once=once)
         stopping.condition = expression
+        stopping.again = lambda other: self._add_at(address, process, other, once=once)
         return stopping
 
     def _add_changes(self, waiting: Waiting, expression: Expression | None, *, once: bool) -> Stopping:
         """Stop when memory of endpoints changes in one of several ways."""
-        if expression is not None:
-            self.meanings.check(expression, event=False)
+        self._check(expression)
         points = AtEndpoints(self.debuggee, waiting, lambda: self._holds(expression))
-        text = waiting.text + (f" if {expression.text}" if expression is not None else "")
-        stopping = self._add(text, points.put, points.take, once=once)
+        stopping = self._add(waiting.text + worded(expression), points.put, points.take, once=once)
         stopping.condition = expression
+        stopping.again = lambda other: self._add_changes(waiting, other, once=once)
         return stopping
 
-    def watch(self, kind: Kind, place: str, length: int | None = None) -> Stopping:
-        """Stop after accesses to memory; CommandError."""
+    def watch(self, kind: Kind, place: str, length: int | None = None, condition: str | None = None) -> Stopping:
+        """Stop after accesses to memory; the condition is tested with what has been written.  CommandError."""
         address, size = self.meanings.place(Expression(place))
         if not 0 <= address < LINEAR_END:
             raise CommandError(f"{address:#x} is no address of 32 bits")
         if (length or size) > WIDEST:
             raise CommandError(f"{length or size:,} bytes: a watchpoint has at most {WIDEST:,}")
-        process = self.debuggee.threads.running().process
+        watched = Watched(kind, address, length or size, place, self.debuggee.threads.running().process)
+        return self._watch(watched, None if condition is None else Expression(condition))
+
+    def _watch(self, watched: Watched, expression: Expression | None) -> Stopping:
+        self._check(expression)
         points = self.debuggee.watchpoints
-        text = f"{kind} of {counted(length or size, 'byte')} at {address:#010x} ({place})"
-        return self._add(text, lambda: points.add(kind, address, length or size, process), points.remove, once=False)
+
+        def put() -> Watchpoint:
+            point = points.add(watched.kind, watched.address, watched.length, watched.process)
+            point.condition = None if expression is None else holds
+            return point
+
+        def holds(access: Access) -> bool:
+            with written(self.machine, access):
+                return self._holds(expression)
+
+        stopping = self._add(f"{watched}{worded(expression)}", put, points.remove, once=False)
+        stopping.condition = expression
+        stopping.again = lambda other: self._watch(watched, other)
+        return stopping
 
     def kinds_wanted(self) -> frozenset[str] | None:
         """Return the kinds of events that can end a run; None if something else can, too."""
