@@ -6,6 +6,7 @@ from typing import Final
 LIKENESS: Final = 0.7
 """How like a name must be (difflib's ratio, 0 to 1) to be named."""
 SHORT: Final = 3
+FEW: Final = 8  # names that are all told
 LIKENESS_OF_SHORT: Final = 2 / 3
 """Of names with at most three letters, those with one other letter are alike: eex, eax."""
 
@@ -42,8 +43,13 @@ def alike(name: str, candidates: Iterable[str], least: float) -> list[str]:
 
 
 def those_like(name: str, known: Iterable[str]) -> str:
-    """Return the likeliest of the known names, with commas between them, or "nothing like it"."""
-    return ", ".join(nearest(name, known)) or "nothing like it"
+    """Return the likeliest of the known names, with commas between them.
+
+    If none is like it, all of them where they are a few, else "nothing like it".
+    """
+    names = list(dict.fromkeys(known))
+    found = nearest(name, names) or (names if len(names) <= FEW else [])
+    return ", ".join(found) or "nothing like it"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

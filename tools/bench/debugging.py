@@ -66,9 +66,9 @@ def run_attached() -> float:
     """Return the seconds of CPU time that it takes with a client connected that has said `continue`."""
     with system(WORK) as booted:
         server = GdbServer(Address(LOOPBACK), lambda _line: None)
-        assert server.listener is not None
+        server.open()
         stops: list[Stop] = []
-        with socket.create_connection(server.listener.getsockname()) as link:
+        with socket.create_connection((LOOPBACK, server.port)) as link:
             # The answer comes when the work has ended; after it, the end of the connection ends the server.
             link.sendall(frame(b"vCont;c"))
             ended = threading.Thread(target=until_answered, args=(link, booted))
@@ -105,12 +105,11 @@ def step_by_gdb(program: str) -> float:
 
     with system("dir") as booted:
         server = GdbServer(Address(LOOPBACK), lambda _line: None)
-        assert server.listener is not None
-        port = server.listener.getsockname()[1]
+        server.open()
         thread = threading.Thread(target=lambda: server.run(booted))
         thread.start()
         try:
-            return run(port)
+            return run(server.port)
         finally:
             booted.machine.control.interrupt()
             thread.join()

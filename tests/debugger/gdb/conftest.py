@@ -24,13 +24,13 @@ class Serving:
     def __init__(self, system: System) -> None:
         self.said: list[str] = []
         self.server = GdbServer(Address(LOOPBACK), self.said.append)
-        assert self.server.listener is not None
-        self.port = self.server.listener.getsockname()[1]
+        self.port = self.server.port
         self.system = system
         self.stop: Stop | None = None
         self.error: BaseException | None = None
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
+        assert self.server.ready.wait(60)
 
     def _run(self) -> None:
         try:

@@ -106,6 +106,8 @@ def test_an_unknown_name_is_told_with_those_like_it(at_load: System) -> None:
         at_load.machine.structure("Endpiont", "task_state")
     with pytest.raises(AttributeError, match="TaskState has no field 'eps0'; there is esp0"):
         _ = at_load.machine.structure("TaskState", "task_state").eps0
+    with pytest.raises(KeyError, match="no endpoint 'disk'; there is rom, d0p1"):
+        at_load.slots("disk")
 
 
 def test_every_layout_can_be_read_and_printed_whatever_bytes_there_are() -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from shlex import quote
+from threading import Event
 from typing import TYPE_CHECKING
 
 from callgate.kernel.core.errors import KernelPanic
@@ -67,7 +68,7 @@ class GdbServer:
     """Listens for gdb, and lets it drive a system."""
 
     def __init__(self, address: Address, say: Callable[[str], None], budget: int = BUDGET) -> None:
-        """Listen at once: AddressRefused if that cannot be done.
+        """Take the port at once: AddressRefused if that cannot be done.  gdb can connect from `ready` on.
 
         `say` writes a line for people; `budget` is the memory for going back, in bytes, at least LEAST.
         """
@@ -79,16 +80,14 @@ class GdbServer:
         self.terminal: TerminalCommands | None = None  # those of `monitor`
         self.debuggee: Debuggee | None = None
         self.leaving = False  # the session is to end: Ctrl-C that is not the guest's, or a signal
+        self.ready = Event()  # it listens: all that gdb asks for first has been made, since it waits for seconds only
         if address.host == PIPE:
             # The guest's console must not write into the packets.
             pipe = os.dup(0), os.dup(1)
             self.connection = Connection(*pipe, lambda: list(map(os.close, pipe)))
             return
-        self.listener = listen(address)
-        host, port = self.listener.getsockname()[:2]
-        place = f"[{host}]:{port}" if ":" in host else f"{'' if host == LOOPBACK else host}:{port}"
-        self.say(f"gdb: the machine waits for `target remote {place}` in gdb")
-        self.say(f"gdb: or, with printers and commands: gdb -x {quote(str(SCRIPT))} -ex 'target remote {place}'")
+        self.listener = bound(address)
+        self.port: int = self.listener.getsockname()[1]
 
     def waits_on(self) -> list[int]:
         """Return the descriptors that end a wait for console input: gdb may have something to say."""
@@ -136,6 +135,23 @@ class GdbServer:
             debuggee.close()
             self.close()
 
+    def open(self) -> bool:
+        """Let gdb connect, and say how; False if the port has been taken meanwhile.  `run` does it otherwise."""
+        listener = self.listener
+        assert listener is not None
+        host, port = listener.getsockname()[:2]
+        place = f"[{host}]:{port}" if ":" in host else f"{'' if host == LOOPBACK else host}:{port}"
+        try:
+            listener.listen(1)
+        except OSError as error:
+            self.say(f"gdb: {place}: {error.strerror}; name another port, or 0 for any that is free")
+            return False
+        finally:
+            self.ready.set()
+        self.say(f"gdb: the machine waits for `target remote {place}` in gdb")
+        self.say(f"gdb: or, with printers and commands: gdb -x {quote(str(SCRIPT))} -ex 'target remote {place}'")
+        return True
+
     def speaks(self) -> bool:
         """Whether gdb has sent something, or another one wants to connect."""
         waits = self.waits_on()
@@ -156,6 +172,8 @@ class GdbServer:
         assert self.listener is not None
         for process in debuggee.threads.processes():  # gdb does not wait long for their files
             content(debuggee, exec_file(debuggee, process))
+        if not self.ready.is_set() and not self.open():
+            return False
         while not self.leaving and not debuggee.machine.control.interrupted:
             try:
                 if not select.select([self.listener], [], [], POLL_SECONDS)[0]:
@@ -246,8 +264,8 @@ def silent_for(looks: int) -> Callable[[], bool]:
     return lambda: next(asked) > looks
 
 
-def listen(address: Address) -> socket.socket:
-    """Return a socket that listens; AddressRefused."""
+def bound(address: Address) -> socket.socket:
+    """Return a socket that has an address, and does not listen yet; AddressRefused."""
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, place = found[0]
@@ -255,7 +273,6 @@ def listen(address: Address) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(place)
-            listener.listen(1)
         except OSError:
             listener.close()
             raise

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 from callgate.kernel.machine import Stop
 from callgate.kernel.machine.observation.stream import Event, Listener
 from callgate.tools.debugger.debuggee import Debuggee, breakpoints, watchpoints
-from callgate.tools.debugger.debuggee.foreseen import written
 from callgate.tools.debugger.debuggee.memory import LINEAR_END
 from callgate.tools.debugger.debuggee.watchpoints import Access, Kind, Watchpoint
 from callgate.tools.debugger.workbench.at_endpoints import AtEndpoints
@@ -18,6 +17,7 @@ from callgate.tools.debugger.workbench.code import Code
 from callgate.tools.debugger.workbench.expressions import Expression
 from callgate.tools.debugger.workbench.facts import Waiting, waiting_for
 from callgate.tools.debugger.workbench.failure import CommandError
+from callgate.tools.debugger.workbench.foreseen import written
 from callgate.tools.debugger.workbench.names import Meanings
 from callgate.tools.inspection.wording import counted
 
