@@ -147,7 +147,8 @@ class Reading:
             return False
         if not shows(opened, file, span.position) or self.state.mapped >= MAPPED_BLOCKS:
             return False
-        return self.shares.has_frames(process, self._tables_of(process, opened, file, span).count(None))
+        missing = self._tables_of(process, opened, file, span).count(None)
+        return not missing or self.shares.has_frames(process, missing)
 
     def _tables_of(self, process: Process, opened: OpenFile, file: FileObject, span: Span) -> list[int | None]:
         """Return the addresses of the entries with which the pieces of a span's page tables begin; None: no table."""

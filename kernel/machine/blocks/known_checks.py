@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -99,17 +100,19 @@ def _harmless(host: bytes, code: int) -> bool:
     """Whether all calls of the engine in host code are of routines that are known."""
     engine, known = library(), harmless()
     # The look-up of an access ends with E8h, which is no call; nothing shorter will do, as it may be a guest's operand.
-    looked_through = host.replace(LOOKED_UP, bytes(len(LOOKED_UP)))
-    at, last = looked_through.find(NEAR_CALL), len(host) - CALL_SIZE
-    while 0 <= at <= last:  # those that go near are decoded here: there are several in a block
-        called = code + at + CALL_SIZE + OPERAND.unpack_from(host, at + 1)[0]
+    for called in _called(host.replace(LOOKED_UP, bytes(len(LOOKED_UP))), code):
         if called in engine and called not in known:
             return False
-        at = looked_through.find(NEAR_CALL, at + 1)
-    at = looked_through.find(FAR_CALL)
-    while at >= 0:
-        called = target(host, code, at + len(FAR_CALL), near=False)
-        if called in engine and called not in known:
-            return False
-        at = looked_through.find(FAR_CALL, at + 1)
     return True
+
+
+def _called(host: bytes, code: int) -> Iterator[int]:
+    """Yield where the calls in host code at an address go; those that go near are decoded here, for there are many."""
+    at, last = host.find(NEAR_CALL), len(host) - CALL_SIZE
+    while 0 <= at <= last:
+        yield code + at + CALL_SIZE + OPERAND.unpack_from(host, at + 1)[0]
+        at = host.find(NEAR_CALL, at + 1)
+    at = host.find(FAR_CALL)
+    while at >= 0:
+        yield target(host, code, at + len(FAR_CALL), near=False)
+        at = host.find(FAR_CALL, at + 1)

@@ -140,6 +140,16 @@ def test_an_object_becomes_pages_that_lie_in_the_servers_memory(data: FileData) 
     assert len(span.private) == 1  # the second page after the end of the file is not specified
 
 
+def test_whole_pages_of_the_servers_memory_are_no_blocks_that_a_program_may_write_to(data: FileData) -> None:
+    file = data.new_file(2 * PAGE)
+    span = data.expect(file, 0, 2 * PAGE)
+    address = data.processes.allocate(data.endpoint.process, 2 * PAGE)
+    slot, page = data.answered(span, [], start=0, covered=2 * PAGE, request=4, kind=ReplyType.OBJECT)
+    struct.pack_into("<II", page, DATA, address, 2 * PAGE)
+    drive(data.slots.host_replied(slot))
+    assert (span.state, span.private, span.whole) == (SpanState.READY, [], [False, False])
+
+
 def test_a_bad_sector_ends_the_data_before_its_page_and_the_server_is_named(data: FileData) -> None:
     file = data.new_file(3 * PAGE)
     span = data.expect(file, 0, 3 * PAGE)

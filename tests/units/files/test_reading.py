@@ -100,7 +100,9 @@ def test_spans_that_have_arrived_after_that_of_a_sequential_reader_are_mapped_wi
         "beyond the window",
     ],
 )
-def test_a_span_is_not_mapped_before_a_reader_touches_it_if(volume: Volume, reason: str) -> None:
+def test_a_span_is_not_mapped_before_a_reader_touches_it_if(
+    volume: Volume, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     start = FILE_WINDOW_BYTES - PAGE if reason == "beyond the window" else 0
     file = read_file(volume, 128 << 20, [(start, 1), (start + PAGE, 1)])
     volume.fields["slot_waiters"] = 1  # so nothing is read ahead
@@ -115,6 +117,7 @@ def test_a_span_is_not_mapped_before_a_reader_touches_it_if(volume: Volume, reas
         volume.shares.memory.low.limit = volume.shares.memory.low.next
         volume.shares.memory.tables.map(volume.shell.pointers, opened.window, 0, 0, volume.shell.tables)
         following.first_page = 512  # in another table
+        monkeypatch.setattr(volume.shares, "reclaim", lambda _enough: pytest.fail("memory was to be released"))
     elif reason == "mapped too often":
         volume.files_state.mapped = MAPPED_BLOCKS - 1
     map_at(volume, start)

@@ -73,6 +73,9 @@ def test_blocks_are_evicted_in_the_order_of_their_last_use_whatever_was_used_rem
         assert [*blocks] == [*frames]
     assert {key: block.frame for key, block in blocks.items()} == frames
     assert len(blocks.frames) <= 64, "places are used again"
+    for key in frames:
+        blocks.remove(key)
+    assert (len(blocks), blocks.places) == (0, {}), "nothing is left of the disk"
 
 
 CHANGES: dict[str, Callable[[Blocks], object]] = {
