@@ -97,7 +97,7 @@ class Counters:
 
     requests: int = 0  # READs posted
     ahead: int = 0  # of those, posted before any reader asked
-    wasted: int = 0  # of those, released before any reader asked
+    wasted: int = 0  # of those, released before they were mapped for a reader
     waits: int = 0  # readers that had to wait
     copied_pages: int = 0  # pages that were put together by copying
 

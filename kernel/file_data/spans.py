@@ -74,7 +74,7 @@ class Span:
     users: dict[tuple[int, int], dict[int, tuple[int, int]]]
     server_request: int  # number of the data that the server holds for it, 0 for none
     list_frame: int  # its SectorList while the disk is at work
-    ahead: bool  # read ahead, and not used by a reader yet
+    ahead: bool  # read ahead, and not mapped for a reader yet
     stuck: bool  # ends within a page, and the server does not give the rest of it
     kept: int  # readers that wait for the rest of its last page
     idle: int  # scans in a row that found no page accessed
