@@ -77,7 +77,7 @@ class BootedSystem:
 
     def reset(self) -> None:
         """Go back to the prompt."""
-        self.system.restore(self.kept)
+        self.system.snapshots.restore(self.kept)
         self.attached.note()
         self.printed.clear()
         self.log.clear()

@@ -30,20 +30,32 @@ CHANGES: Final = ("__setitem__", "__delitem__", "__ior__", "clear", "pop", "popi
 """The methods that change a table."""
 
 
+class Broken:
+    """The last seal that was broken, of records of any system: another object each time, so that no lock is needed."""
+
+    last: object = object()
+
+
+def unseal(record: Any, kind: type) -> None:
+    """Make a sealed record one of its own class: it may be about to change."""
+    Broken.last = object()
+    set_class(record, kind)
+
+
 def sealed(form: Form | TableForm) -> type:
     """Return the subclass whose objects become `form.kind` before they can change; it looks like that class."""
     kind: Any = form.kind
 
     def reduce(record: Any, protocol: int) -> Any:
         """Return how to make a copy, of the class that everybody else knows."""
-        set_class(record, kind)
+        unseal(record, kind)
         return record.__reduce_ex__(protocol)
 
     def equal(record: Any, other: Any) -> bool:
         """Compare records as their class does, which compares only objects of one class."""
         for each in (record, other):
             if type(each) is subclass:
-                set_class(each, kind)
+                unseal(each, kind)
         return bool(record == other)
 
     members: dict[str, Any] = {"__slots__": (), "__reduce_ex__": reduce}
@@ -60,16 +72,16 @@ def changing_attributes(kind: type, guarded: Sequence[str]) -> dict[str, Any]:
     """Return what makes an object one of `kind` before a field is written, or one of `guarded` read."""
 
     def change(record: Any, name: str, value: object) -> None:
-        set_class(record, kind)
+        unseal(record, kind)
         setattr(record, name, value)
 
     def remove(record: Any, name: str) -> None:
-        set_class(record, kind)
+        unseal(record, kind)
         delattr(record, name)
 
     def looker(name: str) -> property:
         def look(record: Any) -> Any:
-            set_class(record, kind)
+            unseal(record, kind)
             return getattr(record, name)
 
         return property(look)
@@ -84,7 +96,7 @@ def changing_methods(kind: type) -> dict[str, Any]:
         plain = getattr(kind, name)
 
         def change(table: Any, *arguments: Any, **named: Any) -> Any:
-            set_class(table, kind)
+            unseal(table, kind)
             return plain(table, *arguments, **named)
 
         return change
@@ -149,11 +161,13 @@ class RecordKeeper:
         self.records: list[Any] = []  # those of `present`, in order
         self.seals: list[type] = []  # the class of each as long as it is sealed
         self.places: dict[int, int] = {}  # where each is in `present`, by its `id`
+        self.broken: object = None  # the last seal that was broken when each of these records was sealed last
         self.most = 0  # of them, before it is looked whether something still leads to each
         self.copied = self.given_back = 0  # records
 
     def keep(self) -> Records:
         """Return what all records hold: the same object as the time before if they hold what they did."""
+        broken = Broken.last
         present, self.present = self.present, ()  # should one fail, all are copied the next time
         if not present:
             self._take_over(present)
@@ -179,7 +193,7 @@ class RecordKeeper:
         if len(present) > self.most:
             present = self._reached(present)
             self.most = len(present) + len(present) // SPARE + 1
-        self.present = present
+        self.present, self.broken = present, broken
         return present
 
     def _take_over(self, present: Records) -> None:
@@ -190,10 +204,10 @@ class RecordKeeper:
 
     def _touched(self) -> list[int]:
         """Return the places of the records that are not sealed."""
-        classes = [*map(type, self.records)]
-        if classes == self.seals:  # as before most tests: to find this out takes half as long
+        if self.broken is Broken.last:
             return []
-        return [*compress(range(len(classes)), map(is_not, classes, self.seals))]
+        records = self.records
+        return [*compress(range(len(records)), map(is_not, map(type, records), self.seals))]
 
     def _add(self, found: list[Any], kept: list[Kept]) -> list[Kept]:
         """Keep those of some records that are not kept yet, and all that they lead to; return what is new of `kept`.
@@ -230,20 +244,21 @@ class RecordKeeper:
 
     def give_back(self, kept: Records) -> list[Any]:
         """Give all records what they held; return those that held something else until now, or may have."""
-        present = self.present
+        present, broken = self.present, Broken.last
         if kept is present:
             changed = [kept[place] for place in self._touched()]
             if not changed:
+                self.broken = broken
                 return []
         else:
             same = {*map(id, present)}
             changed = [known for known in kept if id(known) not in same or type(known.record) is not known.sealed]
             self._take_over(kept)
-        self.present = ()  # should one fail
+        self.present, self.broken = (), None  # should one fail
         for known in changed:
             known.give_back()
         for known in changed:
             known.seal()
         self.given_back += len(changed)
-        self.present = kept
+        self.present, self.broken = kept, broken
         return [known.record for known in changed]

@@ -77,7 +77,7 @@ class Snapshots:
         kernel = self.kernel
         check_restorable(kernel.machine, snapshot.machine)
         abandon(kernel)
-        kernel.machine.restore(snapshot.machine)
+        snapshot.machine.restore(kernel.machine)
         changed = self.records.give_back(snapshot.records)
         if changed:
             kernel.span_records.bind(record for record in changed if isinstance(record, Span))
