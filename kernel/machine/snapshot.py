@@ -219,9 +219,7 @@ def restore(machine: Parts, snapshot: Snapshot) -> None:
     machine.state.stop_address = NOWHERE
     machine.traps.refusal = machine.filters.floating.later = None
     stale = snapshot.memory.put_back(machine.translations.pages)
-    context = machine.cpu.context
-    context.view[:] = snapshot.cpu
-    context.restore()
+    machine.cpu.context.restore_copy(snapshot.cpu)
     if machine.translations.filled:
         machine.translations.flush_tlb()
     machine.ledger.load(snapshot.ledger)

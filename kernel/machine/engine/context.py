@@ -90,7 +90,7 @@ REGISTER_IDS = [
 ]
 
 
-def refuse() -> None:
+def refuse(*_arguments: object) -> None:
     """Raise the error of a machine that has no CPU any longer."""
     raise ValueError(CLOSED)
 
@@ -124,6 +124,12 @@ class RawContext:
         if status:
             raise UcError(status)
 
+    def restore_copy(self, copy: bytes) -> None:
+        """Copy what a context of this engine has held into the CPU, not into this one: half of the memory is touched."""
+        status = uclib.uc_context_restore(self.handle, copy)
+        if status:
+            raise UcError(status)
+
     def free(self) -> None:
         """Give the context's memory back."""
         if self.pointer:
@@ -132,7 +138,7 @@ class RawContext:
             self.view.release()
             uclib.uc_context_free(self.pointer)
             self.pointer = ctypes.c_void_p()
-            for name in ("save", "restore"):  # the engine would follow a dangling pointer
+            for name in ("save", "restore", "restore_copy"):  # the engine would follow a dangling pointer
                 setattr(self, name, refuse)
 
 
