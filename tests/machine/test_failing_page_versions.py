@@ -27,7 +27,7 @@ def shown(memory):
 
 
 def change(memory, value):
-    for page in PAGES[value % 2 :: 2]:
+    for page in PAGES[value // 2 % 2 :: 2]:
         memory.write(page, bytes([value % 3]) * 16, Account.MACHINE)
 
 
@@ -75,7 +75,7 @@ def test_a_moment_that_is_interrupted_at_any_line_is_noted_as_a_whole_or_not_at_
     monkeypatch.setattr(page_versions, "MARKED_COPIES", copies)
     monkeypatch.setattr(page_versions, "MOST_TO_SORT", 1)
     versions = PageVersions(memory, 0)
-    known, outcomes = {0: shown(memory)}, set()
+    known, outcomes, whole = {0: shown(memory)}, set(), 0
     if between:  # what comes now comes before a moment of which both pages and their zeros are known
         change(memory, 1)
         versions.keep(LINES)
@@ -84,9 +84,14 @@ def test_a_moment_that_is_interrupted_at_any_line_is_noted_as_a_whole_or_not_at_
     for line in range(1, LINES):
         change(memory, line)
         before, now = picture(versions), shown(memory)
-        if not interrupted(lambda key=line: versions.keep(key), line):
-            break
-        outcomes.add(versions.has(line))
+        if interrupted(lambda key=line: versions.keep(key), line):
+            outcomes.add(versions.has(line))
+            whole = 0
+        else:
+            assert versions.has(line)
+            whole += 1
+            if whole == 12:  # after which changes repeat themselves, and how many lines they take
+                break
         assert shown(memory) == now
         if not versions.has(line):
             assert picture(versions) == before

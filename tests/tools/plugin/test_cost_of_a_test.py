@@ -96,8 +96,8 @@ CASE_OF_REGISTERS = {  # all of the state is put back with the registers of the 
 COSTS = {  # calls of our functions, at most; of the engine, exactly
     "test_nothing": (3, {}),
     "test_empty_bare_cpu": (8, {}),
-    "test_call": (122, CALL_OF_A_ROUTINE),
-    "test_booted": (40, {"uc_context_restore": 1}),
+    "test_call": (123, CALL_OF_A_ROUTINE),
+    "test_booted": (41, {"uc_context_restore": 1}),
     "case": (31, CASE_OF_REGISTERS),
 }
 
