@@ -6,6 +6,7 @@ import signal
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 import host_programs
@@ -56,16 +57,16 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if session.config.option.durations is None and session.config.option.xmlpath is None:
         for plugin in session.config.pluginmanager.get_plugins():
             if type(plugin).__name__ == "WorkerInteractor":
-                send = plugin.sendevent
-                plugin.sendevent = lambda name, **what: send(name, **what) if tells(name, what) else None
+                plugin.sendevent = partial(send_what_tells, plugin.sendevent)
 
 
-def tells(name: str, what: dict[str, Any]) -> bool:
-    """Whether a message of a worker says what is shown."""
-    if name != "testreport":
-        return name not in ("logstart", "logfinish")
-    report = what["data"]
-    return report["when"] == "call" or report["outcome"] != "passed" or bool(report["sections"])
+def send_what_tells(send: Callable[..., None], name: str, **what: Any) -> None:
+    """Send a message of a worker if it says what is shown."""
+    report = what.get("data")
+    if name == "testreport" and report["when"] != "call" and report["outcome"] == "passed" and not report["sections"]:
+        return
+    if name not in ("logstart", "logfinish"):
+        send(name, **what)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

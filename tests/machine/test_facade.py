@@ -222,13 +222,13 @@ def test_machines_come_and_go_without_leaving_memory_or_files():
         "            m.ram.write(0x1000, b'\\x40\\xf4'); m.cpu.eip = 0x1000; m.run()\n"
         "rounds(30)\n"
         "files, rss = len(os.listdir('/proc/self/fd')), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "rounds(100)\n"
+        "rounds(60)\n"
         "print(len(os.listdir('/proc/self/fd')) - files, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - rss)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     files, grown = map(int, done.stdout.split())
     assert files <= 0
-    assert grown < 8192, f"{grown} KiB"
+    assert grown < 4096, f"{grown} KiB"
 
 
 def test_two_runs_of_the_same_program_give_the_same_events(make_board):
