@@ -289,7 +289,7 @@ def test_a_macro_that_calls_itself_is_stopped() -> None:
         ".data\n" + ".long " + "1," * 5000 + "x\n",
     ],
 )  # fmt: skip
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(60)
 def test_a_source_that_expands_without_end_is_refused(source: str) -> None:
     assert errors_of(source)
 

@@ -26,7 +26,7 @@ INITIALIZE = json.dumps({"seq": 1, "type": "request", "command": "initialize"}).
 def status_of(folder: Path) -> dict[str, str]:
     """Return what /proc says of a process that has come to rest: it sleeps, and is what it was 20 ms before."""
     before: dict[str, str] = {}
-    for _ in range(250):
+    for _ in range(2500):
         status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
         if "sleeping" in status["State"] and status == before:
             break

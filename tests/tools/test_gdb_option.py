@@ -63,7 +63,7 @@ def test_a_history_that_is_too_small_or_for_no_debugger_is_refused(
 def test_gdb_and_the_console_of_a_guest_that_waits_for_input_do_not_disturb_each_other() -> None:
     with Forked("boot", "-q", "--gdb", "0", stdin=PIPE) as process:
         port = int(re.search(rb":(\d+)`", process.stderr.readline())[1])  # type: ignore[index]
-        with socket.create_connection(("127.0.0.1", port), timeout=30) as link:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as link:
             link.sendall(b"$QStartNoAckMode#b0$vCont;c#a8")
             process.stdin.write(b"echo one\n")
             process.stdin.flush()
@@ -76,7 +76,7 @@ def test_gdb_and_the_console_of_a_guest_that_waits_for_input_do_not_disturb_each
             process.stdin.flush()
             assert process.stdout.readline() == b"two\n"
         process.stdin.close()
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
         assert process.stderr.read().splitlines()[-1] == b"callgate: gdb: detached; the machine goes on"
 
 
@@ -96,7 +96,7 @@ def wait_for(link: socket.socket, wanted: bytes) -> bool:
 def test_a_signal_ends_a_session_with_gdb_as_it_does_without(running: bool) -> None:
     with Forked("boot", "-q", "--gdb", "0", stdin=PIPE) as process:
         port = int(re.search(rb":(\d+)`", process.stderr.readline())[1])  # type: ignore[index]
-        with socket.create_connection(("127.0.0.1", port), timeout=30) as link:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as link:
             link.sendall(b"$QStartNoAckMode#b0")
             assert wait_for(link, b"$OK#9a")
             if running:
@@ -105,5 +105,5 @@ def test_a_signal_ends_a_session_with_gdb_as_it_does_without(running: bool) -> N
                 process.stdin.flush()
                 assert process.stdout.readline() == b"one\n"
             process.send_signal(signal.SIGTERM)
-            assert process.wait(30) == -signal.SIGTERM
+            assert process.wait(60) == -signal.SIGTERM
             assert b"\ncallgate: ended by SIGTERM after" in process.stderr.read(), "not by the last resort"

@@ -59,7 +59,7 @@ def test_a_port_that_is_in_use_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         with start("--dap-port", port) as adapter:
-            _, said = adapter.communicate(timeout=20)
+            _, said = adapter.communicate(timeout=60)
     assert adapter.returncode == 3
     assert said.decode() == f"callgate: --dap-port {port}: Address already in use; name another one\n"
 
@@ -67,6 +67,6 @@ def test_a_port_that_is_in_use_is_named() -> None:
 @pytest.mark.parametrize("arguments", [("-c", "df"), ("-e", "step")])
 def test_commands_for_an_adapter_come_from_the_editor(arguments: tuple[str, ...]) -> None:
     with start("--dap", *arguments) as adapter:
-        _, said = adapter.communicate(timeout=20)
+        _, said = adapter.communicate(timeout=60)
     assert adapter.returncode == 2
     assert b"--dap: no -c, -e or -x: the editor's launch request" in said

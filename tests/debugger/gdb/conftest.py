@@ -50,7 +50,7 @@ class Serving:
         """Wait for the end, and raise what went wrong; have the server give up unless it ends `by_itself`."""
         if not by_itself:
             self.system.machine.control.interrupt()
-        self.thread.join(30)
+        self.thread.join(60)
         assert not self.thread.is_alive()
         if self.error is not None:
             raise self.error
@@ -95,7 +95,7 @@ class Client:
     """Speaks the protocol as its manual says, without a line of the server's code."""
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection((LOOPBACK, port), timeout=20)
+        self.socket = socket.create_connection((LOOPBACK, port), timeout=60)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.data = b""
 

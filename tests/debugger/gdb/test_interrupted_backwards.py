@@ -11,7 +11,7 @@ Boot = Callable[[str], System]
 Serve = Callable[[System], Any]
 Connect = Callable[[Any], Any]
 HELLO = b"qSupported:multiprocess+;swbreak+;hwbreak+;error-message+;no-resumed+"
-PATIENCE = 20  # seconds
+PATIENCE = 60  # seconds
 
 
 @pytest.mark.parametrize("goes", [False, True])

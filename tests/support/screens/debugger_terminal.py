@@ -12,7 +12,7 @@ from pathlib import Path
 import host_programs
 
 CALLGATE = Path(sys.executable).parent / "callgate"
-PATIENCE = 30  # seconds
+PATIENCE = 60  # seconds, which only a failure reaches
 LIFE = 900  # seconds, the longest that a terminal stays
 STATE = "#{alternate_on} #{mouse_any_flag} #{cursor_flag}"
 

@@ -9,7 +9,7 @@ from typing import Self
 import host_programs
 
 ROWS = 60
-PATIENCE = 10  # seconds
+PATIENCE = 60  # seconds, which only a failure reaches
 
 
 class TmuxScreen:

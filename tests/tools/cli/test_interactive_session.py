@@ -23,7 +23,7 @@ PROMPT = b"/d0p1> "
 LEFT = (
     rb"callgate: %s after \d+ instructions, \d+\.\d{3} ms of virtual time; shell \(process \d+\) waits for input\r?\n"
 )
-SECONDS = 30.0
+SECONDS = 60.0
 
 
 @dataclass

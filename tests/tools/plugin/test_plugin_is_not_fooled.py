@@ -239,7 +239,7 @@ def test_instructions_of_a_result_are_booked_to_the_ring_they_ran_in(bare_cpu):
 JUMPS = [("jmp eax", 0), ("call eax", 0x700000), ("push eax; ret", 0xFFFF_F000), ("mov esp, 0x20000; ret", 0)]
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("ring", [0, 3])
 @pytest.mark.parametrize(("jump", "address"), JUMPS)
 def test_a_jump_to_an_unmapped_address_is_a_page_fault_there(bare_cpu, ring, jump, address):
@@ -251,7 +251,7 @@ def test_a_jump_to_an_unmapped_address_is_a_page_fault_there(bare_cpu, ring, jum
     assert fault.eip == address
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(60)
 def test_running_off_a_page_is_a_page_fault_where_the_next_one_begins(bare_cpu):
     bare_cpu.write(0x5F_FFF8, b"\x90" * 8)
     bare_cpu.protect(0x60_0000, 1, "none")

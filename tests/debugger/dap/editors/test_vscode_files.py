@@ -28,7 +28,7 @@ for (const one of JSON.parse(process.argv[2])) console.log(check(one) ? "good" :
 def debug(*arguments: str) -> tuple[int, str]:
     """Run `callgate debug`; return its exit code and what it says."""
     with Forked("debug", *arguments) as ran:
-        _, said = ran.communicate(timeout=20)
+        _, said = ran.communicate(timeout=60)
     assert ran.returncode is not None
     return ran.returncode, said.decode()
 
