@@ -183,7 +183,7 @@ class Translations:
         self.news += 1
         if len(made_from) == 1 and linear % PAGE_SIZE + size <= PAGE_SIZE and made_from[0] < self.low_pages:
             begin = (made_from[0] << PAGE_SHIFT) + linear % PAGE_SIZE  # nearly always
-            code = self.paging.ram.read(begin, size, Account.MACHINE)
+            code = bytes(self.paging.ram.low[begin : begin + size])
             self.pages.add(made_from[0])
             self.scan(linear, code, size)
             return code, made_from
