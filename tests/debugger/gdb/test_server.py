@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from callgate.kernel.system import System
+from callgate.tools.debugger.gdb import server
 from elftools.elf.elffile import ELFFile
 
 Boot = Callable[[str], System]
@@ -272,7 +273,10 @@ def test_killing_the_kernel_ends_the_session_and_killing_a_process_ends_the_proc
     assert client.serving.stop.reason == "killed by gdb"
 
 
-def test_a_client_that_has_gone_back_detaches_from_processes_that_there_are_not_yet_before_it_goes(client: Any) -> None:
+def test_a_client_that_has_gone_back_detaches_from_processes_that_there_are_not_yet_before_it_goes(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "PATIENCE", 1000)  # the client may be slow
     run_to(client, "take_slot")
     while b"replaylog:begin" not in (reply := client.ask(b"bc")):
         assert reply.startswith(b"T")
