@@ -1,7 +1,7 @@
 """The helper that suggests the name that a user may have meant."""
 
 import pytest
-from callgate.kernel.common.near_miss import did_you_mean, nearest
+from callgate.kernel.common.near_miss import did_you_mean, nearest, those_like
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,10 @@ def test_the_order_of_the_known_names_decides_nothing_and_there_are_no_more_than
 def test_names_of_three_letters_may_differ_in_one_and_longer_ones_have_to_be_more_alike() -> None:
     assert nearest("eex", ["eax"]) == ["eax"]
     assert nearest("abcdef", ["abcxyf"]) == [], "two thirds of its letters"
+
+
+def test_where_no_name_is_like_another_one_a_few_are_all_told_and_of_many_none() -> None:
+    known = ["rom", "d0p1", "d0p2", *"abcdefgh"]
+    assert those_like("network", known[:8]) == "rom, d0p1, d0p2, a, b, c, d, e"
+    assert those_like("network", known[:9]) == "nothing like it"
+    assert those_like("d0p3", known) == "d0p1, d0p2"
