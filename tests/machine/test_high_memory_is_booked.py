@@ -1,6 +1,7 @@
 """Memory above 4 GiB: what the CPU does there works as anywhere and is counted; Python books what it touches."""
 
 import struct
+from pathlib import Path
 
 import pytest
 from callgate.kernel.machine import Machine
@@ -8,6 +9,7 @@ from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.machine.memory.lent_views import StaleView
 from callgate.kernel.machine.memory.ram import UnbookedAccess
 
+ROOT = Path(__file__).parents[2]
 HIGH = 1 << 32
 KERNEL = 0xC000_0000
 PAGE = 0x405000  # linear
@@ -117,6 +119,21 @@ def test_policy_that_touches_high_memory_without_an_account_is_refused(name, bar
     with pytest.raises(UnbookedAccess, match="are disk blocks: say on whose account"):
         machine.run()
     UNBOOKED[name](machine.ram)  # code outside host calls may
+
+
+def test_an_observer_may_look_at_any_time_and_is_booked_nowhere_and_no_policy_is_one(bare):
+    machine = bare("out 0x90, eax; hlt")
+    seen, before = [], machine.ledger.counts()
+    machine.host_calls.register(0x90, lambda _value: seen.append(machine.ram.read(HIGH, 2, Account.OBSERVER)), "policy")
+    machine.run()
+    assert seen == [bytes(2)]
+    counted = machine.ledger.counts() - before
+    assert not any(
+        getattr(counted, name) for name in ("cpu_file_bytes", "metadata_bytes", "program_bytes", "server_bytes")
+    )
+    known = ["kernel/machine/memory/accounts.py", "kernel/machine/memory/ram.py"]
+    sources = [path for folder in ("kernel", "server", "disk") for path in sorted((ROOT / folder).rglob("*.py"))]
+    assert [path.relative_to(ROOT).as_posix() for path in sources if "OBSERVER" in path.read_text("utf-8")] == known
 
 
 def test_policy_may_touch_low_memory_without_an_account(bare):
