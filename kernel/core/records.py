@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from dataclasses import field
 from enum import StrEnum
+from itertools import repeat
 from typing import NamedTuple
 
 from callgate.kernel.common.record import record
@@ -223,7 +224,7 @@ class BlockRun(NamedTuple):
     @property
     def keys(self) -> list[tuple[int, int]]:
         """The keys of the blocks in the cache."""
-        return [(self.disk, number) for number in range(self.first, self.first + self.length)]
+        return list(zip(repeat(self.disk), range(self.first, self.first + self.length)))  # noqa: B905 - it has no end
 
 
 class SectorPiece(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
@@ -83,7 +84,7 @@ class LettingGo:
             file.spans.remove(span)
             self.state.blocks -= 1
         self.pins.release(span.pins)
-        self.pins.unlock([key for run in span.blocks for key in run.keys])
+        self.pins.unlock([*chain.from_iterable(run.keys for run in span.blocks)])
         for frame in span.private:
             self.low.release(frame)
         span.pins, span.blocks, span.private, span.frames, span.whole, span.parts = [], [], [], [], [], []

@@ -96,26 +96,26 @@ class FramePool:
         return pieces[0] if len(pieces) == 1 else [frame for piece in pieces for frame in piece]
 
     def hold(self, frame: int) -> None:
-        """Add a holder to a frame that has been given out."""
+        """Add a holder to a frame that has been given out; KeyError if it is free."""
         self.changes += 1
-        self.counts[self._held(frame)] += 1
-
-    def release(self, frame: int) -> bool:
-        """Drop one holder; True when that was the last one and the frame is free again."""
-        self.changes += 1
-        place = self._held(frame)
-        self.counts[place] -= 1
-        if self.counts[place]:
-            return False
-        self.free.append(frame)
-        return True
-
-    def _held(self, frame: int) -> int:
-        """Return the place in `counts` of a frame that has been given out; KeyError if it is free."""
         place = frame - self.start >> PAGE_SHIFT
         if not self.counts[place]:
             raise KeyError(frame)
-        return place
+        self.counts[place] += 1
+
+    def release(self, frame: int) -> bool:
+        """Drop one holder; True when that was the last one and the frame is free again; KeyError if it was free."""
+        self.changes += 1
+        place = frame - self.start >> PAGE_SHIFT
+        held = self.counts[place]
+        if held == 1:
+            self.counts[place] = 0
+            self.free.append(frame)
+            return True
+        if not held:
+            raise KeyError(frame)
+        self.counts[place] = held - 1
+        return False
 
     def holds_all(self, frames: range) -> bool:
         """Whether frames side by side, `PAGE_SIZE` apart, have all been given out."""

@@ -150,10 +150,10 @@ class Cache:
     def unlock(self, keys: list[Key]) -> None:
         """Drop one lock of each block."""
         state, blocks, uses = self.state, self.state.blocks, self.state.blocks.uses
-        runs, doomed, locks = blocks.runs, blocks.doomed, uses.locks
+        places, runs, doomed, locks = blocks.places, blocks.runs, blocks.doomed, uses.locks
         idle: list[int] = []
         for key in keys:
-            place = blocks.place(key)
+            place = places[key[0]][key[1]]
             locks[place] = left = locks[place] - 1
             if not left:
                 state.locked -= 1

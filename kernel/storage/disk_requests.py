@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import field
+from itertools import repeat
 
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.disks.disk import DISK_REQUEST_PAGES, DISK_REQUEST_RUNS, DiskRequest, DiskStatus
@@ -54,7 +55,7 @@ class Run:
     @property
     def keys(self) -> list[Key]:
         """Its blocks."""
-        return [(self.disk, number) for number in range(self.first, self.end)]
+        return list(zip(repeat(self.disk), range(self.first, self.end)))
 
 
 @record

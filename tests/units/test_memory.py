@@ -71,8 +71,9 @@ def test_a_frame_with_two_holders_is_freed_by_the_last_one() -> None:
     pool.hold(frame)
     assert (pool.release(frame), pool.available, pool.used) == (False, 0, 1)
     assert (pool.release(frame), pool.available, pool.used) == (True, 1, 0)
-    with pytest.raises(KeyError):
-        pool.release(frame)
+    for function in (pool.release, pool.hold):
+        with pytest.raises(KeyError):
+            function(frame)
 
 
 def test_several_frames_are_allocated_together_or_not_at_all() -> None:
