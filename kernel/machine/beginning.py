@@ -19,7 +19,7 @@ from callgate.kernel.machine.cpu.cpu import EFLAGS_FIXED, GENERAL
 from callgate.kernel.machine.engine.counter_state import NOWHERE
 from callgate.kernel.machine.memory.page_map import WORDS_OF_RUN
 from callgate.kernel.machine.memory.ram import FEW
-from callgate.kernel.machine.snapshot import Frozen, restore, take
+from callgate.kernel.machine.snapshot import Frozen, check_restorable, give_back, take
 
 if TYPE_CHECKING:
     from callgate.kernel.machine.parts import Parts
@@ -64,7 +64,8 @@ class Beginning:
 
     def restore(self) -> None:
         """Go back by restoring the snapshot, whatever has happened."""
-        restore(self.machine, self.snapshot)
+        check_restorable(self.machine, self.snapshot)
+        give_back(self.machine, self.snapshot)
         self.machine.ledger.plain_since = self
         buffer = self.machine.console_buffer
         self.taken = 0 if buffer is None else buffer.taken

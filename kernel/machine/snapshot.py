@@ -177,8 +177,9 @@ class Snapshot(NamedTuple):
     clock: int
 
     def restore(self, machine: Parts) -> None:
-        """Go back to it; ValueError if it is another machine's."""
-        restore(machine, self)
+        """Go back to it; errors as `check_restorable`."""
+        check_restorable(machine, self)
+        give_back(machine, self)
 
     def __repr__(self) -> str:
         return f"<snapshot at {self.clock} ns, {self.memory.stored >> 10} KiB of memory>"
@@ -209,10 +210,8 @@ def take(machine: Parts, keep: Keep | None = None) -> Snapshot:
     return Snapshot(id(machine), memory, cpu, ledger, devices, others, moment, clock)
 
 
-def restore(machine: Parts, snapshot: Snapshot) -> None:
-    """Go back to a snapshot; ValueError if it is another machine's, StaleView if a view of high memory is held."""
-    check_restorable(machine, snapshot)
-    machine.ram.lent.check()
+def give_back(machine: Parts, snapshot: Snapshot) -> None:
+    """Go back to a snapshot that can be restored."""
     machine.control.clear()
     machine.ledger.plain_since = None
     machine.counter.restored()
@@ -240,11 +239,15 @@ def restore(machine: Parts, snapshot: Snapshot) -> None:
 
 
 def check_restorable(machine: Parts, snapshot: Snapshot) -> None:
-    """Raise ValueError if a snapshot is another machine's, NotQuiescent if this one runs or is closed."""
+    """Raise ValueError if a snapshot is another machine's, NotQuiescent if this one runs or is closed.
+
+    StaleView if a view of high memory is held.
+    """
     if snapshot.owner != id(machine):
         raise ValueError("a snapshot can be restored only by the machine that took it")
     if machine.control.running or machine.handle is None:
         raise NotQuiescent("the machine is running" if machine.handle else "the machine is closed")
+    machine.ram.lent.check()
 
 
 def check(machine: Parts) -> None:

@@ -125,7 +125,7 @@ class RawContext:
             raise UcError(status)
 
     def restore_copy(self, copy: bytes) -> None:
-        """Copy what a context of this engine has held into the CPU, not into this one: it touches half as much."""
+        """Copy what a context of this engine has held into the CPU, but not into this one."""
         status = uclib.uc_context_restore(self.handle, copy)
         if status:
             raise UcError(status)

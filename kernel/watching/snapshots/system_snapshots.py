@@ -11,7 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from callgate.kernel.file_data.spans import Span
-from callgate.kernel.machine.snapshot import Keep, NotQuiescent, Snapshot, check_restorable
+from callgate.kernel.machine.snapshot import Keep, NotQuiescent, Snapshot, check_restorable, give_back
 from callgate.kernel.machine.snapshot import take as take_of_machine
 from callgate.kernel.state import KernelState
 from callgate.kernel.tasks.threads import FIRST_JOB
@@ -77,7 +77,7 @@ class Snapshots:
         kernel = self.kernel
         check_restorable(kernel.machine, snapshot.machine)
         abandon(kernel)
-        snapshot.machine.restore(kernel.machine)
+        give_back(kernel.machine, snapshot.machine)
         changed = self.records.give_back(snapshot.records)
         if changed:
             kernel.span_records.bind(record for record in changed if isinstance(record, Span))

@@ -97,7 +97,7 @@ COSTS = {  # calls of our functions, at most; of the engine, exactly
     "test_nothing": (3, {}),
     "test_empty_bare_cpu": (8, {}),
     "test_call": (123, CALL_OF_A_ROUTINE),
-    "test_booted": (41, {"uc_context_restore": 1}),
+    "test_booted": (39, {"uc_context_restore": 1}),
     "case": (31, CASE_OF_REGISTERS),
 }
 

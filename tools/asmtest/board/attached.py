@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from callgate.kernel.machine import Machine
 
 
@@ -12,14 +14,20 @@ class Attached:
         """Note what is attached now."""
         self.machine = machine
         self.lent = False
+        self.breakpoints: set[int] = set()
+        self.probes: set[int] = set()
+        self.listeners: list[Any] = []
         self.note()
 
     def note(self) -> None:
         """What is attached now stays."""
         machine = self.machine
-        self.breakpoints = set(machine.breakpoints.numbers)
-        self.probes = set(machine.counter.sites.asked)
-        self.listeners = machine.stream.listeners[:]
+        if machine.breakpoints.numbers.keys() != self.breakpoints:
+            self.breakpoints = set(machine.breakpoints.numbers)
+        if machine.counter.sites.asked != self.probes:
+            self.probes = set(machine.counter.sites.asked)
+        if machine.stream.listeners != self.listeners:
+            self.listeners = machine.stream.listeners[:]
         self.functions = machine.on_interrupt, machine.dma_watch
 
     def lend(self) -> None:
