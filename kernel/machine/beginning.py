@@ -84,7 +84,7 @@ class Beginning:
             return False
         cpu, view, code = machine.cpu, self.region.view, machine.translations.pages
         for place, data in stores:
-            if place.start >> PAGE_SHIFT in code:
+            if not code.isdisjoint(range(place.start >> PAGE_SHIFT, (place.stop - 1 >> PAGE_SHIFT) + 1)):
                 return False
             view[place] = data
         words = cpu.words

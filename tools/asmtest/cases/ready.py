@@ -1,8 +1,8 @@
-"""Cases of registers alone, made ready when they are collected: what they set, call and expect as numbers.
+"""Cases of registers and memory alone, made ready when they are collected: what they set, call and expect as numbers.
 
-Most cases set registers, call a routine and compare registers, flags and the number of instructions.  Such a case is
-run without the parts of `CaseRun` and of the machine that are for all others.  It holds, or nothing is known: then it
-is run in the ordinary way, which says what is wrong, or that it is no such case after all.
+Most cases set registers and memory, call a routine and compare registers, flags, memory and the number of instructions.
+Such a case is run without the parts of `CaseRun` and of the machine that are for all others.  It holds, or nothing is
+known: then it is run in the ordinary way, which says what is wrong, or that it is no such case after all.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from callgate.asm.assembler import AsmError, Program
 from callgate.asm.assembler.language.macros import split_arguments
-from callgate.tools.asmtest.board.board import RETURN, STACK_TOP, values_at_entry
+from callgate.kernel.machine.beginning import Stores
+from callgate.tools.asmtest.board.board import FIRST_FREE, MEMORY, RETURN, STACK_TOP, values_at_entry
 from callgate.tools.asmtest.board.result import FLAGS, PARTS, WHOLE
 from callgate.tools.asmtest.cases.directives import Case, Relation, Statement, relations
-from callgate.tools.asmtest.cases.values import bits_of, value_of
+from callgate.tools.asmtest.cases.values import bits_of, memory_operand, string_bytes, value_of
 
 if TYPE_CHECKING:
     from callgate.tools.asmtest.bare.cpu import BareCpu
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
 WORDS: Final = frozenset(("set", "call", "code", "expect", "each", "skip", "xfail", "mark"))
 RETURNED: Final = ("returned", None)  # the request of the probe at `board.RETURN`
 TOP: Final = STACK_TOP - 4  # where the return address lies
-STORES: Final = ((slice(TOP, STACK_TOP), pack("<I", RETURN)),)
-EFLAGS, INSTRUCTIONS = len(WHOLE), len(WHOLE) + 1  # places among the values after the call, after the registers
+STORES: Final[Stores] = ((slice(TOP, STACK_TOP), pack("<I", RETURN)),)
+# Places among the values after the call, after the registers.
+EFLAGS, INSTRUCTIONS, MEMORY_READ = len(WHOLE), len(WHOLE) + 1, len(WHOLE) + 2
 FLAGS_MASK: Final = 0xFFFF_FFFF
 MOST: Final = 1 << 64  # no value is greater
 Check = tuple[int, int, int, int, int, bool]
@@ -34,17 +36,19 @@ Check = tuple[int, int, int, int, int, bool]
 
 
 class Ready(NamedTuple):
-    """A case of registers alone.  Numbers side by side: Python's search for garbage has little to look at."""
+    """A case of registers and memory.  Numbers side by side: Python's search for garbage has little to look at."""
 
     general: array[int]  # in the order of their numbers, ESP at the return address
     eflags: int
     eip: int
+    stores: Stores  # before the call, the return address among them
     checks: tuple[Check, ...]
+    reads: tuple[slice, ...]  # of memory after the call
     flags: bool  # whether EFLAGS is compared
 
 
 class OtherCase(Exception):
-    """A case of other things than registers."""
+    """A case of other things than registers and memory."""
 
 
 def ready(case: Case, program: Program) -> Ready | None:
@@ -58,30 +62,46 @@ def ready(case: Case, program: Program) -> Ready | None:
 
 
 def _ready(case: Case, program: Program) -> Ready:
-    given = {
-        relation.left: _number(relation, bits_of(relation.left), program)
-        for statement in case.all("set")
-        for relation in relations(statement)
-        if _settable(relation)
-    }
+    given: dict[str, int] = {}
+    stores: list[tuple[slice, bytes]] = []
+    for statement in case.all("set"):
+        for relation in relations(statement):
+            _set(relation, given, stores, program)
     call = case.one("call")
     target = call.rest if call else case.label
     if target not in program.symbols:
         raise OtherCase
     values, eflags = values_at_entry((), given)
-    checks = tuple(check for statement in case.all("expect") for check in _checks(statement, values, program))
+    reads: list[slice] = []
+    checks = tuple(check for statement in case.all("expect") for check in _checks(statement, values, reads, program))
     general = array("I", (values | {"esp": TOP}).values())
     flags = any(check[0] == EFLAGS for check in checks)
-    return Ready(general, eflags, program.address(target), checks, flags)
+    ready_stores = (*stores, *STORES) if stores else STORES
+    return Ready(general, eflags, program.address(target), ready_stores, checks, tuple(reads), flags)
 
 
-def _settable(relation: Relation) -> bool:
-    """Return True for a register or flag that is set; OtherCase for all else."""
-    name = relation.left
-    # A stack elsewhere may lie where there is no memory, or code.
-    if relation.operator != "=" or name == "esp" or not (name in WHOLE or name in FLAGS):
+def _set(relation: Relation, given: dict[str, int], stores: list[tuple[slice, bytes]], program: Program) -> None:
+    """Add what a relation sets to registers and flags, or to stores; OtherCase for all else."""
+    name, statement = relation.left, relation.statement
+    if relation.operator != "=":
         raise OtherCase
-    return True
+    memory = memory_operand(name, statement, program)
+    if memory is not None:
+        data = string_bytes(relation.right, statement)
+        if data is None:
+            data = _number(relation, 8 * memory[1], program).to_bytes(memory[1], "little")
+        stores.append((_span(memory[0], len(data)), data))
+    elif name != "esp" and (name in WHOLE or name in FLAGS):  # a stack elsewhere may lie where there is no memory
+        given[name] = _number(relation, bits_of(name), program)
+    else:
+        raise OtherCase
+
+
+def _span(address: int, size: int) -> slice:
+    """Return where memory that is a test's own lies; OtherCase for other memory, page tables for one."""
+    if not (address >= FIRST_FREE and address + size <= MEMORY and size):
+        raise OtherCase
+    return slice(address, address + size)
 
 
 def _number(relation: Relation, bits: int, program: Program) -> int:
@@ -92,8 +112,8 @@ def _number(relation: Relation, bits: int, program: Program) -> int:
     return value & (1 << bits) - 1
 
 
-def _checks(statement: Statement, entry: dict[str, int], program: Program) -> Iterator[Check]:
-    """Yield what a line expects."""
+def _checks(statement: Statement, entry: dict[str, int], reads: list[slice], program: Program) -> Iterator[Check]:
+    """Yield what a line expects; memory that it looks at is added to `reads`."""
     word, _, rest = statement.rest.partition(" ")
     if word == "unchanged":
         for name in split_arguments(rest) or [""]:
@@ -104,9 +124,18 @@ def _checks(statement: Statement, entry: dict[str, int], program: Program) -> It
     if word in ("fault", "events", "never") or ":" in statement.rest:
         raise OtherCase
     for relation in relations(statement):
-        index, shift, mask = _place(relation.left)
-        least, greatest, inside = _range(relation.operator, _number(relation, bits_of(relation.left), program))
-        yield index, shift, mask, least, greatest, inside
+        memory = memory_operand(relation.left, statement, program)
+        if memory is not None:
+            data = string_bytes(relation.right, statement)
+            size = memory[1] if data is None else len(data)
+            wanted = _number(relation, 8 * size, program) if data is None else int.from_bytes(data, "little")
+            if data is not None and relation.operator not in ("=", "!="):
+                raise OtherCase
+            reads.append(_span(memory[0], size))
+            yield MEMORY_READ + len(reads) - 1, 0, (1 << 8 * size) - 1, *_range(relation.operator, wanted)
+            continue
+        number = _number(relation, bits_of(relation.left), program)
+        yield *_place(relation.left), *_range(relation.operator, number)
 
 
 def _place(name: str) -> tuple[int, int, int]:
@@ -138,7 +167,7 @@ def holds(case: Ready, program: Program, cpu: BareCpu) -> bool:
     if beginning is None or cpu.loaded is not program or cpu.probes:
         return False
     cpu.calls += 1
-    if not beginning.run(case.general, case.eflags, case.eip, STORES, RETURNED):
+    if not beginning.run(case.general, case.eflags, case.eip, case.stores, RETURNED):
         if machine.control.interrupted:
             machine.control.clear()
             raise KeyboardInterrupt
@@ -146,6 +175,8 @@ def holds(case: Ready, program: Program, cpu: BareCpu) -> bool:
     found = beginning.general()
     found.append(machine.cpu.eflags if case.flags else 0)
     found.append(beginning.retired())
+    for place in case.reads:
+        found.append(int.from_bytes(cpu.ram.low[place], "little"))
     for index, shift, mask, least, greatest, inside in case.checks:
         if (least <= (found[index] >> shift & mask) <= greatest) is not inside:
             return False

@@ -25,6 +25,7 @@ MESSES = {
     "patch": "code that is not what it was",
     "ports": "devices",
     "console": "a byte for the console",
+    "reads": "a port that was read",
     "high": "the same from the kernel's gigabyte, where host code takes it",
     "invalid": "an invalid opcode",
     "faults": "a page fault",
@@ -74,6 +75,8 @@ high: mov dword ptr [0xA018], 0xB001
  mov cr3, eax
  mov eax, console + 0xC0000000
  call eax
+ ret
+reads: in al, 0x40
  ret
 stops: hlt
 invalid: nop
@@ -172,6 +175,9 @@ def test_page_tables_that_a_case_has_put_in_place_of_the_first_ones_are_forgotte
     run(cpu, LOOK)
     assert run(cpu, text_of("other_tables"))
     assert run(cpu, LOOK)
+    (case,) = parse(text_of("other_tables"), "test.asm")
+    CaseRun(case, program_of(cpu), cpu).run()
+    assert run(cpu, LOOK)
     cpu.close()
 
 
@@ -180,7 +186,7 @@ def test_cases_that_only_compute_take_the_short_way_one_after_the_other(cpu):
     assert [run(cpu, text_of(name)) for name in ("double", "few", "doubles", "look", "real")] == [True] * 5
 
 
-@pytest.mark.parametrize("routine", ["ports", "console", "patch", "flood"])
+@pytest.mark.parametrize("routine", ["ports", "reads", "console", "patch", "flood"])
 def test_after_a_case_that_touched_more_than_memory_and_registers_all_is_restored(cpu, routine):
     run(cpu, LOOK)
     run(cpu, text_of(routine))
@@ -217,8 +223,17 @@ def test_a_case_made_ready_holds_where_an_ordinary_one_does(cpu, expected):
 @pytest.mark.parametrize(
     "line",
     [
-        *("set esp = 0x20000", "set dword [0x20000] = 1", "set xmm0 = 1", "stack 1", "ring 3", "fuel 5", "abi cdecl"),
-        *("expect fault = #PF", "expect never within 5", "expect dword [0x20000] = 0", "expect host_calls = 0"),
+        *(
+            "set esp = 0x20000",
+            "set dword [0xC100] = 1",
+            "set dword [0x7ffffd] = 1",
+            "set xmm0 = 1",
+            "stack 1",
+            "ring 3",
+            "fuel 5",
+            "abi cdecl",
+        ),
+        *("expect fault = #PF", "expect never within 5", "expect dword [0x8000] = 0xF4", "expect host_calls = 0"),
         *("expect Point at 0x20000: x = 1", "expect eax = 1 << 40", "set eax = nothing", "expect st0 = 1"),
     ],
 )
@@ -277,3 +292,43 @@ def test_a_case_takes_the_short_way_only_with_its_own_program_and_without_probes
     cpu.load(source)
     assert not holds(prepared, before, cpu)
     cpu.close()
+
+
+MEMORY_SET = ';@ case it\n;@   set dword [0x20000] = 7, [0x20ffe] = "abc", eax = 1\n;@   call count\n;@   expect '
+
+
+@pytest.mark.parametrize(
+    ("expected", "true"),
+    [
+        ('dword [0x20000] = 8, [0x20ffe] = "abc", eax = 1', True),
+        ("byte [0x21000] != 0, word [0x20ffe] = 0x6261, qword [0x20000] > 7", True),
+        ("dword [0x20000] < 8", False),
+        ('[0x20ffe] != "abc"', False),
+        ("byte [0x20000] = -1", False),
+    ],
+)
+def test_a_case_made_ready_sets_and_compares_memory_as_an_ordinary_one_does(cpu, expected, true):
+    run(cpu, LOOK)
+    case, prepared = made(MEMORY_SET + expected, program_of(cpu))
+    assert holds(prepared, program_of(cpu), cpu) is true
+    if true:
+        CaseRun(case, program_of(cpu), cpu).run()
+    else:
+        with pytest.raises(CaseFailure):
+            CaseRun(case, program_of(cpu), cpu).run()
+    run(cpu, LOOK)
+    assert run(cpu, ";@ case it\n;@   call look\n;@   expect dword [0x20000] = 0, dword [0x20ffd] = 0, eax = 0\n")
+
+
+@pytest.mark.parametrize("before", [0, 3])
+def test_a_case_that_changes_code_takes_the_ordinary_way(cpu, before):
+    at = program_of(cpu).address("double")
+    text = f";@ case it\n;@   set dword [{at} - {before}] = 0xC3C3C3C3, eax = 5\n;@   call double\n;@   expect eax = "
+    run(cpu, text_of("double"))
+    assert not run(cpu, f"{text}5\n")
+    run(cpu, text_of("double"))
+    assert run(cpu, text_of("double")), "the engine has translated the routine"
+    with pytest.raises(CaseFailure):
+        run(cpu, f"{text}10\n")
+    run(cpu, LOOK)
+    assert run(cpu, ";@ case it\n;@   set eax = 5\n;@   call double\n;@   expect eax = 10\n")
