@@ -33,12 +33,12 @@ class DirectoriesState:
     """Records: current versions, least recently used first, and how many locks show each."""
 
     versions: OrderedDict[tuple[int, bytes], Version] = field(default_factory=OrderedDict)
-    users: dict[int, int] = field(default_factory=dict)  # by the version's number, where there are any; current or not
+    users: dict[int, int] = field(default_factory=dict)  # by the version's number, current or not; once it has had any
     next_number: int = 1
 
     def is_idle(self, version: Version) -> bool:
         """Whether no process has it locked."""
-        return version.number not in self.users
+        return not self.users.get(version.number)
 
 
 class Directories:
@@ -105,17 +105,10 @@ class Directories:
             raise CallerError(ErrorCode.BAD_HANDLE)
         self.windows.close(process, process.windows[lock.window])
         if lock.of is not None:
-            self._leave(lock.of)
+            self.state.users[lock.of.number] -= 1
+            if self.state.is_idle(lock.of) and not lock.of.current:
+                self._drop(lock.of)
         self._trim()
-
-    def _leave(self, version: Version) -> None:
-        """A lock shows a version no longer."""
-        users = self.state.users
-        users[version.number] -= 1
-        if not users[version.number]:
-            del users[version.number]
-            if not version.current:
-                self._drop(version)
 
     def unlock_all(self, process: Process) -> None:
         """Unlock every directory of a process that ends."""
@@ -205,6 +198,7 @@ class Directories:
         return True
 
     def _drop(self, version: Version) -> None:
+        self.state.users.pop(version.number, None)
         self.pins.release(version.pins)
         version.pins = ()
         if len(version.frames) > 1:

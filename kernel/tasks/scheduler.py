@@ -252,10 +252,7 @@ class Scheduler:
     def make_ready(self, thread: Thread) -> None:
         """Append `thread` to the queue of its priority."""
         self.words[thread.tcb + TCB_STATE] = READY
-        queues = self.state.queues
-        if thread.priority not in queues:
-            queues[thread.priority] = deque()
-        queues[thread.priority].append(thread)
+        self.state.queues.setdefault(thread.priority, deque()).append(thread)
         self._set_ready(self.state.ready | 1 << thread.priority)
 
     def _set_ready(self, mask: int) -> None:
