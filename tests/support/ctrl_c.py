@@ -4,7 +4,6 @@ A host may be so busy that code has not begun after any time, or takes any time 
 holds, and what follows is measured by the CPU time of this process.
 """
 
-import os
 import signal
 import threading
 import time
@@ -21,13 +20,15 @@ def ctrl_c_when(ready: Callable[[], bool]) -> Iterator[list[float]]:
     """Press Ctrl-C when something holds; yield a list to which the CPU time of this process then is appended."""
     pressed: list[float] = []
     over = threading.Event()
+    main = threading.main_thread().ident
+    assert main is not None
 
     def press() -> None:
         while not ready():
             if over.wait(LOOK):
                 return
         pressed.append(time.process_time())
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.pthread_kill(main, signal.SIGINT)  # a signal for the process may come to a thread that does not wait
 
     thread = threading.Thread(target=press)
     thread.start()
