@@ -191,7 +191,9 @@ def take(machine: Parts, keep: Keep | None = None) -> Snapshot:
     `keep` keeps the memory in another way.
     """
     check(machine)
-    machine.ram.lent.check()
+    lent = machine.ram.lent
+    if lent.marks[-1:] == b"\1" or len(lent.lent) > 1:
+        lent.check()
     machine.serial.flush()
     devices = all_unchanging({name: device.save() for name, device in machine.devices.items()})
     others = all_unchanging({name: save() for name, (save, _) in machine.participants.items()})
@@ -247,7 +249,9 @@ def check_restorable(machine: Parts, snapshot: Snapshot) -> None:
         raise ValueError("a snapshot can be restored only by the machine that took it")
     if machine.control.running or machine.handle is None:
         raise NotQuiescent("the machine is running" if machine.handle else "the machine is closed")
-    machine.ram.lent.check()
+    lent = machine.ram.lent
+    if lent.marks[-1:] == b"\1" or len(lent.lent) > 1:  # before most tests no view can have been given out
+        lent.check()
 
 
 def check(machine: Parts) -> None:

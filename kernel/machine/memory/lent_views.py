@@ -22,7 +22,7 @@ class LentViews:
         self.memory = memory
         self.marks = marks
         self.all = memoryview(b"")
-        self.lent: list[weakref.ref[object]] = []  # what views are of: the present one, and former ones that live
+        self.lent: list[weakref.ref[object]] = []  # what views are of, if it lives, the present one last
         if marks:
             self._lend()
 
@@ -34,15 +34,15 @@ class LentViews:
     def check(self) -> None:
         """StaleView if a view is held: called as a snapshot is about to be taken or restored.
 
-        Where nothing has been marked since the last time, no view has been given out.
+        It may be left out where nothing has been marked since the last time and that has passed: no view has been given
+        out.
         """
-        if self.marks[-1:] == b"\1" or len(self.lent) > 1:
-            self.all.release()
-            self.lent = [lent for lent in self.lent if lent() is not None]
-            held = len(self.lent)
-            self._lend()
-            if held:
-                raise StaleView("a view of high memory that was taken before this snapshot is still held: release it")
+        self.all.release()
+        self.lent = [lent for lent in self.lent if lent() is not None]
+        held = len(self.lent)
+        self._lend()
+        if held:
+            raise StaleView("a view of high memory that was taken before this snapshot is still held: release it")
 
     def close(self) -> None:
         """Give out no more, and hold the memory no longer."""
