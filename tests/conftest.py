@@ -6,8 +6,7 @@ import signal
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import host_programs
 import pytest
@@ -46,27 +45,6 @@ def keep_files_in_memory() -> None:
     state = os.statvfs(IN_MEMORY)
     if state.f_bavail * state.f_frsize >= ROOM_IN_MEMORY:
         os.environ["PYTEST_DEBUG_TEMPROOT"] = IN_MEMORY
-
-
-def pytest_sessionstart(session: pytest.Session) -> None:
-    """Have a worker of pytest-xdist send two messages for a test that passes, not six: they took as long as many tests.
-
-    Left out is that a test begins and ends, and that its set-up and its tear-down were as they should be, which is
-    shown nowhere but in reports of durations and in JUnit's.
-    """
-    if session.config.option.durations is None and session.config.option.xmlpath is None:
-        for plugin in session.config.pluginmanager.get_plugins():
-            if type(plugin).__name__ == "WorkerInteractor":
-                plugin.sendevent = partial(send_what_tells, plugin.sendevent)
-
-
-def send_what_tells(send: Callable[..., None], name: str, **what: Any) -> None:
-    """Send a message of a worker if it says what is shown."""
-    report = what.get("data")
-    if name == "testreport" and report["when"] != "call" and report["outcome"] == "passed" and not report["sections"]:
-        return
-    if name not in ("logstart", "logfinish"):
-        send(name, **what)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
