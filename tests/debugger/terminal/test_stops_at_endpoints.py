@@ -1,6 +1,8 @@
 """Stops at slots and at servers: by state, of the endpoints that there are and of those that come."""
 
+import pytest
 from callgate.tools.debugger.commands.prompt import Prompt
+from callgate.tools.debugger.workbench.failure import CommandError
 from callgate.tools.debugger.workbench.workbench import Workbench
 from debugger_lines import said
 
@@ -50,3 +52,36 @@ def test_a_break_at_a_dead_server_stops_when_its_disk_has_been_unplugged(prompt:
     endpoint = next(e for e in bench.system.kernel.state.endpoints.by_number.values() if e.name == "d0p1")
     assert endpoint.dead
     assert said(prompt, "when server d0p1 dead").startswith("#1 instruction")
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_a_break_at_a_slot_of_a_server_to_come_is_held_until_it_comes(prompt: Prompt, others: bool) -> None:
+    if others:
+        said(prompt, "until ipc.take")  # the server of the ROM is there
+        assert "rom" in said(prompt, "slots rom")
+    assert said(prompt, "tbreak slot 0 of d0p2").endswith(": slot 0 of d0p2\n")
+    said(prompt, "break state served of d0p2")
+    assert ": slot 0 of d0p2: taken, by " in said(prompt, "continue")
+    assert ": state served of d0p2, by " in said(prompt, "continue")
+    assert ": state served of d0p2, by " in said(prompt, "continue"), "and where it is known already"
+
+
+def test_a_break_at_a_slot_stops_after_going_back_where_it_has_stopped_before(prompt: Prompt) -> None:
+    said(prompt, "break slot 0 of d0p1")
+    first = [said(prompt, "continue").splitlines()[0] for _ in range(3)]
+    said(prompt, "goto start")
+    assert [said(prompt, "continue").splitlines()[0] for _ in range(3)] == first, "that it came is no change of a slot"
+    assert [said(prompt, "back continue").splitlines()[0] for _ in range(2)] == first[1::-1]
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("break slot 99 of d0p1", "'99' is not a slot: "),
+        ("break state serve of d0p1", "no state 'serve'; there is served"),
+    ],
+)
+def test_a_break_at_a_slot_of_a_server_that_cannot_come_is_refused(prompt: Prompt, line: str, told: str) -> None:
+    with pytest.raises(CommandError) as error:
+        prompt.line(line)
+    assert str(error.value).startswith(told)

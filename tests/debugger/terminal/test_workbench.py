@@ -142,7 +142,7 @@ def test_an_empty_line_repeats_a_step_and_nothing_else(prompt: Prompt) -> None:
         ("break take_slot if )", r"'\)' is no expression"),
         ("break ipc.reply if opp == 3", "no register, field or number 'opp'; there is op"),
         ("break 0x100 if eax", "stop 1|0x100 is an address of ring 3|set"),
-        ("break slot 5 of d0p1", "no server takes requests yet"),
+        ("break slot 5 of nothing", "no endpoint 'nothing' can come: they are named rom, d0p1, "),
         ("slots d0p1", "no server takes requests yet"),
         ("break slot 32", "'32' is not a slot"),
         ("break state serverd", "no state 'serverd'; there is served"),

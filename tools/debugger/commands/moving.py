@@ -46,8 +46,9 @@ def displayed(desk: Desk) -> Iterator[str]:
 
 def reason(desk: Desk, stop: Stop) -> list[str]:
     """Return why a run ended, if that is not what was asked for."""
-    stopping = desk.bench.stops.found(stop)
-    lines = _reason(desk, stop, stopping)
+    stopping = desk.bench.stops.of_stop(stop)
+    lines = _reason(desk, stop, stopping)  # before one for once is removed
+    desk.bench.stops.found(stop)
     problem = desk.bench.stops.untested(stopping, stop) if stopping is not None else ""
     return [*lines, f"{UNTESTED}{problem}"] if problem else lines
 

@@ -29,13 +29,13 @@ class AtEndpoints:
         self.holds = holds
         self.known: dict[tuple[int, int], list[Watchpoint]] = {}  # by number and block of the endpoint
         self.beacon: Watchpoint | None = None
+        self.seen: set[tuple[int, int]] = set()  # those that were there before the last host call
 
     def put(self) -> AtEndpoints:
         """Put them into the system."""
         points = self.debuggee.watchpoints
-        if self.waiting.endpoints is None:
-            self.beacon = points.add_fixed([NEVER_WRITTEN], lambda _access: False)
-            points.renewed.append(self.update)
+        self.beacon = points.add_fixed([NEVER_WRITTEN], lambda _access: False)
+        points.renewed.append(self.update)
         self.update()
         return self
 
@@ -64,10 +64,14 @@ class AtEndpoints:
         return f"{self.waiting.what} of {endpoint.name}{state}"
 
     def update(self) -> None:
-        """Watch the endpoints that have come."""
-        present = self.waiting.endpoints
-        if present is None:
-            present = list(self.debuggee.kernel.state.endpoints.by_number.values())
+        """Watch the endpoints that have come; what has been written before that is no change of theirs.
+
+        Those that were watched stay known where the run has gone back to before they came: there they are not seen.
+        """
+        names = self.waiting.names
+        known = self.debuggee.kernel.state.endpoints.by_number.values()
+        present = [endpoint for endpoint in known if names is None or endpoint.name in names]
+        self.seen = {(endpoint.number, endpoint.block) for endpoint in present}
         for endpoint in present:
             if (endpoint.number, endpoint.block) not in self.known:
                 mine = self.known[endpoint.number, endpoint.block] = []
@@ -76,10 +80,10 @@ class AtEndpoints:
                     mine.append(self.debuggee.watchpoints.add_fixed(change.pieces, condition))
 
     def _begins(self, endpoint: EndpointState, change: Change) -> Callable[[Access], bool]:
-        there = there_is(self.debuggee, endpoint)
+        there, key = there_is(self.debuggee, endpoint), (endpoint.number, endpoint.block)
 
         def condition(access: Access) -> bool:
             before, after = (int.from_bytes(data, "little") for data in (access.before, access.after))
-            return change.begins(before, after) and there() and self.holds()
+            return change.begins(before, after) and key in self.seen and there() and self.holds()
 
         return condition

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -20,6 +21,8 @@ from callgate.tools.debugger.workbench.failure import CommandError
 
 STATES: Final = {state.name.lower(): state for state in SlotState} | {"released": SlotState.FREE}
 SERVER_STATES: Final = {"server-dead": True, "server-alive": False}
+NAMES_TO_COME: Final = ("rom",)
+OF_VOLUME: Final = re.compile(r"d\d+(p\d+)?")  # names of the servers of disks and their partitions
 STATE: Final = offset_of(Endpoint, "state")
 MASKS: Final = offset_of(Endpoint, "unused")  # `free` lies next to it
 assert offset_of(Endpoint, "free") == MASKS + 4
@@ -124,11 +127,14 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What a stop waits for: `text` says it, `changes` are those of an endpoint; None means all, and those to come."""
+    """What a stop waits for: `text` says it, `changes` are those of an endpoint; `names` are of endpoints.
+
+    They may be still to come; None means all.
+    """
 
     text: str
     changes: Callable[[EndpointState], list[Change]]
-    endpoints: list[EndpointState] | None
+    names: list[str] | None
     what: str  # the same without endpoints
     slot: int | None = None  # that it is about
 
@@ -155,10 +161,24 @@ def waiting_for(debuggee: Debuggee, words: list[str]) -> Waiting | None:
         return [change_to(endpoint, state_named(words[1]))]
 
     there = list(debuggee.kernel.state.endpoints.by_number.values())
-    known = endpoints_of(debuggee, words[3] if words[2:] else None) if there or words[2:] else []
-    if not words[2:] and len(known) == len(there):
-        return Waiting(what, changes, None, what, index)
-    return Waiting(f"{what} of {', '.join(endpoint.name for endpoint in known)}", changes, known, what, index)
+    if words[2:]:
+        names = [endpoint_to_be(debuggee, words[3])]
+    else:
+        known = endpoints_of(debuggee, None) if there else []
+        if len(known) == len(there):
+            return Waiting(what, changes, None, what, index)
+        names = [endpoint.name for endpoint in known]
+    return Waiting(f"{what} of {', '.join(names)}", changes, names, what, index)
+
+
+def endpoint_to_be(debuggee: Debuggee, name: str) -> str:
+    """Return the name of an endpoint that is there, or of one that may come; CommandError."""
+    there = list(debuggee.kernel.state.endpoints.by_number.values())
+    if name in NAMES_TO_COME or OF_VOLUME.fullmatch(name):
+        return name
+    if not there:
+        raise CommandError(f"no endpoint {name!r} can come: they are named rom, d0p1, d0p2, …")
+    return endpoints_of(debuggee, name)[0].name
 
 
 def changes_of_slot(endpoint: EndpointState, index: int) -> list[Change]:
