@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from callgate.kernel.machine import Stop
-from callgate.kernel.machine.observation.position import Position
 from callgate.tools.debugger.commands.language import Desk, command, conditional, count_in
 from callgate.tools.debugger.commands.views import symbol_or_number, where
 from callgate.tools.debugger.debuggee import watchpoints
@@ -199,7 +198,7 @@ def instructions_in_all(desk: Desk, rest: str) -> None:
 
 
 def _run_to(desk: Desk, retired: int) -> None:
-    report(desk, desk.bench.history.run(goal=Position(retired)))
+    report(desk, desk.bench.run_to(retired))
 
 
 @command(

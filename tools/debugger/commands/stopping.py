@@ -7,6 +7,9 @@ from callgate.tools.debugger.commands.moving import nothing
 from callgate.tools.debugger.debuggee.watchpoints import Kind
 from callgate.tools.debugger.workbench.code import number_of
 from callgate.tools.debugger.workbench.failure import CommandError
+from callgate.tools.debugger.workbench.passing import MOST
+from callgate.tools.debugger.workbench.stops import Stopping
+from callgate.tools.inspection.wording import counted
 
 
 @command(
@@ -88,6 +91,30 @@ def condition(desk: Desk, rest: str) -> None:
     desk.say(f"stop {stopping.number} set: {stopping.text}")
 
 
+@command(
+    "ignore",
+    "N COUNT",
+    "pass a stop COUNT times before it ends a run, 0 for no longer; each place counts once, in a run forward",
+    examples=("ignore 1 5", "ignore 1 0"),
+)
+def ignore(desk: Desk, rest: str) -> None:
+    """Have the next hits of a stop end no run."""
+    word, _, text = rest.partition(" ")
+    number, count = number_of(word), number_of(text.strip())
+    if number is None or count is None:
+        raise CommandError("ignore N COUNT: the number of a stop, and how often it is passed; info break lists stops")
+    if not 0 <= count <= MOST:
+        raise CommandError(f"{count:,} times: a stop is passed 0 to {MOST:,} times")
+    stopping = desk.bench.stops.ignore(number, count)
+    desk.say(f"stop {stopping.number}: {stopping.text}{passes(stopping)}")
+
+
+def passes(stopping: Stopping) -> str:
+    """Return in words how many hits are still to be passed, to stand after others."""
+    left = stopping.passing.left
+    return f", passes the next {counted(left, 'hit')}" if left else ""
+
+
 @command("delete|del|d", "[N …]", "remove stops, all if none is named")
 def delete(desk: Desk, rest: str) -> None:
     """Remove stops."""
@@ -124,7 +151,7 @@ def info_break(desk: Desk, rest: str) -> None:
     known = desk.bench.stops.known.values()
     desk.show(
         f"{stop.number:>3}  {stop.text}{', once' if stop.once else ''}{'' if stop.enabled else ', disabled'}, "
-        f"{stop.hits} hits"
+        f"{stop.hits + stop.passing.hits} hits{passes(stop)}"
         for stop in known
     )
     if not known:

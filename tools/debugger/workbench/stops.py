@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from callgate.kernel.machine import Stop
@@ -19,10 +19,12 @@ from callgate.tools.debugger.workbench.facts import Waiting, waiting_for
 from callgate.tools.debugger.workbench.failure import CommandError
 from callgate.tools.debugger.workbench.foreseen import written
 from callgate.tools.debugger.workbench.names import Meanings
+from callgate.tools.debugger.workbench.passing import Passing
 from callgate.tools.inspection.wording import counted
 
 if TYPE_CHECKING:
     from callgate.kernel.core.records import Process
+    from callgate.kernel.machine.observation.position import Position
 
 EVENT: Final = "debugger event"  # reason of the machine's stop; its detail is the Event
 REACHED: Final = "debugger reached"
@@ -45,6 +47,8 @@ class Stopping:
     kinds: tuple[str, ...] | None = None  # of the events that it waits for; None: it waits for something else
     condition: Expression | None = None
     again: Callable[[Expression | None], Stopping] | None = None  # adds the same stop with another condition
+    passing: Passing = field(default_factory=Passing)  # the hits that end no run
+    commands: tuple[str, ...] = ()  # lines that are carried out after it has ended a run
 
     def reports(self, detail: object) -> bool:
         """Whether it is what the machine reports."""
@@ -82,6 +86,40 @@ class Stops:
         self.meanings = meanings
         self.known: dict[int, Stopping] = {}
         self.number = 0
+        self.forward = False  # the run goes on, as the user has asked for: hits count
+        self.origin: Position | None = None  # where that began
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Let hits count for `ignore` as long as the block lasts: the run goes on, as the user has asked for."""
+        before = self.forward, self.origin
+        self.forward, self.origin = True, self.machine.position
+        try:
+            yield
+        finally:
+            self.forward, self.origin = before
+
+    def ignore(self, number: int, count: int) -> Stopping:
+        """Have the next hits of a stop end no run; CommandError if there is none of this number."""
+        stopping = self.numbered(number)
+        stopping.passing.begin(count)
+        return stopping
+
+    def forget_after(self, position: Position) -> None:
+        """The run goes another way from a position on: no hit after it has been passed."""
+        for stopping in self.known.values():
+            stopping.passing.forget_after(position)
+
+    def _ends(self, passing: Passing, expression: Expression | None, event: Event | None = None) -> bool:
+        """Whether a hit ends the run: the condition holds, and the hit is not to be passed.
+
+        What comes before the instruction at which the run goes on has ended the run before, and does not count.
+        """
+        if not self._holds(expression, None if event is None else event.fields):
+            return False
+        here = self.machine.position
+        again = event is not None and here == self.origin and event.kind in self.machine.event_sites.kinds
+        return not passing.passes(here, counts=self.forward and not again)
 
     def _add(self, text: str, put: Callable[[], object], take: Callable[[Any], None], *, once: bool) -> Stopping:
         stopping = Stopping(self.number + 1, text, put, take, once)
@@ -104,7 +142,7 @@ class Stops:
 
     def enable(self, number: int, *, on: bool) -> None:
         """Let a stop end runs, or not; CommandError if there is none of this number."""
-        stopping = self._numbered(number)
+        stopping = self.numbered(number)
         stopping.enabled = on
         if on:
             self._in(stopping)
@@ -122,7 +160,8 @@ class Stops:
             for stopping in self.known.values():
                 self._in(stopping)
 
-    def _numbered(self, number: int) -> Stopping:
+    def numbered(self, number: int) -> Stopping:
+        """Return the stop of a number; CommandError."""
         if number not in self.known:
             raise CommandError(f"no stop {number}; there is {', '.join(map(str, self.known)) or 'none'}")
         return self.known[number]
@@ -154,25 +193,28 @@ class Stops:
         self._check(expression, event=True)
         text = f"event {' '.join(kinds)}" + worded(expression)
         stream = self.machine.stream
+        passing = Passing()
         stopping = self._add(
             text,
-            lambda: stream.subscribe(self.listener(expression), kinds, again=True),
+            lambda: stream.subscribe(self.listener(expression, passing), kinds, again=True),
             stream.unsubscribe,
             once=once,
         )
+        stopping.passing = passing
         stopping.kinds, stopping.condition = tuple(kinds), expression
         stopping.again = lambda other: self._add_events(kinds, other, once=once)
         return stopping
 
     def set_condition(self, number: int, condition: str) -> Stopping:
         """Give a stop another condition, "" for none; it keeps its number and its hits.  CommandError."""
-        old = self._numbered(number)
+        old = self.numbered(number)
         assert old.again is not None
         new = old.again(Expression(condition) if condition else None)
         del self.known[new.number]
         self.number -= 1
         self._out(old)
-        new.number, new.hits, new.enabled = number, old.hits, old.enabled
+        new.number, new.hits, new.enabled, new.commands = number, old.hits, old.enabled, old.commands
+        new.passing.take_over(old.passing)
         self.known[number] = new
         if not new.enabled:
             self._out(new)
@@ -183,11 +225,11 @@ class Stops:
         address = self.machine.addresses[label]
         return any(site.address == address and site.kind in kinds for site in self.machine.event_sites.known)
 
-    def listener(self, expression: Expression | None) -> Listener:
-        """Return a listener that ends the run at each event for which a condition holds."""
+    def listener(self, expression: Expression | None, passing: Passing) -> Listener:
+        """Return a listener that ends the run at each event for which a condition holds, if it is not to be passed."""
 
         def listen(event: Event) -> None:
-            if self._holds(expression, event.fields):
+            if self._ends(passing, expression, event):
                 self.machine.request_stop(EVENT, (listen, event))
 
         return listen
@@ -214,21 +256,26 @@ class Stops:
         if not 0 <= address < LINEAR_END:
             raise CommandError(f"{address:#x} is no address of 32 bits")
         self._check(expression)
-        conditions = [] if expression is None else [lambda: self._holds(expression)]
+        passing = Passing()
         points = self.debuggee.breakpoints
+
+        def ends() -> bool:
+            return self._ends(passing, expression)
+
         text = f"{self.code.name(address, process)}" + (f" of {process.name}" if process else "")
         text += worded(expression)
-        stopping = self._add(text, lambda: points.add(address, process, conditions), points.remove, once=once)
-        stopping.condition = expression
+        stopping = self._add(text, lambda: points.add(address, process, [ends]), points.remove, once=once)
+        stopping.condition, stopping.passing = expression, passing
         stopping.again = lambda other: self._add_at(address, process, other, once=once)
         return stopping
 
     def _add_changes(self, waiting: Waiting, expression: Expression | None, *, once: bool) -> Stopping:
         """Stop when memory of endpoints changes in one of several ways."""
         self._check(expression)
-        points = AtEndpoints(self.debuggee, waiting, lambda: self._holds(expression))
+        passing = Passing()
+        points = AtEndpoints(self.debuggee, waiting, lambda: self._ends(passing, expression))
         stopping = self._add(waiting.text + worded(expression), points.put, points.take, once=once)
-        stopping.condition = expression
+        stopping.condition, stopping.passing = expression, passing
         stopping.again = lambda other: self._add_changes(waiting, other, once=once)
         return stopping
 
@@ -244,19 +291,19 @@ class Stops:
 
     def _watch(self, watched: Watched, expression: Expression | None) -> Stopping:
         self._check(expression)
-        points = self.debuggee.watchpoints
+        points, passing = self.debuggee.watchpoints, Passing()
 
         def put() -> Watchpoint:
             point = points.add(watched.kind, watched.address, watched.length, watched.process)
-            point.condition = None if expression is None else holds
+            point.condition = ends
             return point
 
-        def holds(access: Access) -> bool:
+        def ends(access: Access) -> bool:
             with written(self.machine, access):
-                return self._holds(expression)
+                return self._ends(passing, expression)
 
         stopping = self._add(f"{watched}{worded(expression)}", put, points.remove, once=False)
-        stopping.condition = expression
+        stopping.condition, stopping.passing = expression, passing
         stopping.again = lambda other: self._watch(watched, other)
         return stopping
 
@@ -280,7 +327,7 @@ class Stops:
 
     def remove(self, number: int) -> None:
         """Remove a stop; CommandError if there is none of this number."""
-        self._out(self._numbered(number))
+        self._out(self.numbered(number))
         del self.known[number]
 
     def at(self, address: int) -> list[int]:

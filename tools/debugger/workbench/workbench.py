@@ -23,6 +23,7 @@ from callgate.tools.debugger.workbench.expressions import Expression
 from callgate.tools.debugger.workbench.failure import CommandError
 from callgate.tools.debugger.workbench.lines import Lines
 from callgate.tools.debugger.workbench.names import REGISTERS, Meanings
+from callgate.tools.debugger.workbench.passing import Passing
 from callgate.tools.debugger.workbench.stops import ENDS, REACHED, Stops
 from callgate.tools.recording import RunDiffers
 
@@ -96,7 +97,8 @@ class Workbench:
         self.debuggee.watchpoints.renew()
 
     def _branched(self, moment: Moment) -> None:
-        """Forget moments that are no longer."""
+        """Forget moments that are no longer, and hits that were passed after this one."""
+        self.stops.forget_after(moment.position)
         self.found = {number: found for number, found in self.found.items() if found <= moment}
 
     # Forward.
@@ -105,14 +107,21 @@ class Workbench:
         """Run on to what ends it; where the system stands nothing ends it again."""
         begin = self.history.moment
         self.debuggee.watchpoints.renew()
-        while True:
-            stop = self.history.run()
-            if stop.reason not in ENDS or self.history.moment != begin:
-                return stop
+        with self.stops.counting():
+            while True:
+                stop = self.history.run()
+                if stop.reason not in ENDS or self.history.moment != begin:
+                    return stop
+
+    def run_to(self, retired: int) -> Stop:
+        """Run on to where a number of instructions have retired, or to what ends the run before that."""
+        with self.stops.counting():
+            return self.history.run(goal=Position(retired))
 
     def step(self) -> Stop:
         """One instruction, or the delivery of an exception or interrupt."""
-        return self.history.step()
+        with self.stops.counting():
+            return self.history.step()
 
     def over(self) -> Stop:
         """One instruction; what it calls runs through."""
@@ -167,7 +176,7 @@ class Workbench:
         kinds = self.stops.kinds(name)
         if not kinds:
             raise CommandError(f"no event {name!r} can come; try: info events")
-        listener = self.stops.listener(None)
+        listener = self.stops.listener(None, Passing())
         self.machine.stream.subscribe(listener, kinds, again=True)
         try:
             yield

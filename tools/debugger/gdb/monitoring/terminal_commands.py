@@ -41,10 +41,11 @@ OWN: Final = {
     "back nexti": "reverse-nexti",
     "back out": "reverse-finish",
     "back continue": "reverse-continue",
+    "ignore": "ignore, of its own breakpoints",
     "set": "set $eax = 5 and set {int}ADDRESS = 5",
     "quit": "detach, disconnect or kill",
 }
-"""What gdb calls the commands that it has itself: they change what it believes to know."""
+"""What gdb calls the commands that it has itself: they change what it believes to know, or belong to its own runs."""
 LOOKS: Final = ("where",)  # commands among those that move that do not
 FORWARD, BACKWARD = "continue", "reverse-continue"
 POLL_SECONDS: Final = 0.05  # between two looks whether gdb has sent Ctrl-C
