@@ -2,14 +2,19 @@
 
 import io
 import signal
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 from callgate.asm.assembler.cache import cache_directory
 from callgate.disk.images.demo import demo_image
 from callgate.disk.media import open_image
+from callgate.kernel.abi.layout import offset_of
+from callgate.kernel.abi.memory import KERNEL_BASE
+from callgate.kernel.abi.message import Endpoint
 from callgate.kernel.system import System, SystemOptions
 from callgate.tools.debugger.commands.prompt import Prompt
+from callgate.tools.debugger.debuggee.watchpoints import Kind
 from callgate.tools.debugger.history import History
 from callgate.tools.debugger.workbench.failure import CommandError
 from callgate.tools.debugger.workbench.workbench import Workbench
@@ -95,3 +100,32 @@ def test_ctrl_c_in_a_run_says_so_and_the_run_goes_on_from_there_as_if_it_had_not
     assert THERE < whole.desk.bench.history.moment.position.retired < HERE + THERE
     said(whole, "continue")
     assert fingerprint(whole) == end
+
+
+def test_the_way_back_after_ctrl_c_asks_no_condition_of_breakpoints_and_watchpoints(whole: Prompt) -> None:
+    debuggee, asked = whole.desk.bench.debuggee, Counter[str]()
+    said(whole, f"goto {TAKEN}")
+    before = fingerprint(whole)
+
+    def ask(what: str) -> bool:
+        asked[what] += 1
+        return False
+
+    taken = debuggee.machine.address("take_slot")
+    point = debuggee.breakpoints.add(taken, conditions=[lambda: ask("breakpoint")])
+    endpoint = debuggee.kernel.state.endpoints.by_number[0]
+    free = KERNEL_BASE + endpoint.block + offset_of(Endpoint, "free")
+    watchpoint = debuggee.watchpoints.add(Kind.WRITE, free, 4)
+    watchpoint.condition = lambda _access: ask("watchpoint")
+    try:
+        assert "interrupted" in interrupted(whole, "back continue")
+        on_the_way = asked.copy()
+        said(whole, "back continue")
+    finally:
+        debuggee.breakpoints.remove(point)
+        debuggee.watchpoints.remove(watchpoint)
+        said(whole, f"goto {TAKEN}")
+    assert fingerprint(whole) == before
+    assert (on_the_way["breakpoint"], on_the_way["watchpoint"]) == (1, 0)  # before Ctrl-C
+    assert asked["breakpoint"] > 1
+    assert asked["watchpoint"] > 0

@@ -6,7 +6,8 @@ the page has been replaced.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -57,24 +58,43 @@ class Breakpoints:
         if process is None and not self.world.shared(address):
             raise ValueError(f"{address:#x} is an address of ring 3: name the process")
         point = Breakpoint(address, None if process is None else process.number, conditions or [])
+        self._place(point)
+        self.known.append(point)
+        return point
+
+    def _place(self, point: Breakpoint) -> None:
+        address = point.address
         point.sites.append(self.machine.probe(address, lambda: self._reached(point, address)))
         early = self.world.early(address)
         if early is not None:
             point.sites.append(self.machine.probe(early, lambda: self._reached_early(point, early)))
-        self.known.append(point)
-        return point
+
+    def _lift(self, point: Breakpoint) -> None:
+        while point.sites:
+            self.machine.unprobe(point.sites.pop())
 
     def remove(self, point: Breakpoint) -> None:
         """Remove a breakpoint, if it is still there."""
         if point in self.known:
             self.known.remove(point)
-            for site in point.sites:
-                self.machine.unprobe(site)
+            self._lift(point)
 
     def clear(self) -> None:
         """Remove all of them."""
         for point in list(self.known):
             self.remove(point)
+
+    @contextmanager
+    def lifted(self) -> Iterator[None]:
+        """Have none within the block, which runs where nothing is looked for."""
+        for point in self.known:
+            self._lift(point)
+        try:
+            yield
+        finally:
+            for point in self.known:
+                if not point.sites:
+                    self._place(point)
 
     def at(self, address: int) -> Breakpoint | None:
         """Return a breakpoint that would end a run if the CPU came to `address` now."""

@@ -11,8 +11,8 @@ Between two runs the machine stands before an instruction.  Only one thread of t
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from callgate.kernel.core.errors import KernelPanic
@@ -92,6 +92,17 @@ class Debuggee:
             self.kernel.processes.load_observer = self.programs.loaded
             self.kernel.threads.observer = self._thread_made
             self.kernel.threads.end_observer = self._thread_ended
+
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """Look for nothing within the block: what is hit all the time would make minutes of it, deaf to Ctrl-C."""
+        self.watchpoints.asleep = True
+        try:
+            with self.breakpoints.lifted():
+                yield
+        finally:
+            self.watchpoints.asleep = False
+            self.watchpoints.renew()
 
     @property
     def system(self) -> System:

@@ -31,12 +31,14 @@ class GoingBack:
         debuggee.run_machine = history.run
         history.restored.append(self._restored)
         history.branched.append(self._branched)
+        history.returning.append(self.debuggee.at_rest)
 
     def close(self) -> None:
         """Let the debuggee run without the history again."""
         self.debuggee.run_machine = self.debuggee.machine.run
         self.history.restored.remove(self._restored)
         self.history.branched.remove(self._branched)
+        self.history.returning.remove(self.debuggee.at_rest)
 
     def step_back(self) -> Ending:
         """Go back to the moment before the last instruction."""

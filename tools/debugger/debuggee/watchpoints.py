@@ -107,6 +107,7 @@ class Watchpoints:
         self.answered_by = ""  # what answers host calls
         self.renewed: list[Callable[[], None]] = []  # called when what is watched may be elsewhere, or more
         self.renewing = False
+        self.asleep = False  # what runs has run, and nobody looks for anything
 
     def add(self, kind: Kind, address: int, length: int, process: Process | None = None) -> Watchpoint:
         """Watch `length` bytes (1 and more) from a linear address; where memory is not shared it needs a process."""
@@ -231,6 +232,8 @@ class Watchpoints:
 
     def _accessed(self, point: Watchpoint, linear: int, width: int, value: int | None) -> None:
         """Report an access of the CPU; `value` is what it writes, None for a read."""
+        if self.asleep:
+            return
         if point not in self.known or linear + width <= point.address or linear >= point.address + point.length:
             return
         before = after = b""
@@ -246,7 +249,7 @@ class Watchpoints:
     ) -> None:
         eip = int(self.machine.state.last_address) & 0xFFFF_FFFF
         access = Access(point, address, width, write, by, eip, before, after)
-        if point.condition is not None and not point.condition(access):
+        if self.asleep or (point.condition is not None and not point.condition(access)):
             return
         point.hits += 1
         if point.told is not None:

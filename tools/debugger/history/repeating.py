@@ -19,6 +19,7 @@ from callgate.tools.recording import Occurred, RunDiffers
 
 ENDS: Final = ("interrupted", PAUSE)
 Around = Callable[[Outside], AbstractContextManager[object]]
+Returning = Callable[[], AbstractContextManager[object]]
 
 
 class Repeating:
@@ -34,6 +35,7 @@ class Repeating:
         self.occurred: list[Occurred] = []  # from outside, in order
         self.happened = 0  # how many of them have, where the system is
         self.restored: list[Callable[[], None]] = []  # called when a checkpoint has been restored
+        self.returning: list[Returning] = []  # each is entered while the system comes back to where it stood
         self.around: list[Around] = []  # each is entered while something from outside comes again
         self.silent = False  # what runs has been, and nothing that comes from outside is new
         self.mute = False  # what the guest prints has been printed
@@ -170,7 +172,9 @@ class Repeating:
 
     def come_back(self, moment: Moment) -> None:
         """Make the system stand at a moment that has been, whatever its state is, and whether Ctrl-C comes or not."""
-        with self.interrupts.ignored(), self._alone():
+        with self.interrupts.ignored(), self._alone(), ExitStack() as stack:
+            for returning in self.returning:
+                stack.enter_context(returning())
             self._restore(self.checkpoints.before(moment))
             self._run_to(moment)
 

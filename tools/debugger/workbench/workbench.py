@@ -52,6 +52,7 @@ class Workbench:
         history.around.append(self.debuggee.watchpoints.outside)
         history.restored.append(self._restored)
         history.branched.append(self._branched)
+        history.returning.append(self.debuggee.at_rest)
 
     @property
     def system(self) -> System:
