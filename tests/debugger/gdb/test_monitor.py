@@ -38,7 +38,7 @@ def test_a_step_by_phase_waits_for_gdbs_continue_and_ends_at_the_events_of_the_s
         script(
             IN_REQUEST + "delete\n" + PLACE,
             *(step, step, "monitor back phase\nreverse-continue\n" + PLACE),
-            "monitor next\nmonitor set eax = 5\nmonitor goto 100\nstepi\n",
+            "monitor next\nmonitor ignore 1 2\nmonitor commands 1\nmonitor set eax = 5\nmonitor goto 100\nstepi\n",
             "monitor break ipc.reply if thread == 10\ncontinue\n" + PLACE,
             "monitor delete\nmonitor goto 10000\nreverse-continue\nmonitor clock",
         ),
@@ -55,6 +55,8 @@ def test_a_step_by_phase_waits_for_gdbs_continue_and_ends_at_the_events_of_the_s
     assert shown == ["ipc.take", "ipc.fill"]
     assert any(of_requests[index : index + 2] == shown for index in range(len(of_requests)))
     assert "gdb does this itself, and has to know of it: next" in out
+    assert "has to know of it: ignore, of its own breakpoints" in out
+    assert "has to know of it: commands, of its own breakpoints" in out
     assert "set $eax = 5" in out
     assert "'goto 100' waited for reverse-continue; it is forgotten" in out
     assert re.search(r"monitor's stop 1: event ipc\.reply thread=0xa ", out)

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from textwrap import wrap
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from callgate.kernel.common.near_miss import did_you_mean
 from callgate.kernel.core.errors import KernelPanic
@@ -17,7 +17,18 @@ from callgate.tools.debugger.workbench.code import number_of
 from callgate.tools.debugger.workbench.failure import CommandError
 from callgate.tools.debugger.workbench.workbench import Workbench
 
+if TYPE_CHECKING:
+    from callgate.tools.debugger.workbench.stops import Stopping
+
 Say = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Taking:
+    """The lines that are being given to a stop, as its commands."""
+
+    stopping: Stopping
+    lines: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -30,6 +41,8 @@ class Desk:
     ended: bool = False
     scope: dict[str, object] = field(default_factory=dict)  # names that `py` has set
     displays: list[str] = field(default_factory=list)  # expressions that are shown wherever the system stops
+    taking: Taking | None = None  # the lines that are being given to a stop: up to `end` none is carried out
+    due: Stopping | None = None  # the stop that has ended the last run, if it has commands
     progress: Callable[[float], None] = lambda _share: None  # told how much of a query is done, from 0 to 1
 
     def show(self, lines: Iterable[str]) -> None:
@@ -57,7 +70,8 @@ TEXT_AFTER: Final = ("py", "type")  # commands after which anything may stand
 FORMATTED: Final = re.compile(r"^(x|xp|p|print)\s*/\s*")
 REGISTER: Final = re.compile(r"\$([a-z]\w*)")  # as gdb has it: $eax, $pc
 GDB_NAMES: Final = {"pc": "eip", "sp": "esp", "fp": "ebp"}
-ORDER: Final = ("language", "moving", "stopping", "showing", "looking", "asking")  # modules, as help lists commands
+ORDER: Final = ("language", "moving", "stopping", "at_stops", "showing", "looking", "asking")
+"""Modules, as help lists their commands."""
 HELP_COLUMN: Final = 24  # where purposes begin
 HELP_WIDTH: Final = 79
 COMMANDS: Final[list[Command]] = []

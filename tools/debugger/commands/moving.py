@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from callgate.kernel.machine import Stop
+from callgate.tools.debugger.commands.at_stops import SILENT
 from callgate.tools.debugger.commands.language import Desk, command, conditional, count_in
 from callgate.tools.debugger.commands.views import symbol_or_number, where
 from callgate.tools.debugger.debuggee import watchpoints
@@ -25,9 +26,15 @@ BEGINNING = "this is the beginning of the history"
 
 
 def report(desk: Desk, stop: Stop | None) -> None:
-    """Say why a run ended, and where."""
-    if stop is not None:
-        desk.show(reason(desk, stop))
+    """Say why a run ended, and where; commands of the stop that has ended it are due, and may ask for silence."""
+    stopping = None if stop is None else desk.bench.stops.of_stop(stop)
+    lines = [] if stop is None else reason(desk, stop)
+    if stopping is not None and stopping.commands:
+        desk.due = stopping
+        if stopping.commands[0] == SILENT:
+            desk.show(line for line in lines if line.startswith(UNTESTED))
+            return
+    desk.show(lines)
     desk.show(where(desk.bench))
     desk.show(displayed(desk))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TextIO
 
 from callgate.tools.debugger.commands import moving
+from callgate.tools.debugger.commands.at_stops import SILENT, complete, take
 from callgate.tools.debugger.commands.language import Command, Desk, carry_out, perform
 from callgate.tools.debugger.history import Moment
 from callgate.tools.debugger.workbench.failure import CommandError
@@ -51,15 +52,42 @@ class Prompt:
         moving.report(self.desk, None)
 
     def line(self, text: str) -> None:
-        """Carry a line out: an empty one is the last step or run again.  CommandError."""
+        """Carry a line out: an empty one is the last step or run again.  CommandError.
+
+        Lines between `commands N` and `end` are given to the stop.
+        """
         text = text.split("#", maxsplit=1)[0].strip() if text.lstrip().startswith("#") else text.strip()
+        self.desk.due = None
+        if self.desk.taking is not None:
+            if text:
+                take(self.desk, text)
+            return
         if not text:
             if self.last is not None:
                 perform(self.desk, *self.last)
-            return
-        entry = carry_out(self.desk, text)
-        _, _, rest = text.partition(" ")
-        self.last = (entry, rest if len(entry.names[0].split()) == 1 else "") if entry.repeats else None
+        else:
+            entry = carry_out(self.desk, text)
+            _, _, rest = text.partition(" ")
+            self.last = (entry, rest if len(entry.names[0].split()) == 1 else "") if entry.repeats else None
+        self._after_stop()
+
+    def _after_stop(self) -> None:
+        """Carry out the commands of the stop that has ended a run, up to one that moves; CommandError names the line.
+
+        If that runs to a stop, its commands come next.
+        """
+        history = self.desk.bench.history
+        while self.desk.due is not None:
+            stopping, self.desk.due = self.desk.due, None
+            for text in stopping.commands:
+                before = history.moment
+                if text != SILENT:
+                    try:
+                        carry_out(self.desk, text)
+                    except CommandError as error:
+                        raise CommandError(f"commands of stop {stopping.number}: {text!r}: {error}") from None
+                if self.desk.ended or self.desk.due is not None or history.moment != before:
+                    break
 
     def script(self, path: Path) -> None:
         """Carry out the lines of a file; ScriptError names the one that could not be."""
@@ -74,3 +102,7 @@ class Prompt:
                 self.line(text)
             except CommandError as error:
                 raise ScriptError(f"{path}:{number}: {error}") from None
+        try:
+            complete(self.desk)
+        except CommandError as error:
+            raise ScriptError(f"{path}: {error}") from None

@@ -149,11 +149,12 @@ def info_break(desk: Desk, rest: str) -> None:
     """List stops."""
     nothing(rest)
     known = desk.bench.stops.known.values()
-    desk.show(
-        f"{stop.number:>3}  {stop.text}{', once' if stop.once else ''}{'' if stop.enabled else ', disabled'}, "
-        f"{stop.hits + stop.passing.hits} hits{passes(stop)}"
-        for stop in known
-    )
+    for stop in known:
+        desk.say(
+            f"{stop.number:>3}  {stop.text}{', once' if stop.once else ''}{'' if stop.enabled else ', disabled'}, "
+            f"{stop.hits + stop.passing.hits} hits{passes(stop)}"
+        )
+        desk.show(f"       {line}" for line in stop.commands)
     if not known:
         desk.say("no stops")
 

@@ -7,12 +7,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TextIO
 
+from callgate.tools.debugger.commands.at_stops import complete
 from callgate.tools.debugger.commands.completing import completions
 from callgate.tools.debugger.commands.prompt import Prompt
 from callgate.tools.debugger.workbench.failure import CommandError
 from callgate.tools.debugger.workbench.workbench import Workbench
 
 PROMPT = "(callgate) "
+PROMPT_OF_LINES = ">"  # for lines of a stop's commands, as gdb has it
 
 
 def converse(bench: Workbench, commands: Iterable[str], scripts: Iterable[Path], source: TextIO = sys.stdin) -> None:
@@ -23,6 +25,7 @@ def converse(bench: Workbench, commands: Iterable[str], scripts: Iterable[Path],
         prompt.script(path)
     for text in commands:
         prompt.line(text)
+    complete(prompt.desk)
     if not prompt.desk.ended:
         talk(prompt, source)
 
@@ -34,12 +37,14 @@ def talk(prompt: Prompt, source: TextIO) -> None:
         _complete(prompt.desk.bench)
     while not prompt.desk.ended:
         try:
-            text = input(PROMPT) if interactive else source.readline()
+            asks = PROMPT if prompt.desk.taking is None else PROMPT_OF_LINES
+            text = input(asks) if interactive else source.readline()
         except EOFError:
             prompt.say("")
             break
         except KeyboardInterrupt:
             prompt.say("")
+            prompt.desk.taking = None
             continue
         if not interactive and not text:
             break
@@ -49,6 +54,10 @@ def talk(prompt: Prompt, source: TextIO) -> None:
             prompt.say(f"error: {error}")
         except KeyboardInterrupt:  # between two runs: while something is shown, or looked up
             prompt.say("interrupted")
+    try:
+        complete(prompt.desk)
+    except CommandError as error:
+        prompt.say(f"error: {error}")
 
 
 def _complete(bench: Workbench) -> None:

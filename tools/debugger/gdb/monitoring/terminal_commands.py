@@ -41,6 +41,7 @@ OWN: Final = {
     "back nexti": "reverse-nexti",
     "back out": "reverse-finish",
     "back continue": "reverse-continue",
+    "commands": "commands, of its own breakpoints",
     "ignore": "ignore, of its own breakpoints",
     "set": "set $eax = 5 and set {int}ADDRESS = 5",
     "quit": "detach, disconnect or kill",
