@@ -39,14 +39,14 @@ class AsmFile(pytest.File):
     text = ""
 
     @cached_property
-    def again(self) -> Mapping[str, Case]:
-        """The cases by the names of their tests, parsed again, as they were when the file was read."""
+    def again(self) -> Sequence[Case]:
+        """The cases in the order of their tests, parsed again, as they were when the file was read."""
         from callgate.tools.asmtest.board.places import shown_file
         from callgate.tools.asmtest.cases.directives import parse
         from callgate.tools.asmtest.cases.variants import variants
 
         cases = parse(self.text, shown_file(str(self.path), self.config.rootpath))
-        return {name: variant for case in cases for name, variant in variants(case)}
+        return [variant for case in cases for _, variant in variants(case)]  # two may have one name
 
     def collect(self) -> Iterable[pytest.Item]:
         """Return a test for each case; a mistake in the file is a CollectError that names the place."""
@@ -78,10 +78,10 @@ class AsmFile(pytest.File):
         except OSError as error:
             raise self.CollectError(f"{shown}: {error.strerror or error}") from None
         items: list[pytest.Item] = []
-        for name, case, decorators in tests:
+        for number, (name, case, decorators) in enumerate(tests):
             item = AsmCase.from_parent(self, name=name, case=case)
             if self.program is not None and item.plain:
-                item.make_ready(ready(case, self.program))
+                item.make_ready(ready(case, self.program), number)
             for decorator in decorators:
                 item.add_marker(decorator)
             if case.label in off:
@@ -124,6 +124,7 @@ class AsmCase(pytest.Item):
 
     program: Program | None = None  # that is made when it is run: of objects
     ready: Ready | None = None
+    number = 0
     external: Mapping[str, External] = MappingProxyType({})
     mistake: AsmError | AsmErrors | None = None
 
@@ -133,17 +134,20 @@ class AsmCase(pytest.Item):
         self.title, self.line = case.title, case.place.line
         self.plain = OF_RUN.isdisjoint(case.by_word) and OF_RUN.isdisjoint(line.word for line in case.common)
 
-    def make_ready(self, ready: Ready | None) -> None:
-        """Take the form in which the case is run, if it has one: its lines are needed only if it does not hold."""
+    def make_ready(self, ready: Ready | None, number: int) -> None:
+        """Take the form in which the case is run, if it has one: its lines are needed only if it does not hold.
+
+        `number` is its place among the tests of the file, from 0.
+        """
         if ready is not None:
-            self.ready, self.kept = ready, None
+            self.ready, self.kept, self.number = ready, None, number
 
     @property
     def case(self) -> Case:
         """The lines of the case, parsed again if they were not kept."""
         if self.kept is None:
             assert isinstance(self.parent, AsmFile)
-            self.kept = self.parent.again[self.name]
+            self.kept = self.parent.again[self.number]
         return self.kept
 
     def setup(self) -> None:

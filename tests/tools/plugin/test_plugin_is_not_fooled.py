@@ -49,6 +49,13 @@ def test_comments_with_an_at_sign_are_left_alone(pytester):
     cases(pytester, text + ROUTINE + CASE).assert_outcomes(passed=1)
 
 
+def test_a_case_that_does_not_hold_is_not_taken_for_another_one_of_the_same_name(pytester):
+    wrong = ";@ case f\n;@   each ebx = 1\n;@   call f\n;@   expect eax = 6\n"
+    right = ";@ case f[ebx=1]\n;@   call f\n;@   expect eax = 5\n"
+    result = cases(pytester, ROUTINE + CASE.replace("case f", "case first") + wrong + right)
+    result.assert_outcomes(passed=2, failed=1)
+
+
 def test_fuel_is_the_number_of_instructions_that_the_routine_takes(pytester, bare_cpu):
     enough = ROUTINE + CASE + ";@   fuel 2\n;@   expect instructions = 2\n"
     cases(pytester, enough).assert_outcomes(passed=1)
