@@ -34,11 +34,11 @@ class Attached:
         """The machine is a test's from now on: take off what the one before has left; `lent` says so until `drop`."""
         self.drop()
         self.lent = True
-        self.machine.ledger.plain_since = None
 
     def drop(self) -> None:
         """Take off what has been attached since `note`."""
         machine, self.lent = self.machine, False
+        machine.ledger.plain_since = None  # it may have been restored since the test began, and changed after that
         machine.breakpoints.enabled = True
         machine.on_interrupt, machine.dma_watch = self.functions
         if machine.breakpoints.numbers.keys() != self.breakpoints:

@@ -256,10 +256,13 @@ def test_a_run_that_ends_by_ctrl_c_is_not_taken_for_another(cpu, at):
     assert run(cpu, LOOK)
 
 
-def test_after_a_test_of_python_that_had_the_machine_all_is_restored(cpu):
+@pytest.mark.parametrize("loads", [False, True])
+def test_after_a_test_of_python_that_had_the_machine_all_is_restored(cpu, loads):
     run(cpu, LOOK)
     fresh = ended(cpu)
     cpu.attached.lend()
+    if loads:
+        cpu.use(program_of(cpu))
     cpu.machine.pic.master.mask = 0
     cpu.attached.drop()
     assert not run(cpu, LOOK)
