@@ -134,9 +134,9 @@ class Beginning:
 
     def _ended(self) -> bool:
         """Whether there was nothing but instructions, and nothing is left to be done."""
-        machine = self.machine
+        machine, translations = self.machine, self.machine.translations
         plain = machine.ledger.plain_since is self
-        return plain and not (machine.control.interrupted or machine.translations.all_stale)
+        return plain and not (machine.control.interrupted or translations.stale or translations.all_stale)
 
     def _give_contents(self) -> bool:
         """Give pages that were written their content.

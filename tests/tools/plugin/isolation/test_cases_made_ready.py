@@ -276,6 +276,18 @@ def test_code_that_is_to_be_translated_again_is_before_a_case_takes_the_short_wa
     assert run(cpu, LOOK)
 
 
+def test_a_program_that_was_put_in_place_of_another_and_not_run_since_is_not_taken_for_the_other():
+    cpu = BareCpu(Programs())
+    case = ";@ case it\n;@   set eax = 0x20000\n;@   call zeros\n;@   expect eax = 0x20000\n"
+    cpu.load(" .balign 4096\nzeros: .space 4096\n ret\n")  # as memory was before: what is translated is not forgotten
+    run(cpu, case)
+    cpu.reset()
+    cpu.load(" .balign 4096\nzeros: inc eax\n ret\n .space 4094\n ret\n")
+    with pytest.raises(CaseFailure):
+        run(cpu, case)
+    cpu.close()
+
+
 def test_a_mistake_in_a_case_after_its_code_was_changed_does_not_change_the_next_one(cpu):
     run(cpu, LOOK)
     with pytest.raises(AsmError):
