@@ -177,7 +177,9 @@ class Blocks:
         return place
 
     def add_locked(self, disk: int, numbers: Sequence[int], frames: Sequence[int]) -> None:
-        """Make blocks of a disk, each with a lock."""
+        """Make blocks of a disk, each with a lock: none for a file of holes alone."""
+        if not numbers:
+            return
         self.changes += 1
         count = len(numbers)
         kept = max(0, len(self.free) - count)

@@ -64,6 +64,17 @@ def test_a_block_is_not_evicted_while_the_disk_may_still_write_into_it() -> None
     assert rig.cache.lock(DISK, [2]).frames == locked.frames
 
 
+def test_a_disk_of_which_no_block_is_cached_is_not_remembered() -> None:
+    """Files of holes alone have none; a disk that is plugged again has another key each time."""
+    rig = CacheRig()
+    changes = rig.state.blocks.changes
+    assert rig.cache.lock(OTHER, []).keys == []
+    assert (rig.state.blocks.places, rig.state.blocks.changes) == ({}, changes)
+    rig.span([1])
+    rig.cache.evict((DISK, 1))
+    assert rig.state.blocks.places == {}
+
+
 def test_a_thread_is_woken_once_when_the_last_of_its_blocks_has_arrived() -> None:
     rig = CacheRig()
     locked = rig.cache.lock(DISK, [1, 9, 9])
