@@ -96,18 +96,18 @@ class FramePool:
         return pieces[0] if len(pieces) == 1 else [frame for piece in pieces for frame in piece]
 
     def hold(self, frame: int) -> None:
-        """Add a holder to a frame that has been given out; KeyError if it is free."""
+        """Add a holder to a frame that has been given out; KeyError if it is free, or of another pool."""
         self.changes += 1
         place = frame - self.start >> PAGE_SHIFT
-        if not self.counts[place]:
+        if not 0 <= place < len(self.counts) or not self.counts[place]:
             raise KeyError(frame)
         self.counts[place] += 1
 
     def release(self, frame: int) -> bool:
-        """Drop one holder; True when that was the last one and the frame is free again; KeyError if it was free."""
+        """Drop one holder; True when that was the last one and the frame is free again; KeyError as `hold`."""
         self.changes += 1
         place = frame - self.start >> PAGE_SHIFT
-        held = self.counts[place]
+        held = self.counts[place] if 0 <= place < len(self.counts) else 0
         if held == 1:
             self.counts[place] = 0
             self.free.append(frame)

@@ -76,6 +76,16 @@ def test_a_frame_with_two_holders_is_freed_by_the_last_one() -> None:
             function(frame)
 
 
+@pytest.mark.parametrize("frame", [FIRST - PAGE, FIRST + PAGE, FIRST + 3 * PAGE, HIGH_MEMORY])
+def test_a_frame_that_a_pool_has_not_given_out_is_neither_held_nor_released(frame: int) -> None:
+    pool = FramePool(FIRST, FIRST + 2 * PAGE)
+    pool.allocate()
+    for change in (pool.hold, pool.release):
+        with pytest.raises(KeyError):
+            change(frame)
+    assert (pool.holders, pool.free) == ({FIRST: 1}, [])
+
+
 def test_several_frames_are_allocated_together_or_not_at_all() -> None:
     pool = FramePool(FIRST, FIRST + 3 * PAGE)
     with pytest.raises(OutOfMemory) as refused:
