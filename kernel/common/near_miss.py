@@ -18,6 +18,8 @@ def nearest(name: str, known: Iterable[str], most: int = 3) -> list[str]:
     those that would be but for upper and lower case.
     """
     candidates = sorted(set(known))  # sets have another order in every process
+    if len(name) > 2 * max(map(len, candidates), default=0):
+        return []  # too long to be like any, and perhaps far too long to be compared
     least = LIKENESS if len(name) > SHORT else LIKENESS_OF_SHORT
     letters = sorted(name)
     swapped = [other for other in candidates if len(other) == len(letters) and sorted(other) == letters]  # mvo: mov

@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import errno
 import gc
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -140,6 +141,20 @@ def open_closed_streams() -> None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, flags), mode, encoding="utf-8"))
 
 
+def take_any_text() -> None:
+    """Have bytes that are no text, and characters that standard output cannot show, be no errors.
+
+    In most locales Python refuses both, in the middle of whatever is read or said: a file in another encoding that is
+    piped in, or an ellipsis where the terminal knows ASCII or Latin-1.
+    """
+    for stream, refusing, errors in (
+        (sys.stdin, ("strict",), "surrogateescape"),
+        (sys.stdout, ("strict", "surrogateescape"), "backslashreplace"),
+    ):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in refusing:
+            stream.reconfigure(errors=errors)
+
+
 def refused(error: OSError) -> int:
     """Report an error of the host: standard output on a full disk, a file that has gone; return 1."""
     place = f"{error.filename}: " if error.filename else ""
@@ -159,6 +174,7 @@ def main() -> None:
     gc.set_threshold(*SELDOM)
     atexit.register(gc.freeze)
     open_closed_streams()
+    take_any_text()
     code = run(cli)
     try:
         if sys.stdout is not None:

@@ -247,3 +247,11 @@ def test_a_condition_of_a_watchpoint_is_about_what_has_been_written_and_can_be_c
     assert said(prompt, f"condition {number + 1} thread == 11").endswith("event ipc.reply if thread == 11\n")
     said(prompt, f"delete {number}")
     assert "thread=0xb" in said(prompt, "continue")
+
+
+def test_descriptor_tables_can_be_looked_at_before_there_are_any(prompt: Prompt) -> None:
+    said(prompt, "goto start")
+    for table in ("gdt", "ldt", "idt"):
+        assert said(prompt, table) == f"the {table.upper()} is empty\n"
+    with pytest.raises(CommandError, match=r"^the TSS lies where no memory is mapped$"):
+        said(prompt, "tss")

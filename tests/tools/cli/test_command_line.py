@@ -1,5 +1,6 @@
 """The command line as a user meets it: output, messages, exit codes."""
 
+import io
 import json
 import os
 import re
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 from callgate.disk.images.builder import create_image
-from callgate.tools.cli.main import run
+from callgate.tools.cli.main import run, take_any_text
 from forked import Forked
 
 Callgate = Callable[..., subprocess.CompletedProcess[str]]
@@ -153,6 +154,17 @@ def test_streams_that_the_shell_has_closed_are_no_files_and_lost_output_is_an_er
     assert result.stderr == (message if closed == ">&-" else "")
     assert result.stdout == ("" if unheard else "done\n")
     assert image.read_bytes() == before
+
+
+def test_bytes_that_are_no_text_and_characters_that_a_terminal_lacks_are_no_errors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"type \xff\n"), "utf-8"))
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, "ascii"))
+    take_any_text()
+    print(f"{sys.stdin.readline()}\N{HORIZONTAL ELLIPSIS}", flush=True)
+    assert shown.getvalue() == b"type \\udcff\n\\u2026\n"
 
 
 def test_running_out_of_fuel_has_its_own_exit_code(callgate: Callgate) -> None:

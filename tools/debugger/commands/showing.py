@@ -224,13 +224,13 @@ def set_(desk: Desk, rest: str) -> None:
     if not equals:
         raise CommandError("set what to what? set eax = 5, set [esp] = 0x10")
     bench = desk.bench
-    value = bench.meanings.value(Expression(value_text))
+    value = bench.meanings.number(Expression(value_text))
     name = target.strip()
     if name in views.CHANGEABLE:
         if name in (*GENERAL, *SEGMENTS, *CONTROL, *DEBUG):
             check_fits(value, 32, name)
         try:
-            bench.debuggee.registers.set(bench.debuggee.threads.running(), name, int(value))
+            bench.debuggee.registers.set(bench.debuggee.threads.running(), name, value)
         except ValueError as error:
             raise CommandError(str(error)) from None
         return
@@ -239,7 +239,7 @@ def set_(desk: Desk, rest: str) -> None:
     address, size = bench.meanings.place(Expression(name))
     check_fits(value, 8 * size, name)
     process = bench.debuggee.threads.running().process
-    data = (int(value) & (1 << 8 * size) - 1).to_bytes(size, "little")
+    data = (value & (1 << 8 * size) - 1).to_bytes(size, "little")
     pieces = list(bench.debuggee.memory.pieces(process, address, size))
     if sum(piece for _, _, piece in pieces) != size:
         raise CommandError(f"{address:#010x}: no memory is mapped there")
@@ -248,9 +248,9 @@ def set_(desk: Desk, rest: str) -> None:
     bench.machine.flush_tlb()  # it may have been a page table
 
 
-def check_fits(value: object, bits: int, name: str) -> None:
+def check_fits(value: int, bits: int, name: str) -> None:
     """CommandError for a number, signed or not, that has more bits than that."""
-    if isinstance(value, int) and not -(1 << bits - 1) <= value < 1 << bits:
+    if not -(1 << bits - 1) <= value < 1 << bits:
         raise CommandError(f"{value:#x} does not fit: {name} has {bits} bits")
 
 

@@ -17,7 +17,7 @@ from callgate.tools.inspection.wording import counted
     "PLACE|EVENT|slot N|state NAME [of ENDPOINT] [if CONDITION]",
     "stop before an instruction, at an event, or after a slot or a server has changed its state",
     examples=(
-        *("break take_slot", "break shell:main", "break ipc.reply if op == FREE_SPACE", "break slots.asm:40"),
+        *("break take_slot", "break shell:run_line", "break ipc.reply if op == FREE_SPACE", "break slots.asm:40"),
         *("break slot 5 of d0p1", "break state served", "break state server-dead"),
     ),
 )

@@ -231,8 +231,8 @@ def task_state(bench: Workbench) -> list[str]:
     """Return the kernel's TSS, which is there before TR has been loaded, or the one that TR names; CommandError."""
     base, limit = bench.machine.cpu.table("tr")
     if bench.debuggee.target.has_kernel:
-        return bench.machine.structure("TaskState", TASK_STATE).lines()
-    if not base or not limit:
+        base = TASK_STATE
+    elif not base or not limit:
         raise CommandError("no TSS: TR has not been loaded")
     try:
         return bench.machine.structure("TaskState", base).lines()

@@ -159,11 +159,11 @@ class _Evaluation:
     def _list(self, node: ast.List) -> int:
         if len(node.elts) != 1:
             raise CommandError("[ADDRESS] holds one address")
-        return int.from_bytes(self.read(int(self.of(node.elts[0])), SIZES["dword"]), "little")
+        return int.from_bytes(self.read(whole_number(node.elts[0], self.of), SIZES["dword"]), "little")
 
     def _subscript(self, node: ast.Subscript) -> Any:
         if isinstance(node.value, ast.Name) and node.value.id in SIZES:
-            return int.from_bytes(self.read(int(self.of(node.slice)), SIZES[node.value.id]), "little")
+            return int.from_bytes(self.read(whole_number(node.slice, self.of), SIZES[node.value.id]), "little")
         whole = self._whole(node.value)
         if not isinstance(whole, Several | Sequence) or isinstance(whole, str):
             raise CommandError(f"{ast.unparse(node.value)} has no parts with numbers")
@@ -231,6 +231,14 @@ class _Evaluation:
     def _compared(self, node: ast.expr, other: ast.expr) -> Any:
         """Return one side of a comparison: a name of the ABI means a number of what the other side is."""
         return plain(side(node, other, self.names, self.of))
+
+
+def whole_number(node: ast.expr, value: Callable[[ast.expr], Any]) -> int:
+    """Return the number that a part of an expression is; CommandError if it is none."""
+    number = plain(value(node))
+    if not isinstance(number, int):
+        raise CommandError(f"{ast.unparse(node)} is no number")
+    return int(number)
 
 
 def plain(value: Any) -> Any:

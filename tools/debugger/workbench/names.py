@@ -27,6 +27,7 @@ from callgate.tools.debugger.workbench.expressions import (
     one_of,
     plain,
     side,
+    whole_number,
 )
 from callgate.tools.debugger.workbench.failure import CommandError
 
@@ -133,6 +134,10 @@ class Meanings:
         except UnknownName:
             self.check(expression, event=fields is not None)  # it knows more names that one may be like
             raise
+
+    def number(self, expression: Expression) -> int:
+        """Return the number that an expression is now; CommandError if it is none."""
+        return whole_number(expression.tree, lambda _node: self.value(expression))
 
     def other_side(self, comparison: ast.Compare) -> int:
         """Return the number on the right of a comparison, a name of the ABI as what the left side is; CommandError."""
@@ -274,15 +279,17 @@ class Meanings:
         if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Attribute):
             return self._element(node, node.value)
         if isinstance(node, ast.List) and len(node.elts) == 1:
-            return int(self.value(Expression(ast.unparse(node.elts[0])))), 4
+            return self.number(Expression(ast.unparse(node.elts[0]))), SIZE_OF_DWORD
         if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id in SIZES:
-            return int(self.value(Expression(ast.unparse(node.slice)))), 1 << SIZES.index(node.value.id)
+            return self.number(Expression(ast.unparse(node.slice))), 1 << SIZES.index(node.value.id)
         value = self.value(expression)
         if isinstance(value, Structure) or not isinstance(value, int):
             raise CommandError(f"{expression.text}: name a field, or an address in brackets")
         return value, 4
 
     def _field(self, node: ast.Attribute) -> tuple[int, int]:
+        if node.attr.startswith("_"):
+            raise CommandError(f"{node.attr}: not a field")
         base = one_of(self.value(Expression(ast.unparse(node.value))))
         if not isinstance(base, Structure):
             known = "message, slot[N] and endpoint[N] have some"
@@ -297,5 +304,5 @@ class Meanings:
         address, size = self._field(field)
         items = self.value(Expression(ast.unparse(field)))
         self.value(Expression(ast.unparse(node)))  # CommandError for what it does not have
-        index = int(self.value(Expression(ast.unparse(node.slice))))
+        index = self.number(Expression(ast.unparse(node.slice)))
         return address + index * (size // len(items)), size // len(items)
