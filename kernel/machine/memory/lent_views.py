@@ -44,6 +44,13 @@ class LentViews:
         if held:
             raise StaleView("a view of high memory that was taken before this snapshot is still held: release it")
 
+    def lends(self, view: memoryview) -> bool:
+        """Whether a view is one of these, and has not been released."""
+        try:
+            return any(view.obj is lent() for lent in self.lent)
+        except ValueError:
+            return False
+
     def close(self) -> None:
         """Give out no more, and hold the memory no longer."""
         self.all.release()

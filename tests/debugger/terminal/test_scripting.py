@@ -54,3 +54,20 @@ def test_the_machine_runs_by_its_history(prompt: Prompt, bench: Workbench) -> No
     said(prompt, "py machine.step(3)")
     assert bench.history.edge.position.retired == bench.machine.clock.retired == 5_003
     assert bench.back_step()
+
+
+def test_a_view_of_high_memory_is_not_kept_from_one_line_to_the_next(prompt: Prompt, bench: Workbench) -> None:
+    said(prompt, "until take_slot")
+    for line in ("py view = machine.ram.view(1 << 32, 8)", "py view = machine.ram.view(1 << 32, 8)[2:4]"):
+        with pytest.raises(CommandError, match=r"^view: a view of high memory lasts for one line"):
+            said(prompt, line)
+        said(prompt, "back stepi")
+    assert said(prompt, "py bytes(machine.ram.view(1 << 32, 4))") == "b'\\x00\\x00\\x00\\x00'\n"
+    said(prompt, "py hidden = [machine.ram.view(1 << 32, 8)]")
+    where = bench.history.moment
+    with pytest.raises(CommandError, match="is still held: release it"):
+        said(prompt, "goto start")
+    assert bench.history.moment == where
+    said(prompt, "py hidden.clear()")
+    said(prompt, "goto start")
+    assert bench.history.moment == bench.history.first

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from callgate.tools.debugger.workbench.failure import CommandError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from callgate.kernel.machine.memory.lent_views import LentViews
     from callgate.tools.debugger.target import Target
     from callgate.tools.debugger.workbench.workbench import Workbench
 
@@ -89,7 +90,20 @@ def python(bench: Workbench, scope: dict[str, object], text: str) -> list[str]:
         told = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
         raise CommandError(told) from None
     scope.update((name, found) for name, found in known.items() if name not in given and name != "__builtins__")
+    _let_go(scope, bench.machine.ram.lent)
     return list(_lines(printed.getvalue(), value))
+
+
+def _let_go(scope: dict[str, object], lent: LentViews) -> None:
+    """Release views of memory that must not be held where a state is kept or restored; CommandError names them."""
+    held = [name for name, found in scope.items() if isinstance(found, memoryview) and lent.lends(found)]
+    for name in held:
+        view = scope.pop(name)
+        with suppress(BufferError):  # of something else that has been made of it
+            view.release()  # type: ignore[attr-defined]
+    if held:
+        told = "a view of high memory lasts for one line, since states are kept and restored between lines"
+        raise CommandError(f"{', '.join(held)}: {told}; bytes(…) is a copy that stays")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Final
 
 from callgate.kernel.machine import Stop
 from callgate.kernel.machine.cpu.paging import PageFault
+from callgate.kernel.machine.memory.lent_views import StaleView
 from callgate.kernel.machine.observation.position import Position
 from callgate.kernel.machine.observation.stream import Event
 from callgate.kernel.system import System
@@ -77,7 +78,10 @@ class Workbench:
 
     @contextmanager
     def following(self) -> Iterator[None]:
-        """Come back to where the system stands if a recording's run cannot be followed: CommandError says why."""
+        """Come back to where the system stands if a recording's run cannot be followed: CommandError says why.
+
+        CommandError as well where a view of memory is held, which a state to go back to would not allow.
+        """
         origin = self.history.moment
         try:
             yield
@@ -85,6 +89,8 @@ class Workbench:
             if self.history.moment != origin:
                 self.history.come_back(origin)
             raise CommandError(f"this is not the run that was recorded: {error}; {STOOD}") from None
+        except StaleView as error:
+            raise CommandError(str(error)) from None
 
     def close(self) -> None:
         """Take everything out of the system."""
