@@ -104,6 +104,29 @@ def test_a_moment_that_is_interrupted_at_any_line_is_noted_as_a_whole_or_not_at_
         assert shown(memory) == known[key]
 
 
+def test_a_way_to_another_moment_that_is_interrupted_at_any_line_leaves_all_moments_as_they_were(memory, monkeypatch):
+    monkeypatch.setattr(page_versions, "COPIES", 0)
+    versions = PageVersions(memory, 0)
+    known = {0: shown(memory)}
+    for key in (1, 2, 4, 5):
+        change(memory, key)
+        versions.keep(key)
+        known[key] = shown(memory)
+    line, key = 0, 0
+    while line < LINES:
+        line += 1
+        versions.go(5 - key)
+        if not interrupted(lambda: versions.go(key), line) and key:
+            break
+        versions.go(5 - key)
+        assert shown(memory) == known[5 - key], line
+        key = 5 - key
+    assert 30 < line < LINES
+    for key in known:
+        versions.go(key)
+        assert shown(memory) == known[key]
+
+
 @pytest.mark.parametrize("error", [MemoryError, OSError])
 def test_a_moment_for_which_the_host_has_no_room_is_not_noted(memory, error, monkeypatch):
     versions = PageVersions(memory, 0)

@@ -306,10 +306,11 @@ class PageVersions:
     def _write_differing(self, key: Key, number: int, backing: Backing) -> None:
         """Write to a region's file what the moment `key` has and the one of the file has not."""
         filed, pages, base = self.filed[number], self._by_page(), self.ram.regions[number].base
-        torn = self._torn(number)
+        torn, differing = self._torn(number), sorted(self._between(key, number))
+        self.torn[number] = [(physical - base, physical - base + PAGE_SIZE) for physical in differing]
         run: list[bytes] = []  # pages side by side, which are written at once
         begin = end = base
-        for physical in sorted(self._between(key, number)):
+        for physical in differing:
             versions = pages.get(physical, NEVER)
             page = versions.at(key)
             if page == versions.at(filed) and physical not in torn:
