@@ -4,14 +4,14 @@ import sys
 
 import pytest
 from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE
-from callgate.kernel.machine.memory import page_code, page_versions, ram
+from callgate.kernel.machine.memory import lent_views, page_code, page_versions, ram
 from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.machine.memory.page_store import NO_PAGE, PageStore, content
 from callgate.kernel.machine.memory.page_versions import PageVersions
 from callgate.kernel.machine.memory.ram import Backing, Ram
 
 PAGES = [0, PAGE_SIZE, 2 * PAGE_SIZE, HIGH_MEMORY, HIGH_MEMORY + PAGE_SIZE]
-TRACED = {module.__file__ for module in (page_versions, page_code, ram)}
+TRACED = {module.__file__ for module in (lent_views, page_versions, page_code, ram)}
 LINES = 400  # more than there are
 
 
@@ -102,6 +102,18 @@ def test_a_moment_that_is_interrupted_at_any_line_is_noted_as_a_whole_or_not_at_
     for key in (*known, *reversed(known)):
         versions.go(key)
         assert shown(memory) == known[key]
+
+
+def test_memory_can_be_looked_at_whatever_line_of_the_search_for_views_that_are_held_is_interrupted(memory):
+    line, again = 0, True
+    while again:
+        line += 1
+        memory.write(HIGH_MEMORY, b"seen", Account.MACHINE)
+        again = interrupted(memory.lent.check, line)
+        memory.regions[1].newly_marked()
+        assert memory.read(HIGH_MEMORY, 4, Account.MACHINE) == b"seen"
+        memory.lent.check()
+    assert 5 < line < LINES
 
 
 def test_a_way_to_another_moment_that_is_interrupted_at_any_line_leaves_all_moments_as_they_were(memory, monkeypatch):

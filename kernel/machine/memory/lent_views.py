@@ -28,8 +28,8 @@ class LentViews:
 
     def _lend(self) -> None:
         lent = type(self.memory).from_buffer(self.memory)
-        self.all = memoryview(lent).cast("B")
         self.lent.append(weakref.ref(lent))
+        self.all = memoryview(lent).cast("B")
 
     def check(self) -> None:
         """StaleView if a view is held: called as a snapshot is about to be taken or restored.
@@ -37,11 +37,11 @@ class LentViews:
         It may be left out where nothing has been marked since the last time and that has passed: no view has been given
         out.
         """
-        self.all.release()
+        before = self.all
+        self._lend()  # first: whatever interrupts this, there are views to give out
+        before.release()
         self.lent = [lent for lent in self.lent if lent() is not None]
-        held = len(self.lent)
-        self._lend()
-        if held:
+        if len(self.lent) > 1:
             raise StaleView("a view of high memory that was taken before this snapshot is still held: release it")
 
     def lends(self, view: memoryview) -> bool:
