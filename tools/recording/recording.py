@@ -16,12 +16,13 @@ from callgate.kernel.machine.memory.outside import Forgotten, Plug, SetUp
 from callgate.kernel.machine.observation.position import Position
 from callgate.kernel.system import System
 from callgate.tools.recording.calls import Answer, CallsRun, header_of, parsed_answer
+from callgate.tools.recording.changes import GENERAL, SEGMENTS
 from callgate.tools.recording.identity import callgate_version, digest_of, sources_digest
-from callgate.tools.recording.lines import parsed, position_of
+from callgate.tools.recording.lines import numbers, parsed, position_of
 from callgate.tools.recording.occurred import Occurred
 from callgate.tools.recording.recorder import FORMAT, KEY, options_of
 
-BROKEN = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
+BROKEN = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 class RecordingError(Exception):
@@ -185,7 +186,8 @@ def _begun(path: Path, line: bytes) -> Recording:
 
 def _take(recording: Recording, entry: dict[str, Any]) -> None:
     if "end" in entry:
-        recording.end, recording.registers = position_of(entry["end"]), dict(entry["registers"])
+        recording.end = position_of(entry["end"])
+        recording.registers = dict(numbers(entry["registers"], (*GENERAL, *SEGMENTS)))
         recording.occurred = [
             each for each in recording.occurred if each.position <= recording.end
         ]  # it ends in the past

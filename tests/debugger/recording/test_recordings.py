@@ -209,6 +209,9 @@ def test_damage_is_told_with_its_line(recorded: tuple[Path, bytes], tmp_path: Pa
         '{"at":[-1,0,0],"break":true}\n',
         "\x00\n",
         '{"end":[1]}\n',
+        '{"end":[1,0,1],"registers":{"eex":1}}\n',
+        '{"end":[1,0,1],"registers":{"eax":"1"}}\n',
+        100_000 * "[" + "\n",
     ):
         file.write_text(lines[0] + line + "\n" + lines[1])
         with pytest.raises(RecordingError, match="line 2 is damaged"):

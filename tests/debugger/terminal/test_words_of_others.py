@@ -148,6 +148,10 @@ def test_source_is_listed_around_any_place_and_registers_are_shown_by_name(promp
     assert [row.split()[0] for row in rows[1:]] == ["33", "34", "35"]
     assert said(prompt, "list slots.asm:1 1") == "\n".join(rows) + "\n", "the first line that has an instruction"
     assert said(prompt, "i r cs eip") == "cs       0x1b = 27\neip      0x40009e = 4194462\n"
+    file, *rows = said(prompt, "list shell:run_line 1").splitlines()
+    assert file.startswith("asm/user/shell/parse/shell_line.asm:")
+    assert any(row.endswith(" run_line:") for row in rows), "of the shell, while a server runs"
+    assert not any("=>" in row for row in rows)
     assert said(prompt, "print endpoint").splitlines()[1].startswith("endpoint[1]  <Endpoint at 0xc0")
     assert said(prompt, "help back").startswith("back step [N] ")
 

@@ -21,11 +21,16 @@ MOST_SHOWN: Final = 1 << 16  # bytes
 
 def code_at(desk: Desk, text: str) -> int:
     """Return the address of code that a symbol, a line or an expression names; CommandError."""
+    return code_of(desk, text)[0]
+
+
+def code_of(desk: Desk, text: str) -> tuple[int, Process | None]:
+    """Return it, and the process that it is code of, None for the running one or all; CommandError."""
     try:
-        return desk.bench.code.address_of(text)[0]
+        return desk.bench.code.address_of(text)
     except CommandError:
         with suppress(CommandError):
-            return place_of(desk, text)
+            return place_of(desk, text), None
         raise
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from callgate.kernel.watching.requests import request_of
 from callgate.tools.debugger.commands import formats, views
-from callgate.tools.debugger.commands.arguments import code_at, memory_at, numbers_in, place_of
+from callgate.tools.debugger.commands.arguments import code_at, code_of, memory_at, numbers_in, place_of
 from callgate.tools.debugger.commands.language import Desk, command, count_in, words_in
 from callgate.tools.debugger.commands.moving import nothing
 from callgate.tools.debugger.commands.scripting import python
@@ -74,8 +74,8 @@ def list_(desk: Desk, rest: str) -> None:
     number = number_of(words[0]) if len(words) == 1 else None
     here = not words or (number is not None and number <= MOST_LINES)
     around = count_in(words.pop(), 8) if words and (here or len(words) > 1) else 8
-    address = desk.bench.machine.cpu.eip if here else code_at(desk, " ".join(words))
-    desk.show(views.source(desk.bench, address, around))
+    address, process = (desk.bench.machine.cpu.eip, None) if here else code_of(desk, " ".join(words))
+    desk.show(views.source(desk.bench, address, around, process))
 
 
 @command(

@@ -83,9 +83,9 @@ def disassembly(bench: Workbench, address: int, count: int, most: int) -> list[s
     return lines
 
 
-def source(bench: Workbench, address: int, around: int) -> list[str]:
-    """Return source lines around the one of an address."""
-    name, rows, here = looks.source_at(bench, address)
+def source(bench: Workbench, address: int, around: int, process: Process | None = None) -> list[str]:
+    """Return source lines around the one of an address, of a process, or else of the running one; CommandError."""
+    name, rows, here = looks.source_at(bench, address, process)
     if not rows:
         raise CommandError(f"{bench.code.name(address)}: no source is known")
     shown = rows[max(here - around, 0) : here + around + 1]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from callgate.kernel.core.records import Process
     from callgate.tools.debugger.workbench.workbench import Workbench
 
 EARLIER: Final = 24  # instructions before the present one that are shown, where the assembler knows where they begin
@@ -75,10 +76,15 @@ def source(bench: Workbench) -> tuple[str, list[CodeRow]]:
     return source_at(bench, bench.machine.cpu.eip)[:2]
 
 
-def source_at(bench: Workbench, address: int) -> tuple[str, list[CodeRow], int]:
-    """Return the source file of an address, its lines, and the index of the one of the address; "" if none is known."""
-    process = bench.debuggee.threads.running().process
-    found, current = bench.code.line(address, process), bench.code.line(bench.machine.cpu.eip, process)
+def source_at(bench: Workbench, address: int, process: Process | None = None) -> tuple[str, list[CodeRow], int]:
+    """Return the source file of an address, its lines, and the index of the one of the address; "" if none is known.
+
+    The address is one of `process`, or else of the running one.
+    """
+    running = bench.debuggee.threads.running().process
+    process = process or running
+    current = bench.code.line(bench.machine.cpu.eip, running) if process is running else None
+    found = bench.code.line(address, process)
     image = bench.code.image(address, process)
     if found is None or image is None:
         return "", [], 0
