@@ -107,7 +107,7 @@ class Watchpoints:
         self.answered_by = ""  # what answers host calls
         self.renewed: list[Callable[[], None]] = []  # called when what is watched may be elsewhere, or more
         self.renewing = False
-        self.asleep = False  # what runs has run, and nobody looks for anything
+        self.asleep = False  # what runs has been run, and nothing is looked for
 
     def add(self, kind: Kind, address: int, length: int, process: Process | None = None) -> Watchpoint:
         """Watch `length` bytes (1 and more) from a linear address; where memory is not shared it needs a process."""
