@@ -128,15 +128,15 @@ def test_a_way_to_another_moment_that_is_interrupted_at_any_line_leaves_all_mome
     while line < LINES:
         line += 1
         versions.go(5 - key)
-        if not interrupted(lambda: versions.go(key), line) and key:
+        if not interrupted(lambda there=key: versions.go(there), line) and key:
             break
         versions.go(5 - key)
         assert shown(memory) == known[5 - key], line
         key = 5 - key
     assert 30 < line < LINES
-    for key in known:
+    for key, content_then in known.items():
         versions.go(key)
-        assert shown(memory) == known[key]
+        assert shown(memory) == content_then
 
 
 @pytest.mark.parametrize("error", [MemoryError, OSError])

@@ -152,6 +152,7 @@ def test_source_is_listed_around_any_place_and_registers_are_shown_by_name(promp
     assert file.startswith("asm/user/shell/parse/shell_line.asm:")
     assert any(row.endswith(" run_line:") for row in rows), "of the shell, while a server runs"
     assert not any("=>" in row for row in rows)
+    assert "<run_line>  call " in said(prompt, "disassemble shell:run_line 1") == said(prompt, "x/1i shell:run_line")
     assert said(prompt, "print endpoint").splitlines()[1].startswith("endpoint[1]  <Endpoint at 0xc0")
     assert said(prompt, "help back").startswith("back step [N] ")
 

@@ -229,7 +229,7 @@ def test_no_name_means_two_commands_and_each_has_help(prompt: Prompt) -> None:
 def test_ctrl_c_ends_a_command_and_not_the_conversation(prompt: Prompt, monkeypatch: pytest.MonkeyPatch) -> None:
     before = prompt.desk.bench.history.moment
 
-    def interrupted(_address: int, _count: int) -> None:
+    def interrupted(*_arguments: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(prompt.desk.bench.code, "instructions", interrupted)

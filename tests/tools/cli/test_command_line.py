@@ -163,7 +163,8 @@ def test_bytes_that_are_no_text_and_characters_that_a_terminal_lacks_are_no_erro
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"type \xff\n"), "utf-8"))
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, "ascii"))
     take_any_text()
-    print(f"{sys.stdin.readline()}\N{HORIZONTAL ELLIPSIS}", flush=True)
+    sys.stdout.write(f"{sys.stdin.readline()}\N{HORIZONTAL ELLIPSIS}\n")
+    sys.stdout.flush()
     assert shown.getvalue() == b"type \\udcff\n\\u2026\n"
 
 

@@ -19,13 +19,11 @@ SIZES: Final = {"b": 1, "h": 2, "w": 4, "g": 8}
 MOST_SHOWN: Final = 1 << 16  # bytes
 
 
-def code_at(desk: Desk, text: str) -> int:
-    """Return the address of code that a symbol, a line or an expression names; CommandError."""
-    return code_of(desk, text)[0]
-
-
 def code_of(desk: Desk, text: str) -> tuple[int, Process | None]:
-    """Return it, and the process that it is code of, None for the running one or all; CommandError."""
+    """Return the address of code that a symbol, a line or an expression names, and the process; CommandError.
+
+    The process is None where it is the running one, or where all have that code.
+    """
     try:
         return desk.bench.code.address_of(text)
     except CommandError:

@@ -30,7 +30,9 @@ def formatted(bench: Workbench, number: int, letter: str, size: int) -> str:
         return f"{formatted(bench, plain & 0xFF, 'd', 1)} '{character(plain & 0xFF)}'"
     if letter == "a":
         return bench.code.name(plain & 0xFFFF_FFFF)
-    return {"x": f"{plain:#0{2 * size + 2}x}", "u": str(plain), "o": f"0{plain:o}" if plain else "0", "t": f"{plain:0{bits}b}"}[letter]
+    if letter == "o":
+        return f"0{plain:o}" if plain else "0"
+    return {"x": f"{plain:#0{2 * size + 2}x}", "u": str(plain), "t": f"{plain:0{bits}b}"}[letter]
 
 
 def character(byte: int) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from callgate.kernel.watching.requests import request_of
 from callgate.tools.debugger.commands import formats, views
-from callgate.tools.debugger.commands.arguments import code_at, code_of, memory_at, numbers_in, place_of
+from callgate.tools.debugger.commands.arguments import code_of, memory_at, numbers_in, place_of
 from callgate.tools.debugger.commands.language import Desk, command, count_in, words_in
 from callgate.tools.debugger.commands.moving import nothing
 from callgate.tools.debugger.commands.scripting import python
@@ -58,8 +58,8 @@ def disassemble(desk: Desk, rest: str) -> None:
     """Show instructions."""
     words = words_in(rest)
     count = count_in(words.pop()) if len(words) == 2 else 10
-    address = code_at(desk, words[0]) if words else desk.bench.machine.cpu.eip
-    desk.show(views.disassembly(desk.bench, address, count, MOST_INSTRUCTIONS))
+    place = code_of(desk, words[0]) if words else (desk.bench.machine.cpu.eip, None)
+    desk.show(views.disassembly(desk.bench, place, count, MOST_INSTRUCTIONS))
 
 
 @command(
@@ -90,7 +90,7 @@ def examine(desk: Desk, rest: str) -> None:
     instructions = re.fullmatch(r"/(\d*)i\s+(.+)", rest)
     if instructions is not None:
         count = count_in(instructions[1])
-        desk.show(views.disassembly(desk.bench, code_at(desk, instructions[2]), count, MOST_INSTRUCTIONS))
+        desk.show(views.disassembly(desk.bench, code_of(desk, instructions[2]), count, MOST_INSTRUCTIONS))
         return
     text = re.fullmatch(r"/(\d*)s\s+(.+)", rest)
     if text is not None:

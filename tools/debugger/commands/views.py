@@ -62,12 +62,15 @@ def registers(bench: Workbench, before: dict[str, int] | None) -> list[str]:
     return [*rows, f"eflags {look.eflags.value:08x}  {ladder}  IOPL={look.iopl}  CPL={look.cpl}"]
 
 
-def disassembly(bench: Workbench, address: int, count: int, most: int) -> list[str]:
+def disassembly(bench: Workbench, place: tuple[int, Process | None], count: int, most: int) -> list[str]:
     """Return instructions from a linear address on, with symbols; => is the next one, * has a breakpoint.
+
+    The address is one of the process, None for the running one.
 
     If there are fewer than `count`, or than `most`, the last line says why.
     """
-    rows = looks.disassembly(bench, address, min(count, most))
+    address, process = place
+    rows = looks.disassembly(bench, address, min(count, most), process)
     if not rows:
         raise CommandError(f"{address:#010x}: no instruction can be read there")
     marks = [f"{'=>' if row.current else '  '}{'*' if row.point else ' '}" for row in rows]
@@ -230,12 +233,11 @@ def descriptors(bench: Workbench, table: str) -> list[str]:
 def task_state(bench: Workbench) -> list[str]:
     """Return the kernel's TSS, which is there before TR has been loaded, or the one that TR names; CommandError."""
     base, limit = bench.machine.cpu.table("tr")
-    if bench.debuggee.target.has_kernel:
-        base = TASK_STATE
-    elif not base or not limit:
+    has_kernel = bench.debuggee.target.has_kernel
+    if not has_kernel and not (base and limit):
         raise CommandError("no TSS: TR has not been loaded")
     try:
-        return bench.machine.structure("TaskState", base).lines()
+        return bench.machine.structure("TaskState", TASK_STATE if has_kernel else base).lines()
     except (PageFault, DmaError):
         raise CommandError("the TSS lies where no memory is mapped") from None
 

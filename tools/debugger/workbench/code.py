@@ -106,8 +106,11 @@ class Code:
         _, found, rest = line.file.rpartition("/asm/")
         return f"{normpath('asm/' + rest) if found else line.file}:{line.line}"
 
-    def instructions(self, address: int, count: int) -> list[Instruction]:
-        """Return instructions from a linear address on, as far as it is mapped."""
+    def instructions(self, address: int, count: int, process: Process | None = None) -> list[Instruction]:
+        """Return instructions from a linear address of a process on, or of the running one, as far as it is mapped."""
+        if process is not None and process is not self.debuggee.threads.running().process:
+            data = self.debuggee.memory.read(process, address, count * LONGEST)
+            return [Instruction(*found) for found in decoder().disasm_lite(data, address, count)]
         data = b""
         try:
             while len(data) < count * LONGEST:

@@ -36,19 +36,20 @@ def points(bench: Workbench) -> set[int]:
     }
 
 
-def disassembly(bench: Workbench, address: int, count: int) -> list[CodeRow]:
-    """Return instructions from a linear address on, as far as it is mapped."""
+def disassembly(bench: Workbench, address: int, count: int, process: Process | None = None) -> list[CodeRow]:
+    """Return instructions from a linear address of a process on, or of the running one, as far as it is mapped."""
     marked, eip = points(bench), bench.machine.cpu.eip
+    here = process is None or process is bench.debuggee.threads.running().process
     return [
         CodeRow(
             instruction.address,
             f"{instruction.address:#010x}",
             str(instruction),
-            instruction.address == eip,
+            here and instruction.address == eip,
             instruction.address in marked,
-            bench.code.symbol(instruction.address),
+            bench.code.symbol(instruction.address, process),
         )
-        for instruction in bench.code.instructions(address, count)
+        for instruction in bench.code.instructions(address, count, process)
     ]
 
 
