@@ -3,6 +3,7 @@
 import copy
 import pickle
 import random
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,8 +17,9 @@ from callgate.kernel.core.records import Process, ReleaseQueue, Thread
 from callgate.kernel.storage.cache_records import CacheState
 from callgate.kernel.storage.disk_requests import Run
 from callgate.kernel.system import System, SystemOptions
-from callgate.kernel.watching.snapshots.kept_records import RecordKeeper, set_class
+from callgate.kernel.watching.snapshots.kept_records import Kept, RecordKeeper, set_class
 from callgate.kernel.watching.snapshots.record_forms import COUNTING, FORMS, RECORDS, Form
+from callgate.kernel.watching.snapshots.server_copies import ServerCopy
 from callgate.kernel.watching.snapshots.server_pickling import ServerPickler
 from callgate.kernel.watching.snapshots.system_snapshots import under_way
 from record_pictures import fields, own_class, owned, picture
@@ -295,3 +297,12 @@ def test_a_count_of_changed_blocks_is_given_back_as_it_was() -> None:
     state.held.clear()
     form.fill(state, content)
     assert (state.held, type(state.held)) == (Counter({4: 17, 5: 1}), Counter)
+
+
+def test_a_copy_that_is_interrupted_as_it_is_made_is_dropped_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", said.append)
+    for kind in (Kept, ServerCopy):
+        made = kind.__new__(kind)
+        del made
+    assert said == []

@@ -58,4 +58,7 @@ class Sized:
         raise NotImplementedError
 
     def __del__(self) -> None:
-        self.total.measured -= self.size
+        try:
+            self.total.measured -= self.size
+        except AttributeError:  # it was interrupted as it was made: Python would say so on standard error
+            return
