@@ -68,7 +68,7 @@ def place_of(desk: Desk, text: str) -> int:
     """Return the linear address that a symbol or an expression means; CommandError."""
     if text in desk.bench.machine.addresses or ":" in text:
         return desk.bench.code.address_of(text)[0]
-    value = desk.bench.meanings.value(Expression(text))
+    value = desk.bench.value(Expression(text))
     if not isinstance(value, int):
         raise CommandError(f"{text} is not an address")
     return value & 0xFFFF_FFFF

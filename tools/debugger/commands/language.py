@@ -70,7 +70,7 @@ TEXT_AFTER: Final = ("py", "type")  # commands after which anything may stand
 FORMATTED: Final = re.compile(r"^(x|xp|p|print)\s*/\s*")
 REGISTER: Final = re.compile(r"\$([a-z]\w*)")  # as gdb has it: $eax, $pc
 GDB_NAMES: Final = {"pc": "eip", "sp": "esp", "fp": "ebp"}
-ORDER: Final = ("language", "moving", "stopping", "at_stops", "showing", "looking", "asking")
+ORDER: Final = ("language", "moving", "stopping", "at_stops", "showing", "frames", "looking", "asking")
 """Modules, as help lists their commands."""
 HELP_COLUMN: Final = 24  # where purposes begin
 HELP_WIDTH: Final = 79

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from callgate.kernel.watching.requests import request_of
-from callgate.tools.debugger.commands import formats, views
+from callgate.tools.debugger.commands import formats, frames, views
 from callgate.tools.debugger.commands.arguments import code_of, memory_at, numbers_in, place_of
 from callgate.tools.debugger.commands.language import Desk, command, count_in, words_in
 from callgate.tools.debugger.commands.moving import nothing
@@ -39,10 +39,14 @@ def registers(desk: Desk, rest: str) -> None:
     """Show registers."""
     if rest:
         for name in rest.split():
-            value = desk.bench.meanings.value(Expression(name))
+            value = desk.bench.value(Expression(name))
             if name not in REGISTERS:
                 raise CommandError(f"{name} is no register; there is {', '.join(REGISTERS)}")
             desk.say(f"{name:<8} {views.symbol_or_number(desk.bench, value)}")
+        return
+    selected = desk.bench.selection.now()
+    if selected is not None:
+        desk.show(frames.registers(selected))
         return
     desk.show(views.registers(desk.bench, desk.before))
     desk.before = desk.bench.machine.cpu.registers()
@@ -58,7 +62,7 @@ def disassemble(desk: Desk, rest: str) -> None:
     """Show instructions."""
     words = words_in(rest)
     count = count_in(words.pop()) if len(words) == 2 else 10
-    place = code_of(desk, words[0]) if words else (desk.bench.machine.cpu.eip, None)
+    place = code_of(desk, words[0]) if words else (place_of(desk, "eip"), None)
     desk.show(views.disassembly(desk.bench, place, count, MOST_INSTRUCTIONS))
 
 
@@ -74,7 +78,9 @@ def list_(desk: Desk, rest: str) -> None:
     number = number_of(words[0]) if len(words) == 1 else None
     here = not words or (number is not None and number <= MOST_LINES)
     around = count_in(words.pop(), 8) if words and (here or len(words) > 1) else 8
-    address, process = (desk.bench.machine.cpu.eip, None) if here else code_of(desk, " ".join(words))
+    selected = desk.bench.selection.now()
+    standing = desk.bench.machine.cpu.eip if selected is None else selected.frame.code
+    address, process = (standing, None) if here else code_of(desk, " ".join(words))
     desk.show(views.source(desk.bench, address, around, process))
 
 
@@ -113,7 +119,7 @@ def print_(desk: Desk, rest: str) -> None:
     if not rest:
         raise CommandError("print what? help expressions")
     letter, text = formats.format_in(rest)
-    value = desk.bench.meanings.value(Expression(text))
+    value = desk.bench.value(Expression(text))
     if letter:
         desk.say(formats.printed(desk.bench, text, value, letter))
     elif isinstance(value, Several):
@@ -220,6 +226,7 @@ def why(desk: Desk, rest: str) -> None:
 )
 def set_(desk: Desk, rest: str) -> None:
     """Change something."""
+    frames.innermost(desk)
     target, equals, value_text = rest.removeprefix("var ").partition("=")  # gdb: set var $eax = 5
     if not equals:
         raise CommandError("set what to what? set eax = 5, set [esp] = 0x10")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from callgate.tools.debugger.commands.frames import innermost
 from callgate.tools.debugger.commands.language import Desk, command, conditional, count_in
 from callgate.tools.debugger.commands.moving import nothing
 from callgate.tools.debugger.debuggee.watchpoints import Kind
@@ -41,6 +42,7 @@ def _add(desk: Desk, rest: str, *, once: bool) -> None:
 
 
 def _watch(desk: Desk, rest: str, kind: Kind) -> None:
+    innermost(desk)
     watched, condition = conditional(rest)
     place, _, length = watched.partition(" length ")
     if not place.strip():

@@ -24,10 +24,14 @@ Values = dict[str, int | None]
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame: registers by name, None for one that is not known; `called`: EIP is where a call returns to."""
+    """One frame: registers by name, None for one that is not known; `called`: EIP is where a call returns to.
+
+    `saved` are the registers of which the frame that it has called says where they are.
+    """
 
     values: Values
     called: bool
+    saved: frozenset[str] = frozenset()
 
     @property
     def eip(self) -> int:
@@ -72,7 +76,8 @@ def _caller(debuggee: Debuggee, process: Process, frame: Frame) -> Frame | None:
             values[NAMES[number]] = _value(debuggee, process, cfa, rule, frame.values.get(NAMES[number]))
     if not values.get("eip"):
         return None
-    return Frame(values, called=not interrupted)
+    saved = frozenset(NAMES[number] for number in rules if isinstance(number, int) and number in NAMES)
+    return Frame(values, not interrupted, saved)
 
 
 def _value(debuggee: Debuggee, process: Process, cfa: int, rule: Any, now: int | None) -> int | None:

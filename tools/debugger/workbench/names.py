@@ -30,11 +30,13 @@ from callgate.tools.debugger.workbench.expressions import (
     whole_number,
 )
 from callgate.tools.debugger.workbench.failure import CommandError
+from callgate.tools.debugger.workbench.selection import OF_CPU
 
 if TYPE_CHECKING:
     from callgate.asm.assembler import Symbol
     from callgate.kernel.core.records import EndpointState
     from callgate.tools.debugger.debuggee import Debuggee
+    from callgate.tools.debugger.workbench.selection import Selected
 
 REGISTERS: Final = (
     *("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi", "eip", "eflags"),
@@ -126,11 +128,18 @@ class Meanings:
             if isinstance(node, ast.Name) and not {node.id, node.id.upper()} & known:
                 raise CommandError(f"no register, field or number {node.id!r}; there is {those_like(node.id, known)}")
 
-    def value(self, expression: Expression, fields: Mapping[str, object] | None = None) -> Any:
-        """Return an expression's value now, at an event with these fields; CommandError."""
-        names = layered(fields or {}, self._register, self._special, self._labels(), self._label)
+    def value(
+        self, expression: Expression, fields: Mapping[str, object] | None = None, frame: Selected | None = None
+    ) -> Any:
+        """Return an expression's value now, at an event with these fields, or in a frame; CommandError.
+
+        A frame says what registers mean, and which memory is read; all else is the running thread's.
+        """
+        register = self._register if frame is None else partial(_register_of, frame, self._register)
+        names = layered(fields or {}, register, self._special, self._labels(), self._label)
+        read = partial(self.machine.paging.read_linear, account=Account.OBSERVER) if frame is None else frame.read
         try:
-            return expression.value(names, partial(self.machine.paging.read_linear, account=Account.OBSERVER))
+            return expression.value(names, read)
         except UnknownName:
             self.check(expression, event=fields is not None)  # it knows more names that one may be like
             raise
@@ -306,3 +315,13 @@ class Meanings:
         self.value(Expression(ast.unparse(node)))  # CommandError for what it does not have
         index = self.number(Expression(ast.unparse(node.slice)))
         return address + index * (size // len(items)), size // len(items)
+
+
+def _register_of(frame: Selected, otherwise: Callable[[str], int], name: str) -> int:
+    """Return a register in a frame; CommandError if it is not known there, LookupError for what is no register."""
+    if name not in REGISTERS or name in OF_CPU:
+        return otherwise(name)
+    value = frame.register(name)
+    if value is None:
+        raise CommandError(f"{name} is not known in frame {frame.index}: nothing has saved it; frame 0 has it")
+    return value

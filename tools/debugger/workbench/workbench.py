@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from callgate.kernel.machine import Stop
 from callgate.kernel.machine.cpu.paging import PageFault
@@ -25,6 +25,7 @@ from callgate.tools.debugger.workbench.failure import CommandError
 from callgate.tools.debugger.workbench.lines import Lines
 from callgate.tools.debugger.workbench.names import REGISTERS, Meanings
 from callgate.tools.debugger.workbench.passing import Passing
+from callgate.tools.debugger.workbench.selection import Selection
 from callgate.tools.debugger.workbench.stops import ENDS, REACHED, Stops
 from callgate.tools.recording import RunDiffers
 
@@ -45,6 +46,7 @@ class Workbench:
         self.debuggee = debuggee or Debuggee(subject)
         self.code = Code(self.debuggee)
         self.meanings = Meanings(self.debuggee)
+        self.selection = Selection(self.debuggee, history)
         self.stops = Stops(self.debuggee, self.code, self.meanings)
         self.chain = Chain(self.debuggee, history, self.code.name)
         self.lines = Lines(self)
@@ -108,11 +110,16 @@ class Workbench:
         self.stops.forget_after(moment.position)
         self.found = {number: found for number, found in self.found.items() if found <= moment}
 
+    def value(self, expression: Expression) -> Any:
+        """Return what an expression is in the frame that is selected; CommandError."""
+        return self.meanings.value(expression, frame=self.selection.now())
+
     # Forward.
 
     def run(self) -> Stop:
         """Run on to what ends it; where the system stands nothing ends it again."""
         begin = self.history.moment
+        self.selection.forget()
         self.debuggee.watchpoints.renew()
         with self.stops.counting():
             while True:
@@ -122,11 +129,13 @@ class Workbench:
 
     def run_to(self, retired: int) -> Stop:
         """Run on to where a number of instructions have retired, or to what ends the run before that."""
+        self.selection.forget()
         with self.stops.counting():
             return self.history.run(goal=Position(retired))
 
     def step(self) -> Stop:
         """One instruction, or the delivery of an exception or interrupt."""
+        self.selection.forget()
         with self.stops.counting():
             return self.history.step()
 
@@ -209,6 +218,7 @@ class Workbench:
     def _arrive(self) -> None:
         """The breakpoint at the instruction where the system now stands does not end the next run."""
         self.debuggee.breakpoints.passed = int(self.machine.state.count), self.machine.cpu.eip
+        self.selection.forget()
 
     def back_step(self) -> bool:
         """Go to the position before; False at the beginning."""
