@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from callgate.tools.debugger.commands.completing import completions
 from callgate.tools.debugger.commands.prompt import Prompt, ScriptError
+from callgate.tools.debugger.screen.session import Session
 from callgate.tools.debugger.terminal.conversation import converse
 from callgate.tools.debugger.workbench.failure import CommandError
 from callgate.tools.debugger.workbench.workbench import Workbench
@@ -124,6 +125,23 @@ def test_an_error_in_a_script_names_its_line_and_that_of_the_stop(bench: Workben
     script.write_text("break ipc.take\ncommands 1\nprint [0x90000000]\nend\ncontinue\n")
     with pytest.raises(ScriptError, match=r"s\.txt:5: commands of stop 1: 'print \[0x90000000\]': "):
         converse(bench, [], [script], io.StringIO())
+
+
+def test_a_key_of_the_screen_is_no_line_for_a_stop(bench: Workbench) -> None:
+    told: list[str] = []
+    session = Session(bench, lambda line, _role: told.append(line), lambda _picture: None)
+    for line in ("break ipc.take", "commands", "silent"):
+        session.line(line)
+    session.key("stepi")
+    session.toggle(0x1000)
+    assert told[1:] == [
+        "error: stepi: lines for stop 1 are being given: `end` ends them",
+        "error: break 0x1000: lines for stop 1 are being given: `end` ends them",
+    ]
+    session.line("end")
+    session.key("stepi")
+    assert bench.stops.known[1].commands == ("silent",)
+    assert bench.machine.clock.retired == 1
 
 
 def test_tab_completes_the_words_for_stops_and_help_shows_them_with_examples(prompt: Prompt) -> None:

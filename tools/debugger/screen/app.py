@@ -33,7 +33,7 @@ from textual.message import Message
 from textual.widgets import Input, Label, Static
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from callgate.tools.debugger.workbench.workbench import Workbench
     from textual import events
@@ -176,11 +176,11 @@ class DebuggerApp(App[None]):
 
     # The worker.
 
-    def _give(self, line: str) -> None:
+    def _give(self, line: str, carry_out: Callable[[str], None]) -> None:
         """Let the worker carry a line out."""
         self._put(f"(callgate) {line}", "dim")
         self._say("said", "")
-        self.worker.give(lambda: self.session.line(line))
+        self.worker.give(lambda: carry_out(line))
         self._beat()
 
     def _look(self) -> None:
@@ -275,7 +275,7 @@ class DebuggerApp(App[None]):
         A colon before it is left out: a command that follows another one may begin as the first one did.
         """
         line = line.lstrip().removeprefix(":")
-        self._give(line)
+        self._give(line, self.session.line)
         try:
             shows = bool(line.strip()) and find(line)[0].action.__module__ != moving.__name__
         except CommandError:
@@ -303,7 +303,7 @@ class DebuggerApp(App[None]):
     def action_command(self, line: str) -> None:
         """Carry a command out, unless another one is under way: keys that repeat must not pile up."""
         if not self.worker.busy:
-            self._give(line)
+            self._give(line, self.session.key)
 
     def action_interrupt(self) -> None:
         """Ctrl-C."""

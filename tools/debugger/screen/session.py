@@ -64,6 +64,15 @@ class Session:
             self.share = None
         self.draw()
 
+    def key(self, text: str) -> None:
+        """Carry out the line of a key; not while lines are given to a stop: it is none of them."""
+        taking = self.prompt.desk.taking
+        if taking is None:
+            self.line(text)
+        else:
+            number = taking.stopping.number
+            self.told(f"error: {text}: lines for stop {number} are being given: `end` ends them", "error")
+
     def _progress(self, share: float) -> None:
         self.share = share
 
@@ -83,14 +92,14 @@ class Session:
         machine = self.bench.machine
         while self.typing:
             waits = machine.cpu.halted == (int(machine.state.count), machine.cpu.eip)
-            self.line(f"type {self.typing.popleft()}")
+            self.key(f"type {self.typing.popleft()}")
             if waits:
-                self.line("continue")
+                self.key("continue")
 
     def toggle(self, address: int) -> None:
         """Remove the breakpoints at an address, or set one if there is none."""
         numbers = self.bench.stops.at(address)
-        self.line(f"delete {' '.join(map(str, numbers))}" if numbers else f"break {address:#x}")
+        self.key(f"delete {' '.join(map(str, numbers))}" if numbers else f"break {address:#x}")
 
     def aim(self, retired: int) -> None:
         """Say where the time line is to go; `scrub` goes there."""
