@@ -69,6 +69,10 @@ class FileMapping:
         self.guest.flush_tlb()
         opened.position = position // LARGE_PAGE_SIZE * LARGE_PAGE_SIZE
 
+    def has(self, process: Process, opened: OpenFile, span: Span) -> bool:
+        """Whether a window has a span mapped."""
+        return (process.number, opened.page) in span.users
+
     def map(self, process: Process, opened: OpenFile, file: FileObject, span: Span) -> None:
         """Map every page of a span that the window shows; with NO_MEMORY (page tables) none is mapped."""
         user = (process.number, opened.page)

@@ -130,14 +130,17 @@ class Reading:
         at = span.end
         for _ in range(0 if opened.writable else min(opened.ahead, MAPPED_AHEAD)):
             following = file.covering(at)
-            if following is None or not self._can_be_mapped(process, opened, file, following):
+            if following is None:
                 break
-            try:
-                self.mapping.map(process, opened, file, following)
-            except PolicyError:
-                break  # a reader that needs it will have the error
-            following.ahead = False
-            following.idle = 0
+            if not self.mapping.has(process, opened, following):  # entries written again would say that it is not used
+                if not self._can_be_mapped(process, opened, file, following):
+                    break
+                try:
+                    self.mapping.map(process, opened, file, following)
+                except PolicyError:
+                    break  # a reader that needs it will have the error
+                following.ahead = False
+                following.idle = 0
             at = following.end
         return at
 

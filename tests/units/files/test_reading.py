@@ -5,7 +5,9 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.file import FILE_SEQUENCE_NONE, FILE_WINDOW_BYTES, FilePage, SpanState
 from callgate.kernel.abi.limits import MAPPED_BLOCKS
 from callgate.kernel.core.coroutines import RoutineCall
+from callgate.kernel.core.records import OpenFile, Process
 from callgate.kernel.file_data.objects import FileObject
+from callgate.kernel.file_data.spans import Span
 from plain_files import PAGE
 from plain_guest import drive, refusal
 from plain_volume import Volume
@@ -91,6 +93,25 @@ def test_spans_that_have_arrived_after_that_of_a_sequential_reader_are_mapped_wi
     assert (opened.expected, volume.files_state.mapped) == (5 * PAGE, 5)
     map_at(volume, 6 * PAGE)  # not where it was to go on
     assert not volume.entry(opened, 5) & 1
+
+
+def test_a_span_that_is_mapped_already_is_passed_over_when_those_around_it_are_mapped_ahead(
+    volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_file(volume, 64 << 20, [(page * PAGE, 1) for page in range(4)])
+    opened, mapping, mapped = volume.shell.files[1], volume.reading.mapping, list[int]()
+    map_at(volume, PAGE)
+    opened.expected, opened.ahead = 0, 4
+    plain = mapping.map
+
+    def noted(process: Process, window: OpenFile, file: FileObject, span: Span) -> None:
+        mapped.append(span.position // PAGE)
+        plain(process, window, file, span)
+
+    monkeypatch.setattr(mapping, "map", noted)
+    map_at(volume, 0)
+    assert mapped == [0, 2, 3]
+    assert opened.expected == 4 * PAGE
 
 
 @pytest.mark.parametrize(
