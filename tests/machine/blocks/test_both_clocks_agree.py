@@ -4,9 +4,12 @@ import subprocess
 import sys
 
 import pytest
+from callgate.kernel.machine.blocks import accesses
 from callgate.kernel.machine.blocks.file_loads import EAGER, FileLoads, Look
 from callgate.tools.fuzz.stress_clock import Difference, Pair, main
 from miscounting import one_too_many
+
+FAR = (1 << 31) - (1 << 28)  # bytes from which on a call may not reach
 
 
 @pytest.fixture(scope="module")
@@ -28,11 +31,21 @@ def test_a_random_program_makes_the_same_run_where_loads_look_for_file_data_firs
     monkeypatch.setattr(FileLoads, "habits", EAGER)
     changed, return_to = [], Look.return_to
     monkeypatch.setattr(Look, "return_to", lambda look, target: changed.append(target) or return_to(look, target))
+    away, page_near = [], accesses.page_near
+
+    def near(address):
+        page = page_near(address)
+        away.append(abs(page - address))
+        return page
+
+    monkeypatch.setattr(accesses, "page_near", near)
     both = Pair("blocks", "native")
     try:
         assert both.program(seed)
     finally:
         both.close()
+    if away and max(away) >= FAR:
+        pytest.skip("a process with many engines has no room near the code of this one: no load can be changed")
     assert len(changed) >= changes
 
 
