@@ -135,6 +135,11 @@ def whole(boot: Any, tool: Tool, folder: Path, table: Callable[[Path], object], 
         listings(boot, image, name, files)
 
 
+def by_sfdisk(tool: Tool, script: str) -> Callable[[Path], object]:
+    """Return a function that writes the partition table of a script; to tell the kernel of it, sfdisk would wait."""
+    return lambda image: tool("sfdisk", "-q", "--no-tell-kernel", image, text=script)
+
+
 WHOLE = {
     "fat12, clusters of one sector": Fat(12, 2, 1),
     "fat12, clusters of 4 KiB": Fat(12, 12, 8, many=200),
@@ -169,13 +174,7 @@ def test_an_mbr_disk_of_sfdisk_with_primary_partitions_is_read(boot: Any, host_t
     script = "label: dos\n" + "".join(
         f"start={fat.start}, size={fat.mebibytes * 2048}, type={kinds[fat.width]}\n" for fat in volumes.values()
     )
-    whole(
-        boot,
-        host_tool,
-        tmp_path,
-        lambda image: host_tool("sfdisk", "-q", "--no-tell-kernel", image, text=script),
-        volumes,
-    )
+    whole(boot, host_tool, tmp_path, by_sfdisk(host_tool, script), volumes)
 
 
 @pytest.mark.thorough(only=True)
@@ -188,13 +187,7 @@ def test_an_mbr_disk_of_sfdisk_with_logical_partitions_is_read(boot: Any, host_t
     }
     script = "label: dos\nstart=63, size=8192, type=1\nstart=12288, size=57344, type=5\n"
     script += "start=14336, size=32768, type=6\nstart=53248, size=16384, type=1\n"
-    whole(
-        boot,
-        host_tool,
-        tmp_path,
-        lambda image: host_tool("sfdisk", "-q", "--no-tell-kernel", image, text=script),
-        volumes,
-    )
+    whole(boot, host_tool, tmp_path, by_sfdisk(host_tool, script), volumes)
 
 
 GPT_VOLUMES = {"d0p1": Fat(16, 16, 2, start=2048), "d0p2": Fat(32, 40, 1, start=40960)}
@@ -213,13 +206,7 @@ def test_a_gpt_disk_of_sgdisk_is_read(boot: Any, host_tool: Tool, tmp_path: Path
 def test_a_gpt_disk_of_sfdisk_is_read(boot: Any, host_tool: Tool, tmp_path: Path) -> None:
     lines = [f"start={v.start}, size={v.mebibytes * 2048}, type={GPT_BASIC_DATA}\n" for v in GPT_VOLUMES.values()]
     script = "label: gpt\n" + "".join(lines)
-    whole(
-        boot,
-        host_tool,
-        tmp_path,
-        lambda image: host_tool("sfdisk", "-q", "--no-tell-kernel", image, text=script),
-        GPT_VOLUMES,
-    )
+    whole(boot, host_tool, tmp_path, by_sfdisk(host_tool, script), GPT_VOLUMES)
 
 
 def test_a_foreign_image_on_ide_gives_the_same_bytes(boot: Any, host_tool: Tool, tmp_path: Path) -> None:
